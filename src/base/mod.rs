@@ -1,0 +1,21 @@
+//! What every other module stands on: identities and positions, hybrid logical time, clocks, checked decoding,
+//! durable file operations, watermarks and owned tasks.
+//!
+//! **Invariants.** Positions of different kinds never convert into each other. Only [`clock`] reads a clock, only
+//! [`disk`] renames files. Nothing here knows of features, records or peers.
+
+pub mod clock;
+pub mod codec;
+pub mod disk;
+pub mod hlc;
+pub mod ids;
+pub mod task;
+pub mod vv;
+pub mod watermark;
+
+pub use clock::{Clock, Micros};
+pub use hlc::{Hlc, Stamp};
+pub use ids::{BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, RegionId, Seq};
+pub use task::TaskGroup;
+pub use vv::{AppliedVv, DurableVv, FlushedVv, VersionVector};
+pub use watermark::Watermark;

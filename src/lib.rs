@@ -1,0 +1,6 @@
+//! Steadfast: a replicated, highly available online feature store.
+//!
+//! One crate, one binary. Modules stand in layers, lower ones first; `docs/ARCHITECTURE.md` is the map and
+//! `tests/layering.rs` holds the code to it.
+
+pub mod base;
