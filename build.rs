@@ -1,1 +1,21 @@
-fn main() {}
+//! Compiles the protocol buffers, without needing a protoc on the machine.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    const FILES: [&str; 4] = [
+        "steadfast/v1/values.proto",
+        "steadfast/v1/feature_service.proto",
+        "steadfast/v1/view_service.proto",
+        "steadfast/v1/admin_service.proto",
+    ];
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let encoded = prost::Message::encode_to_vec(&descriptors);
+    std::fs::write(out.join("steadfast_descriptor.bin"), encoded)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -4,3 +4,5 @@
 //! `tests/layering.rs` holds the code to it.
 
 pub mod base;
+pub mod model;
+pub mod proto;

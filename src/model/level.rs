@@ -1,0 +1,109 @@
+//! Pure: how many copies acknowledge a write, and how current an answer must be.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How many copies must be durable before a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CommitLevel {
+    /// The primary's own.
+    Async,
+    /// A majority of the data members.
+    #[default]
+    Quorum,
+    /// Every data member.
+    All,
+}
+
+/// How current an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ReadLevel {
+    /// The answering node's own rows.
+    #[default]
+    Local,
+    /// Not older than this.
+    Bounded(Duration),
+    /// The row that a quorum of members name as theirs.
+    Quorum,
+    /// The primary's newest row, confirmed by a quorum.
+    Primary,
+}
+
+/// A text that names no level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a level: expected {expected}")]
+pub struct UnknownLevel {
+    text: String,
+    expected: &'static str,
+}
+
+impl fmt::Display for CommitLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CommitLevel::Async => "async",
+            CommitLevel::Quorum => "quorum",
+            CommitLevel::All => "all",
+        })
+    }
+}
+
+impl FromStr for CommitLevel {
+    type Err = UnknownLevel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLevel> {
+        let all = [CommitLevel::Async, CommitLevel::Quorum, CommitLevel::All];
+        let found = all.into_iter().find(|level| level.to_string() == text);
+        found.ok_or_else(|| UnknownLevel { text: text.chars().take(40).collect(), expected: "async, quorum or all" })
+    }
+}
+
+impl fmt::Display for ReadLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadLevel::Local => f.write_str("local"),
+            ReadLevel::Bounded(bound) => write!(f, "bounded:{}", humantime::format_duration(*bound)),
+            ReadLevel::Quorum => f.write_str("quorum"),
+            ReadLevel::Primary => f.write_str("primary"),
+        }
+    }
+}
+
+impl FromStr for ReadLevel {
+    type Err = UnknownLevel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLevel> {
+        let bound = |text: &str| humantime::parse_duration(text.strip_prefix("bounded:")?).ok();
+        match text {
+            "local" => Ok(ReadLevel::Local),
+            "quorum" => Ok(ReadLevel::Quorum),
+            "primary" => Ok(ReadLevel::Primary),
+            _ => bound(text).map(ReadLevel::Bounded).ok_or_else(|| UnknownLevel {
+                text: text.chars().take(40).collect(),
+                expected: "local, bounded:DURATION (such as bounded:500ms), quorum or primary",
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_parse_back_from_what_they_print() {
+        for level in [CommitLevel::Async, CommitLevel::Quorum, CommitLevel::All] {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        let bounded = ReadLevel::Bounded(Duration::from_millis(1500));
+        for level in [ReadLevel::Local, bounded, ReadLevel::Quorum, ReadLevel::Primary] {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        for text in ["", "bounded", "bounded:", "bounded:soon", "Local"] {
+            assert!(text.parse::<ReadLevel>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Pure: from stored rows to the columns of an answer, in one pass over the stored bytes.
+//!
+//! **Invariants.** Absent, null, expired and default are different answers. A value is expired exactly from its event
+//! time plus the view's ttl, or the feature's `max_age`, on (M7, M9). Every column gets one item and one status for
+//! each entity, duplicates included.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use super::cells::{CellRef, push_item, push_list};
+use super::row::{RowCells, RowRef};
+use super::value::{Items, Value, ValueType};
+use super::version::Version;
+use super::view::{Feature, View};
+use crate::base::Micros;
+use crate::base::codec::{DecodeError, Reader};
+
+/// What an answer says of one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// There is a value.
+    Present,
+    /// It was written as null.
+    Null,
+    /// Never written, deleted, or replaced by a row without it.
+    NotFound,
+    /// Written, but older than its time to live.
+    Expired,
+}
+
+/// The bit of a status byte that says: the value is the feature's default.
+pub const DEFAULTED: u8 = 16;
+
+impl Status {
+    /// The status byte of the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Status::Present => 1,
+            Status::Null => 2,
+            Status::NotFound => 3,
+            Status::Expired => 4,
+        }
+    }
+
+    /// The name people read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Present => "PRESENT",
+            Status::Null => "NULL",
+            Status::NotFound => "NOT_FOUND",
+            Status::Expired => "EXPIRED",
+        }
+    }
+
+    /// The status of a wire byte, whether or not it is marked as defaulted.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Status> {
+        let all = [
+            Status::Present,
+            Status::Null,
+            Status::NotFound,
+            Status::Expired,
+        ];
+        all.into_iter()
+            .find(|status| status.code() == code & !DEFAULTED)
+    }
+}
+
+/// One feature of many entities.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Which feature.
+    pub feature: Feature,
+    /// One item for each entity; of a list feature, all lists' items one after the other.
+    pub values: Items,
+    /// One status byte for each entity.
+    pub statuses: Vec<u8>,
+    /// Of a list feature: the length of each entity's list.
+    pub list_lengths: Vec<u32>,
+    /// One event time for each entity, 0 without a version; empty unless asked for.
+    pub event_times: Vec<i64>,
+}
+
+/// How to answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Fill in defaults.
+    pub defaults: bool,
+    /// Answer event times.
+    pub event_times: bool,
+}
+
+/// Builds the columns of some features of one view, row by row.
+#[derive(Debug)]
+pub struct Resolver {
+    columns: Vec<Column>,
+    /// Indexes of the columns, by feature id.
+    by_id: Vec<usize>,
+    view: Arc<View>,
+    wanted: Wanted,
+    now: Micros,
+    expiry_floor: Option<Micros>,
+}
+
+impl Resolver {
+    /// Columns for `features` of `view`, with room for `entities`, as of `now`.
+    #[must_use]
+    pub fn new(
+        view: Arc<View>,
+        features: Vec<Feature>,
+        entities: usize,
+        wanted: Wanted,
+        now: Micros,
+    ) -> Resolver {
+        let mut by_id: Vec<usize> = (0..features.len()).collect();
+        by_id.sort_by_key(|at| features.get(*at).map(|feature| feature.id));
+        let columns = features
+            .into_iter()
+            .map(|feature| Column::new(feature, entities, wanted))
+            .collect();
+        let expiry_floor = view.expiry_floor(now);
+        Resolver {
+            columns,
+            by_id,
+            view,
+            wanted,
+            now,
+            expiry_floor,
+        }
+    }
+
+    /// Adds an entity with its stored row, if there is one.
+    ///
+    /// # Errors
+    /// If the row is damaged; the columns are then to be thrown away.
+    pub fn push(&mut self, row: Option<&[u8]>) -> Result<(), DecodeError> {
+        let parsed = row.map(RowRef::parse).transpose()?;
+        let mut cells = parsed.map(|row| row.cells().peekable());
+        for at in &self.by_id {
+            let Some(column) = self.columns.get_mut(*at) else {
+                continue;
+            };
+            let found = match &mut cells {
+                Some(cells) => find(cells, &column.feature)?,
+                None => None,
+            };
+            let (status, payload, version) =
+                judge(&column.feature, found, self.expiry_floor, self.now);
+            column.push(status, payload, version, self.wanted)?;
+        }
+        Ok(())
+    }
+
+    /// The view whose rows are resolved.
+    #[must_use]
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// The columns, in the order of the features given.
+    #[must_use]
+    pub fn finish(self) -> Vec<Column> {
+        self.columns
+    }
+}
+
+/// Moves on to the cell of a feature. Features come in the order of their ids, and so do cells.
+fn find<'a>(
+    cells: &mut Peekable<RowCells<'a>>,
+    feature: &Feature,
+) -> Result<Option<(CellRef<'a>, Version)>, DecodeError> {
+    while let Some(cell) = cells.next_if(|cell| match cell {
+        Ok((cell, _)) => cell.feature <= feature.id,
+        Err(_) => true,
+    }) {
+        let (cell, version) = cell?;
+        if cell.feature == feature.id {
+            return Ok(Some((cell, version)));
+        }
+    }
+    Ok(None)
+}
+
+fn judge<'a>(
+    feature: &Feature,
+    found: Option<(CellRef<'a>, Version)>,
+    expiry_floor: Option<Micros>,
+    now: Micros,
+) -> (Status, Option<&'a [u8]>, Option<Version>) {
+    let Some((cell, version)) = found.filter(|(cell, _)| cell.value_type == feature.value_type)
+    else {
+        return (Status::NotFound, None, None);
+    };
+    let too_old = feature.max_age.map(|age| now.minus(age));
+    let expired = [expiry_floor, too_old]
+        .into_iter()
+        .flatten()
+        .any(|floor| version.event_time <= floor);
+    match cell.payload {
+        _ if expired => (Status::Expired, None, Some(version)),
+        None => (Status::Null, None, Some(version)),
+        Some(payload) => (Status::Present, Some(payload), Some(version)),
+    }
+}
+
+impl Column {
+    fn new(feature: Feature, entities: usize, wanted: Wanted) -> Column {
+        let (scalar, lists) = match feature.value_type {
+            ValueType::Scalar(scalar) => (scalar, 0),
+            ValueType::List(scalar) => (scalar, entities),
+        };
+        Column {
+            values: Items::with_capacity(scalar, entities),
+            statuses: Vec::with_capacity(entities),
+            list_lengths: Vec::with_capacity(lists),
+            event_times: Vec::with_capacity(if wanted.event_times { entities } else { 0 }),
+            feature,
+        }
+    }
+
+    fn push(
+        &mut self,
+        status: Status,
+        payload: Option<&[u8]>,
+        version: Option<Version>,
+        wanted: Wanted,
+    ) -> Result<(), DecodeError> {
+        let filled = wanted.defaults && status != Status::Present && self.push_default();
+        if !filled {
+            self.push_payload(payload)?;
+        }
+        self.statuses
+            .push(status.code() | if filled { DEFAULTED } else { 0 });
+        if wanted.event_times {
+            self.event_times
+                .push(version.map_or(0, |version| version.event_time.0));
+        }
+        Ok(())
+    }
+
+    fn push_payload(&mut self, payload: Option<&[u8]>) -> Result<(), DecodeError> {
+        match (self.feature.value_type, payload) {
+            (ValueType::Scalar(_), Some(payload)) => {
+                push_item(&mut self.values, &mut Reader::new(payload))?
+            }
+            (ValueType::Scalar(_), None) => self.values.push_blank(),
+            (ValueType::List(_), Some(payload)) => {
+                let length = push_list(&mut self.values, payload)?;
+                self.list_lengths.push(length);
+            }
+            (ValueType::List(_), None) => self.list_lengths.push(0),
+        }
+        Ok(())
+    }
+
+    /// Appends the feature's default; says whether there is one.
+    fn push_default(&mut self) -> bool {
+        match &self.feature.default {
+            None | Some(Value::Null) => return false,
+            Some(Value::List(items)) => {
+                self.list_lengths
+                    .push(u32::try_from(items.len()).unwrap_or(u32::MAX));
+                self.values.extend(items);
+            }
+            Some(value) => self.values.push(value),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_test.rs"]
+mod tests;

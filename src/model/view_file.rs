@@ -1,0 +1,458 @@
+//! Pure: view files, the TOML in which owners define views.
+//!
+//! ```toml
+//! name = "aircraft_stats"
+//! entity = [{ name = "tailnum", type = "string" }]
+//! ttl = "30d"             # 0 = never (the default)
+//! max_lateness = "2d"     # 0 = without bound (the default)
+//! merge = "row"           # or "cell"
+//! order = "event_time"    # or "arrival"
+//! [[feature]]
+//! name = "mean_arr_delay_last10"
+//! type = "double"
+//! default = 0.0
+//! max_age = "12h"         # not above the view's ttl
+//! ```
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::json::value_from_json;
+use super::key::KeyType;
+use super::limits;
+use super::value::{Value, ValueType};
+use super::version::Order;
+use super::view::{Feature, JoinKey, MergeMode, ViewSpec};
+
+/// Why a view file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ViewFileError {
+    /// It is no TOML, or has unknown, missing or mistyped keys.
+    #[error("{0}")]
+    Syntax(String),
+    /// A name is empty, too long or holds other characters.
+    #[error(
+        "{what} {name:?} is not a name: 1 to {} of a-z A-Z 0-9 _ - . are",
+        limits::NAME_BYTES
+    )]
+    BadName {
+        /// What is named.
+        what: &'static str,
+        /// The name, shortened.
+        name: String,
+    },
+    /// Two parts share a name.
+    #[error("{what} {name:?} is defined twice")]
+    Duplicate {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// There are too few or too many of something.
+    #[error("{count} {what}: 1 to {max} are allowed")]
+    Count {
+        /// What there are.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A type has no meaning where it stands.
+    #[error("{what} {name:?}: {problem}")]
+    BadType {
+        /// What has the type.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A duration is none or too long.
+    #[error(
+        "{key} = {text:?} is not a duration: expected such as \"30d\", \"12h\", \"500ms\" or \"0\""
+    )]
+    BadDuration {
+        /// The key.
+        key: &'static str,
+        /// What it holds.
+        text: String,
+    },
+    /// A feature's default is not of its type.
+    #[error("default of feature {feature:?}: {problem}")]
+    BadDefault {
+        /// The feature.
+        feature: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A feature would outlive its row (M9).
+    #[error("max_age of feature {feature:?} is above the view's ttl")]
+    MaxAgeAboveTtl {
+        /// The feature.
+        feature: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ViewFile {
+    name: String,
+    entity: Vec<JoinKeyEntry>,
+    ttl: Option<String>,
+    max_lateness: Option<String>,
+    #[serde(default)]
+    merge: MergeMode,
+    #[serde(default)]
+    order: Order,
+    #[serde(default)]
+    feature: Vec<FeatureEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinKeyEntry {
+    name: String,
+    #[serde(rename = "type")]
+    key_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureEntry {
+    name: String,
+    #[serde(rename = "type")]
+    value_type: String,
+    default: Option<toml::Value>,
+    max_age: Option<String>,
+}
+
+/// Either a bare feature table or one under its `[[feature]]` heading.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureFile {
+    feature: Vec<FeatureEntry>,
+}
+
+/// Reads a view file.
+///
+/// # Errors
+/// What is wrong first; syntax errors say where.
+pub fn parse_view(text: &str) -> Result<ViewSpec, ViewFileError> {
+    let file: ViewFile = toml::from_str(text).map_err(|error| syntax(&error))?;
+    check_name("view", &file.name)?;
+    check_count("join keys", file.entity.len(), limits::JOIN_KEYS)?;
+    check_count("features", file.feature.len(), limits::FEATURES)?;
+    check_distinct(
+        "join key",
+        file.entity.iter().map(|entry| entry.name.as_str()),
+    )?;
+    check_distinct(
+        "feature",
+        file.feature.iter().map(|entry| entry.name.as_str()),
+    )?;
+    let ttl = parse_span("ttl", file.ttl.as_deref())?;
+    let max_lateness = parse_span("max_lateness", file.max_lateness.as_deref())?;
+    Ok(ViewSpec {
+        name: file.name,
+        entity: file
+            .entity
+            .into_iter()
+            .map(join_key)
+            .collect::<Result<_, _>>()?,
+        ttl,
+        max_lateness,
+        merge: file.merge,
+        order: file.order,
+        features: file
+            .feature
+            .into_iter()
+            .map(|entry| feature(entry, ttl))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Reads the definition of one feature, for a view with this ttl.
+///
+/// # Errors
+/// What is wrong first.
+pub fn parse_feature(text: &str, ttl: Option<Duration>) -> Result<Feature, ViewFileError> {
+    let entry = match toml::from_str::<FeatureFile>(text) {
+        Ok(mut file) => {
+            check_count("features", file.feature.len(), 1)?;
+            file.feature.pop()
+        }
+        Err(_) => None,
+    };
+    match entry {
+        Some(entry) => feature(entry, ttl),
+        None => feature(toml::from_str(text).map_err(|error| syntax(&error))?, ttl),
+    }
+}
+
+fn syntax(error: &toml::de::Error) -> ViewFileError {
+    ViewFileError::Syntax(error.to_string().trim_end().to_owned())
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<(), ViewFileError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > limits::NAME_BYTES || !name.chars().all(allowed) {
+        return Err(ViewFileError::BadName {
+            what,
+            name: name.chars().take(limits::NAME_BYTES).collect(),
+        });
+    }
+    Ok(())
+}
+
+fn check_count(what: &'static str, count: usize, max: usize) -> Result<(), ViewFileError> {
+    if (1..=max).contains(&count) {
+        Ok(())
+    } else {
+        Err(ViewFileError::Count { what, count, max })
+    }
+}
+
+fn check_distinct<'a>(
+    what: &'static str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), ViewFileError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        check_name(what, name)?;
+        if !seen.insert(name) {
+            return Err(ViewFileError::Duplicate {
+                what,
+                name: name.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn join_key(entry: JoinKeyEntry) -> Result<JoinKey, ViewFileError> {
+    match entry.key_type.parse::<KeyType>() {
+        Ok(key_type) => Ok(JoinKey {
+            name: entry.name,
+            key_type,
+        }),
+        Err(error) => Err(ViewFileError::BadType {
+            what: "join key",
+            name: entry.name,
+            problem: error.to_string(),
+        }),
+    }
+}
+
+fn feature(entry: FeatureEntry, ttl: Option<Duration>) -> Result<Feature, ViewFileError> {
+    check_name("feature", &entry.name)?;
+    let value_type: ValueType =
+        entry
+            .value_type
+            .parse()
+            .map_err(|error: super::value::UnknownType| ViewFileError::BadType {
+                what: "feature",
+                name: entry.name.clone(),
+                problem: error.to_string(),
+            })?;
+    let default = entry
+        .default
+        .map(|default| default_value(&entry.name, value_type, default))
+        .transpose()?;
+    let max_age = parse_span("max_age", entry.max_age.as_deref())?;
+    if max_age.zip(ttl).is_some_and(|(age, ttl)| age > ttl) {
+        return Err(ViewFileError::MaxAgeAboveTtl {
+            feature: entry.name,
+        });
+    }
+    Ok(Feature::new(entry.name, value_type, default, max_age))
+}
+
+fn default_value(
+    feature: &str,
+    value_type: ValueType,
+    default: toml::Value,
+) -> Result<Value, ViewFileError> {
+    let problem = |problem: String| ViewFileError::BadDefault {
+        feature: feature.to_owned(),
+        problem,
+    };
+    let json = serde_json::to_value(Plain(default)).map_err(|error| problem(error.to_string()))?;
+    let value = value_from_json(&json, value_type).map_err(|error| problem(error.to_string()))?;
+    let mut encoded = Vec::new();
+    super::cells::put_cell(&mut encoded, super::view::FeatureId(0), value_type, &value);
+    if encoded.len() > limits::VALUE_BYTES {
+        return Err(problem(format!(
+            "larger than {} bytes",
+            limits::VALUE_BYTES
+        )));
+    }
+    Ok(value)
+}
+
+/// A TOML value written as the JSON that means the same: times as texts, numbers that JSON lacks as theirs.
+struct Plain(toml::Value);
+
+impl serde::Serialize for Plain {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            toml::Value::Datetime(time) => serializer.collect_str(time),
+            toml::Value::Float(number) if number.is_nan() => serializer.serialize_str("NaN"),
+            toml::Value::Float(number) if number.is_infinite() => {
+                serializer.serialize_str(if *number > 0.0 {
+                    "Infinity"
+                } else {
+                    "-Infinity"
+                })
+            }
+            toml::Value::Array(items) => serializer.collect_seq(items.iter().cloned().map(Plain)),
+            toml::Value::String(_)
+            | toml::Value::Integer(_)
+            | toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Table(_) => self.0.serialize(serializer),
+        }
+    }
+}
+
+/// Some 3,000 years: whatever is longer is meant to be for ever.
+const LONGEST: Duration = Duration::from_secs(100_000_000_000);
+
+fn parse_span(key: &'static str, text: Option<&str>) -> Result<Option<Duration>, ViewFileError> {
+    let Some(text) = text else { return Ok(None) };
+    if text.trim() == "0" {
+        return Ok(None);
+    }
+    let whole_micros = |span: &Duration| *span <= LONGEST && span.subsec_nanos() % 1000 == 0;
+    match humantime::parse_duration(text) {
+        Ok(span) if whole_micros(&span) => Ok((!span.is_zero()).then_some(span)),
+        _ => Err(ViewFileError::BadDuration {
+            key,
+            text: text.chars().take(40).collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FILE: &str = r#"
+name = "aircraft_stats"
+entity = [{ name = "tailnum", type = "string" }]
+ttl = "30d"
+[[feature]]
+name = "mean_arr_delay_last10"
+type = "double"
+default = nan
+max_age = "12h"
+[[feature]]
+name = "recent"
+type = "list<timestamp>"
+default = [2013-01-01T00:00:00Z]
+"#;
+
+    #[test]
+    fn a_view_file_says_what_the_view_is() {
+        let spec = parse_view(FILE).unwrap();
+        assert_eq!(
+            (spec.name.as_str(), spec.merge, spec.order),
+            ("aircraft_stats", MergeMode::Row, Order::EventTime)
+        );
+        assert_eq!(
+            (spec.ttl, spec.max_lateness),
+            (Some(Duration::from_secs(30 * 86_400)), None)
+        );
+        let defaults: Vec<_> = spec
+            .features
+            .iter()
+            .map(|feature| format!("{:?}", feature.default))
+            .collect();
+        assert_eq!(
+            defaults,
+            [
+                "Some(Double(NaN))",
+                "Some(List(Timestamp([1356998400000000])))"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let with =
+            |from: &str, to: &str| parse_view(&FILE.replace(from, to)).unwrap_err().to_string();
+        for (from, to, expected) in [
+            (
+                "name = \"aircraft_stats\"",
+                "name = \"air craft\"",
+                "view \"air craft\" is not a name",
+            ),
+            (
+                "type = \"string\"",
+                "type = \"double\"",
+                "join key \"tailnum\": \"double\" is not a key type",
+            ),
+            (
+                "30d",
+                "thirty days",
+                "ttl = \"thirty days\" is not a duration",
+            ),
+            (
+                "12h",
+                "31d",
+                "max_age of feature \"mean_arr_delay_last10\" is above",
+            ),
+            (
+                "default = nan",
+                "default = \"x\"",
+                "default of feature \"mean_arr_delay_last10\": \"x\" is not a double",
+            ),
+            (
+                "\"recent\"",
+                "\"mean_arr_delay_last10\"",
+                "feature \"mean_arr_delay_last10\" is defined twice",
+            ),
+            (
+                "type = \"double\"",
+                "type = \"decimal\"",
+                "\"decimal\" is not a type",
+            ),
+            ("ttl =", "tll =", "unknown field `tll`"),
+            (
+                "entity = [{ name = \"tailnum\", type = \"string\" }]",
+                "entity = []",
+                "0 join keys: 1 to 16",
+            ),
+        ] {
+            let message = with(from, to);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_feature_may_stand_with_or_without_its_heading() {
+        let bare = "name = \"x\"\ntype = \"int32\"";
+        let headed = format!("[[feature]]\n{bare}");
+        assert_eq!(parse_feature(bare, None), parse_feature(&headed, None));
+        assert!(
+            parse_feature("name = \"x\"", None)
+                .unwrap_err()
+                .to_string()
+                .contains("missing field `type`")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_parsing_panic(text: String, at in any::<prop::sample::Index>()) {
+            let _random = parse_view(&text);
+            let mut file = FILE.to_owned();
+            file.insert_str(at.index(FILE.len()), &text);
+            let _spoiled = parse_view(&file);
+        }
+    }
+}
