@@ -296,7 +296,8 @@ mod tests {
         #[test]
         fn no_bytes_make_decoding_panic(bytes: Vec<u8>, (types, ..) in two_keys()) {
             if let Ok(key) = EntityKey::from_bytes(bytes.clone().into(), &types) {
-                prop_assert_eq!(EntityKey::encode(&key.decode(&types).unwrap()).as_bytes(), bytes.as_slice());
+                let again = EntityKey::encode(&key.decode(&types).unwrap());
+                prop_assert_eq!(again.as_bytes(), bytes.as_slice());
             }
         }
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How many copies must be durable before a write is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum CommitLevel {
     /// The primary's own.
@@ -57,7 +59,10 @@ impl FromStr for CommitLevel {
     fn from_str(text: &str) -> Result<Self, UnknownLevel> {
         let all = [CommitLevel::Async, CommitLevel::Quorum, CommitLevel::All];
         let found = all.into_iter().find(|level| level.to_string() == text);
-        found.ok_or_else(|| UnknownLevel { text: text.chars().take(40).collect(), expected: "async, quorum or all" })
+        found.ok_or_else(|| UnknownLevel {
+            text: text.chars().take(40).collect(),
+            expected: "async, quorum or all",
+        })
     }
 }
 
@@ -65,7 +70,9 @@ impl fmt::Display for ReadLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReadLevel::Local => f.write_str("local"),
-            ReadLevel::Bounded(bound) => write!(f, "bounded:{}", humantime::format_duration(*bound)),
+            ReadLevel::Bounded(bound) => {
+                write!(f, "bounded:{}", humantime::format_duration(*bound))
+            }
             ReadLevel::Quorum => f.write_str("quorum"),
             ReadLevel::Primary => f.write_str("primary"),
         }
@@ -81,10 +88,12 @@ impl FromStr for ReadLevel {
             "local" => Ok(ReadLevel::Local),
             "quorum" => Ok(ReadLevel::Quorum),
             "primary" => Ok(ReadLevel::Primary),
-            _ => bound(text).map(ReadLevel::Bounded).ok_or_else(|| UnknownLevel {
-                text: text.chars().take(40).collect(),
-                expected: "local, bounded:DURATION (such as bounded:500ms), quorum or primary",
-            }),
+            _ => bound(text)
+                .map(ReadLevel::Bounded)
+                .ok_or_else(|| UnknownLevel {
+                    text: text.chars().take(40).collect(),
+                    expected: "local, bounded:DURATION (such as bounded:500ms), quorum or primary",
+                }),
         }
     }
 }
@@ -99,7 +108,12 @@ mod tests {
             assert_eq!(level.to_string().parse(), Ok(level));
         }
         let bounded = ReadLevel::Bounded(Duration::from_millis(1500));
-        for level in [ReadLevel::Local, bounded, ReadLevel::Quorum, ReadLevel::Primary] {
+        for level in [
+            ReadLevel::Local,
+            bounded,
+            ReadLevel::Quorum,
+            ReadLevel::Primary,
+        ] {
             assert_eq!(level.to_string().parse(), Ok(level));
         }
         for text in ["", "bounded", "bounded:", "bounded:soon", "Local"] {
