@@ -57,7 +57,9 @@ pub struct Epoch(pub u64);
 pub struct Seq(pub u64);
 
 /// A place in *this node's* WAL, in bytes since its beginning. Never compared across nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Lsn(pub u64);
 
 /// The log of one epoch of one region.

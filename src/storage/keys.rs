@@ -1,0 +1,109 @@
+//! Pure: the layout of keys in the store.
+//!
+//! ```text
+//! family rows      view u64 big-endian | entity key            -> row
+//! family requests  00 | caller length u32 | caller | id        -> request entry
+//!                  01 | stamp time u64 big-endian | the above  -> nothing; finds entries by age
+//! family meta      "identity" | "state" | "definition/" stamp  -> as named
+//! ```
+
+use bytes::{BufMut, Bytes};
+
+use crate::base::codec::put_blob;
+use crate::base::{Hlc, Stamp};
+use crate::model::{EntityKey, ViewId};
+
+/// The key of a row: view and entity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey(Bytes);
+
+impl RowKey {
+    const VIEW_BYTES: usize = 8;
+
+    /// The key of `entity`'s row in `view`.
+    #[must_use]
+    pub fn new(view: ViewId, entity: &EntityKey) -> RowKey {
+        let mut key = Vec::with_capacity(Self::VIEW_BYTES + entity.as_bytes().len());
+        key.put_u64(view.0);
+        key.extend_from_slice(entity.as_bytes());
+        RowKey(key.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The encoded entity key within the key of a row.
+    pub(super) fn entity_bytes(key: &[u8]) -> &[u8] {
+        key.get(Self::VIEW_BYTES..).unwrap_or_default()
+    }
+}
+
+/// The least key above all that begin with `prefix`; `None` if there is none.
+pub(super) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    Some(end)
+}
+
+pub(super) const IDENTITY: &[u8] = b"identity";
+pub(super) const STATE: &[u8] = b"state";
+pub(super) const DEFINITION: &[u8] = b"definition/";
+
+pub(super) fn definition(stamp: &Stamp) -> Vec<u8> {
+    let mut key = DEFINITION.to_vec();
+    for part in [stamp.hlc.0, stamp.region.0, stamp.epoch.0, stamp.seq.0] {
+        key.put_u64(part);
+    }
+    key
+}
+
+const BY_NAME: u8 = 0;
+const BY_AGE: u8 = 1;
+
+pub(super) fn request(caller: &str, id: &str) -> Vec<u8> {
+    let mut key = vec![BY_NAME];
+    put_blob(&mut key, caller.as_bytes());
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+pub(super) fn request_by_age(at: Hlc, request: &[u8]) -> Vec<u8> {
+    let mut key = requests_from(at);
+    key.extend_from_slice(request);
+    key
+}
+
+/// The first key by age of requests written at `at`.
+pub(super) fn requests_from(at: Hlc) -> Vec<u8> {
+    let mut key = vec![BY_AGE];
+    key.put_u64(at.0);
+    key
+}
+
+/// The request's key within its key by age.
+pub(super) fn request_of_age_key(key: &[u8]) -> Option<&[u8]> {
+    key.get(1 + 8..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_end_of_a_prefix_lies_above_exactly_the_keys_that_begin_with_it(
+            prefix in proptest::collection::vec(prop_oneof![Just(0xffu8), Just(0xfe), Just(0)], 0..4),
+            key in proptest::collection::vec(prop_oneof![Just(0xffu8), Just(0xfe), Just(0)], 0..6),
+        ) {
+            let below_end = end_of_prefix(&prefix).is_none_or(|end| key < end);
+            prop_assert_eq!(key >= prefix && below_end, key.starts_with(&prefix));
+        }
+    }
+}

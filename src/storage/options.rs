@@ -1,0 +1,56 @@
+//! How much memory the store uses and how it lays out its files.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Bytes of uncompressed blocks kept in memory. Most lookups that miss the row cache should find their block here.
+    pub block_cache_bytes: usize,
+    /// Bytes of rows gathered in memory before they are written to files; twice as much may be in use while they are.
+    pub memtable_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            block_cache_bytes: 256 << 20,
+            memtable_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Options {
+    pub(super) fn database() -> rocksdb::Options {
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        // One consistent state after a crash, since the log that would repair a mixture is not RocksDB's.
+        options.set_atomic_flush(true);
+        options.set_paranoid_checks(true);
+        options.set_max_background_jobs(2);
+        options.set_bytes_per_sync(1 << 20);
+        options.set_keep_log_file_num(2);
+        options.set_stats_dump_period_sec(0);
+        options
+    }
+
+    pub(super) fn family(&self, cache: &rocksdb::Cache) -> rocksdb::Options {
+        let mut table = rocksdb::BlockBasedOptions::default();
+        table.set_block_cache(cache);
+        table.set_block_size(8 << 10);
+        table.set_bloom_filter(10.0, false);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table.set_format_version(6);
+        let mut options = rocksdb::Options::default();
+        options.set_block_based_table_factory(&table);
+        options.set_write_buffer_size(self.memtable_bytes);
+        options.set_max_write_buffer_number(2);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_bottommost_compression_type(rocksdb::DBCompressionType::Zstd);
+        options
+    }
+}

@@ -1,0 +1,180 @@
+//! Pure: what the store says of itself, in the batch of the rows it describes.
+//!
+//! ```text
+//! state := format u8 = 1 | lsn u64 | applied vv | newest hlc u64 | digest u128 | swept u64
+//!        | horizon u8: 0, or 1 and time u64, covered vv | opening u8: 0, or 1 and region u64, epoch u64
+//!        | chains u32, (region u64, epoch u64, digest u128)* | views u32, (id u64, rows u64)* | crc32 u32
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::BufMut;
+
+use crate::base::codec::{DecodeError, Reader, check_checksum, put_checksum, put_count};
+use crate::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId, VersionVector};
+use crate::model::record::Horizon;
+use crate::model::{Digest, ViewId};
+
+const FORMAT: u8 = 1;
+
+/// The position of the store and summaries over its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Every record that the rows are the merge of.
+    pub applied: AppliedVv,
+    /// Everything below this place of the local WAL has been applied.
+    pub lsn: Lsn,
+    /// The greatest stamp time applied (M2, I9).
+    pub newest: Hlc,
+    /// Set digest over all rows with their versions.
+    pub digest: Digest,
+    /// Up to which horizon rows have been swept.
+    pub swept: Hlc,
+    /// The greatest horizon applied (P2).
+    pub horizon: Option<Horizon>,
+    /// The log of the greatest epoch whose opening record has been applied.
+    pub opening: Option<LogId>,
+    /// The chain digest at the applied end of each log that is not folded.
+    pub chains: BTreeMap<LogId, Digest>,
+    /// Rows that hold features, by view.
+    pub rows: BTreeMap<ViewId, u64>,
+}
+
+impl State {
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        out.put_u64_le(self.lsn.0);
+        self.applied.encode(&mut out);
+        out.put_u64_le(self.newest.0);
+        out.put_u128_le(self.digest.0);
+        out.put_u64_le(self.swept.0);
+        out.put_u8(u8::from(self.horizon.is_some()));
+        if let Some(horizon) = &self.horizon {
+            out.put_u64_le(horizon.horizon.0);
+            horizon.covered.encode(&mut out);
+        }
+        out.put_u8(u8::from(self.opening.is_some()));
+        if let Some(opening) = &self.opening {
+            put_log(&mut out, *opening);
+        }
+        put_count(&mut out, self.chains.len());
+        for (log, digest) in &self.chains {
+            put_log(&mut out, *log);
+            out.put_u128_le(digest.0);
+        }
+        put_count(&mut out, self.rows.len());
+        for (view, rows) in &self.rows {
+            out.put_u64_le(view.0);
+            out.put_u64_le(*rows);
+        }
+        put_checksum(&mut out, 0);
+        out
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// What is wrong first.
+    pub fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
+        let mut reader = Reader::new(check_checksum("store state", bytes)?);
+        match reader.u8("state format")? {
+            FORMAT => {}
+            other => {
+                return Err(DecodeError::Invalid {
+                    field: "state format",
+                    value: u64::from(other),
+                });
+            }
+        }
+        let mut state = State {
+            lsn: Lsn(reader.u64("lsn")?),
+            ..State::default()
+        };
+        state.applied = AppliedVv(VersionVector::decode(&mut reader)?);
+        state.newest = Hlc(reader.u64("newest stamp")?);
+        state.digest = Digest(reader.u128("digest")?);
+        state.swept = Hlc(reader.u64("swept horizon")?);
+        if read_flag(&mut reader, "horizon flag")? {
+            let horizon = Hlc(reader.u64("horizon")?);
+            state.horizon = Some(Horizon {
+                horizon,
+                covered: VersionVector::decode(&mut reader)?,
+            });
+        }
+        if read_flag(&mut reader, "opening flag")? {
+            state.opening = Some(read_log(&mut reader)?);
+        }
+        for _ in 0..reader.count("chains", 32)? {
+            let log = read_log(&mut reader)?;
+            state
+                .chains
+                .insert(log, Digest(reader.u128("chain digest")?));
+        }
+        for _ in 0..reader.count("views", 16)? {
+            let view = ViewId(reader.u64("view id")?);
+            state.rows.insert(view, reader.u64("row count")?);
+        }
+        reader.finish("store state")?;
+        Ok(state)
+    }
+}
+
+fn put_log(out: &mut Vec<u8>, log: LogId) {
+    out.put_u64_le(log.region.0);
+    out.put_u64_le(log.epoch.0);
+}
+
+fn read_log(reader: &mut Reader<'_>) -> Result<LogId, DecodeError> {
+    Ok(LogId {
+        region: RegionId(reader.u64("region")?),
+        epoch: Epoch(reader.u64("epoch")?),
+    })
+}
+
+fn read_flag(reader: &mut Reader<'_>, field: &'static str) -> Result<bool, DecodeError> {
+    match reader.u8(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(DecodeError::Invalid {
+            field,
+            value: u64::from(other),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Seq;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_state_reads_back(lsn: u64, digest: u128, horizon: Option<u64>, opening: Option<(u64, u64)>, rows: BTreeMap<u64, u64>) {
+            let log = LogId { region: RegionId(3), epoch: Epoch(lsn) };
+            let mut applied = VersionVector::new();
+            applied.advance(log, Seq(5));
+            let state = State {
+                applied: AppliedVv(applied.clone()),
+                lsn: Lsn(lsn),
+                newest: Hlc(lsn / 2),
+                digest: Digest(digest),
+                swept: Hlc(7),
+                horizon: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied }),
+                opening: opening.map(|(region, epoch)| LogId { region: RegionId(region), epoch: Epoch(epoch) }),
+                chains: BTreeMap::from([(log, Digest(digest / 3))]),
+                rows: rows.into_iter().map(|(view, count)| (ViewId(view), count)).collect(),
+            };
+            prop_assert_eq!(State::decode(&state.encode()).unwrap(), state);
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes: Vec<u8>) {
+            let mut sealed = bytes;
+            put_checksum(&mut sealed, 0);
+            let _decoded = State::decode(&sealed);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the store promises.
+
+use std::ops::ControlFlow;
+
+use super::*;
+use crate::base::{Epoch, Lsn, RegionId, Seq};
+use crate::model::KeyValue;
+
+const LINEAGE: LineageId = LineageId(7);
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, LINEAGE, &Options::default()).unwrap()
+}
+
+fn entity(text: &str) -> EntityKey {
+    EntityKey::encode([&KeyValue::String(text.into())])
+}
+
+fn stamp(at: u64) -> Stamp {
+    Stamp {
+        hlc: Hlc(at),
+        region: RegionId(1),
+        epoch: Epoch(1),
+        seq: Seq(at),
+    }
+}
+
+fn put(store: &Store, view: u64, key: &str, row: &[u8], lsn: u64) {
+    let mut changes = store.changes();
+    changes.put_row(&RowKey::new(ViewId(view), &entity(key)), row);
+    changes
+        .commit(&State {
+            lsn: Lsn(lsn),
+            ..State::default()
+        })
+        .unwrap();
+}
+
+fn get(store: &Store, view: u64, key: &str) -> Option<Vec<u8>> {
+    let key = RowKey::new(ViewId(view), &entity(key));
+    store
+        .rows([&key])
+        .unwrap()
+        .pop()
+        .unwrap()
+        .map(|row| row.to_vec())
+}
+
+#[test]
+fn rows_and_their_state_come_back_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, 1, "a", b"flushed", 10);
+    store.flush().unwrap();
+    put(&store, 1, "a", b"not flushed", 20);
+    assert_eq!(
+        (get(&store, 1, "a").unwrap(), store.state().unwrap().lsn),
+        (b"not flushed".to_vec(), Lsn(20))
+    );
+    drop(store);
+    let store = open(dir.path());
+    // Whether or not closing flushed: the state says what the rows are.
+    let row = get(&store, 1, "a").unwrap();
+    let expected: &[u8] = if store.state().unwrap().lsn == Lsn(20) {
+        b"not flushed"
+    } else {
+        b"flushed"
+    };
+    assert_eq!(row, expected);
+}
+
+#[test]
+fn a_scan_visits_the_rows_of_a_prefix_in_key_order_and_goes_on_behind_a_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (view, key) in [(1, "b"), (1, "a"), (2, "a"), (1, "ab"), (1, "c"), (0, "z")] {
+        put(&store, view, key, key.as_bytes(), 1);
+    }
+    let scan = |start: ScanStart, limit: usize| {
+        let mut seen = Vec::new();
+        let all = EntityKey::encode([]);
+        let stopped = store
+            .scan(ViewId(1), &all, &start, |_, row| {
+                seen.push(String::from_utf8(row.to_vec()).unwrap());
+                if seen.len() == limit {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .unwrap();
+        (seen, stopped.is_some())
+    };
+    assert_eq!(
+        scan(ScanStart::First, 9),
+        (vec!["a".into(), "ab".into(), "b".into(), "c".into()], false)
+    );
+    assert_eq!(
+        scan(ScanStart::First, 2),
+        (vec!["a".into(), "ab".into()], true)
+    );
+    assert_eq!(scan(ScanStart::After(entity("ab")), 9).0, ["b", "c"]);
+    assert_eq!(scan(ScanStart::After(entity("aa")), 1).0, ["ab"]);
+}
+
+#[test]
+fn old_requests_are_forgotten_and_later_ones_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let entry = |at| RequestEntry {
+        stamp: stamp(at),
+        body_hash: Digest(9),
+        applied: at,
+        older: 1,
+        folded: 2,
+    };
+    let mut changes = store.changes();
+    for at in 1..=4 {
+        changes.put_request("me", &format!("r{at}"), &entry(at));
+    }
+    // The same id again, under a later stamp.
+    changes.put_request("me", "r1", &entry(9));
+    changes.commit(&State::default()).unwrap();
+    let mut changes = store.changes();
+    assert_eq!(changes.forget_requests(Hlc(3)).unwrap(), 2);
+    changes.commit(&State::default()).unwrap();
+    let left = |id: &str| store.request("me", id).unwrap().map(|entry| entry.applied);
+    assert_eq!(
+        [left("r1"), left("r2"), left("r3"), left("r4")],
+        [Some(9), None, Some(3), Some(4)]
+    );
+    assert_eq!(store.request("m", "er3").unwrap(), None);
+}
+
+#[test]
+fn another_lineage_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let refused = Store::open(dir.path(), LineageId(8), &Options::default()).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            Error::OtherLineage {
+                found: LINEAGE,
+                expected: LineageId(8),
+                ..
+            }
+        ),
+        "{refused}"
+    );
+}
