@@ -4,3 +4,4 @@
 //! `tests/layering.rs` holds the code to it.
 
 pub mod base;
+pub mod wal;
