@@ -76,6 +76,12 @@ impl Log {
         &self.durable
     }
 
+    /// The oldest place that can be read.
+    #[must_use]
+    pub fn first(&self) -> Lsn {
+        self.segments.first()
+    }
+
     /// Behind the last frame, durable or not.
     #[must_use]
     pub fn end(&self) -> Lsn {

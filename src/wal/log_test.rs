@@ -29,7 +29,7 @@ fn written(payloads: &[&[u8]]) -> (TempDir, Log) {
 }
 
 fn payloads(log: &Log) -> Vec<Vec<u8>> {
-    log.read_from(log.segments.first())
+    log.read_from(log.first())
         .unwrap()
         .map(|entry| entry.unwrap().payload.to_vec())
         .collect()
@@ -124,7 +124,7 @@ fn segments_below_a_place_go_and_the_last_one_stays() {
     let (dir, mut log) = written(&[b"aaaa".as_slice(); 9]);
     let second = log.segments.locate(Lsn(0)).unwrap().end.unwrap();
     log.release_below(second.advance(1)).unwrap();
-    assert_eq!(log.segments.first(), second);
+    assert_eq!(log.first(), second);
     let asked = Lsn(0);
     assert!(matches!(log.read_from(asked), Err(Error::Released { first, .. }) if first == second));
     log.release_below(log.end().advance(1000)).unwrap();
