@@ -6,4 +6,7 @@
 pub mod base;
 pub mod model;
 pub mod proto;
+pub mod wal;
 pub mod storage;
+pub mod engine;
+pub mod control;
