@@ -4,9 +4,9 @@
 //! `tests/layering.rs` holds the code to it.
 
 pub mod base;
+pub mod control;
+pub mod engine;
 pub mod model;
 pub mod proto;
-pub mod wal;
 pub mod storage;
-pub mod engine;
-pub mod control;
+pub mod wal;

@@ -1,0 +1,346 @@
+//! The applier: reads, merges and puts. The only writer of the store.
+//!
+//! It takes records in the order of the WAL, in groups: one multi-get for all their rows, merges in memory, one batch
+//! with the rows, requests, definitions and the state after the last of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::cache::RowCache;
+use super::error::Error;
+use super::metrics::Metrics;
+use crate::base::{Hlc, LogId, Lsn, Seq, Stamp, VersionVector};
+use crate::model::record::{Body, Marker, Rows};
+use crate::model::row::{Merged, RowRef, merge_encoded};
+use crate::model::{Catalogue, Digest, Record, ViewId};
+use crate::storage::{Changes, RequestEntry, RowKey, State, Store};
+
+/// How long the result of a named write is kept behind the horizon.
+const REQUESTS_KEPT_MILLIS: u64 = 3_600_000;
+
+/// What a record did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The record's stamp.
+    pub stamp: Stamp,
+    /// Rows that became what was written.
+    pub applied: u64,
+    /// Rows older than what was stored, those left out before logging included.
+    pub older: u64,
+    /// Rows folded into others of the same batch.
+    pub folded: u64,
+}
+
+/// Where the fate of a record is told.
+pub type Fate = oneshot::Sender<Result<Outcome, Error>>;
+
+/// A durable record to apply.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub record: Record,
+    /// The chain digest of its log with it.
+    pub chain: Digest,
+    /// Where its frame ends in the WAL.
+    pub end: Lsn,
+    pub fate: Option<Fate>,
+}
+
+/// What everybody may look at: always the state as of some commit.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub state: ArcSwap<State>,
+    pub catalogue: ArcSwap<Catalogue>,
+    pub durable: ArcSwap<VersionVector>,
+}
+
+/// The store's only writer.
+#[derive(Debug)]
+pub(super) struct Applier {
+    pub store: Arc<Store>,
+    pub cache: Arc<RowCache>,
+    pub published: Arc<Published>,
+    pub metrics: Metrics,
+}
+
+/// The rows that a group of records touches.
+struct Touched {
+    rows: HashMap<RowKey, TouchedRow>,
+}
+
+struct TouchedRow {
+    now: Option<Bytes>,
+    changed: bool,
+}
+
+impl Applier {
+    /// Applies a group of records; all of them or, on an error, none.
+    pub fn apply(&self, items: &[Item]) -> Result<Vec<Outcome>, Error> {
+        let Some(last) = items.last() else {
+            return Ok(Vec::new());
+        };
+        let mut state = State::clone(&self.published.state.load());
+        let mut touched = self.read_rows(items)?;
+        let mut changes = self.store.changes();
+        let mut definitions = Vec::new();
+        let mut outcomes = Vec::with_capacity(items.len());
+        for item in items {
+            follow(&mut state, item)?;
+            let record = &item.record;
+            let mut outcome = Outcome {
+                stamp: record.stamp,
+                applied: 0,
+                older: 0,
+                folded: 0,
+            };
+            match &record.body {
+                Body::Opening(_) => state.opening = state.opening.max(Some(record.stamp.log())),
+                Body::Rows(rows) => {
+                    self.merge(&mut state, &mut touched, record.stamp, rows, &mut outcome)?
+                }
+                Body::Definition(definition) => {
+                    changes.put_definition(&record.stamp, definition);
+                    definitions.push((record.stamp, definition));
+                }
+                Body::Marker(marker) => self.compare(&state, record.stamp, marker)?,
+                Body::Horizon(horizon) => {
+                    if state
+                        .horizon
+                        .as_ref()
+                        .is_none_or(|held| held.horizon < horizon.horizon)
+                    {
+                        forget_requests(&mut changes, horizon.horizon)?;
+                        state.horizon = Some(horizon.clone());
+                    }
+                }
+            }
+            state
+                .applied
+                .0
+                .advance(record.stamp.log(), record.stamp.seq);
+            if let Some(request) = &record.request {
+                changes.put_request(
+                    &request.caller,
+                    &request.id,
+                    &entry(&outcome, request.body_hash),
+                );
+            }
+            outcomes.push(outcome);
+        }
+        state.lsn = last.end;
+        self.commit(changes, state, touched, &definitions)?;
+        self.count(&outcomes);
+        Ok(outcomes)
+    }
+
+    fn read_rows(&self, items: &[Item]) -> Result<Touched, Error> {
+        let mut rows = HashMap::new();
+        let mut missing = Vec::new();
+        for (view, key) in items.iter().flat_map(|item| row_keys(&item.record.body)) {
+            let key = RowKey::new(view, key);
+            if rows.contains_key(&key) {
+                continue;
+            }
+            let cached = self.cache.get(&key);
+            if cached.is_none() {
+                missing.push(key.clone());
+            }
+            rows.insert(
+                key,
+                TouchedRow {
+                    now: cached.flatten(),
+                    changed: false,
+                },
+            );
+        }
+        for (key, row) in missing.iter().zip(self.store.rows(&missing)?) {
+            if let (Some(touched), Some(row)) = (rows.get_mut(key), row) {
+                touched.now = Some(Bytes::copy_from_slice(&row));
+            }
+        }
+        Ok(Touched { rows })
+    }
+
+    fn merge(
+        &self,
+        state: &mut State,
+        touched: &mut Touched,
+        stamp: Stamp,
+        rows: &Rows,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        outcome.older = u64::from(rows.older);
+        outcome.folded = u64::from(rows.folded);
+        for group in &rows.groups {
+            let bad_row = |source| Error::BadRow {
+                view: group.view,
+                source,
+            };
+            for write in &group.rows {
+                let key = RowKey::new(group.view, &write.key);
+                let row = group.row(write, stamp).map_err(bad_row)?;
+                let slot = touched
+                    .rows
+                    .get_mut(&key)
+                    .expect("every key of the group was read before");
+                match merge_encoded(slot.now.as_deref(), row).map_err(bad_row)? {
+                    Merged::Older => outcome.older += 1,
+                    Merged::Applied(new) => {
+                        outcome.applied += 1;
+                        replace(state, group.view, &key, slot.now.as_deref(), &new)
+                            .map_err(bad_row)?;
+                        *slot = TouchedRow {
+                            now: Some(new.into()),
+                            changed: true,
+                        };
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, state: &State, stamp: Stamp, marker: &Marker) -> Result<(), Error> {
+        if marker.applied != state.applied.0 || marker.swept != state.swept {
+            self.metrics.markers_skipped.inc();
+            return Ok(());
+        }
+        if marker.digest != state.digest {
+            let (log, seq) = (stamp.log(), stamp.seq);
+            return Err(Error::DigestMismatch {
+                log,
+                seq,
+                computed: state.digest,
+                marked: marker.digest,
+            });
+        }
+        self.metrics.markers_equal.inc();
+        Ok(())
+    }
+
+    fn commit(
+        &self,
+        mut changes: Changes<'_>,
+        state: State,
+        touched: Touched,
+        definitions: &[(Stamp, &crate::model::catalogue::Definition)],
+    ) -> Result<(), Error> {
+        let changed = |(key, row): (RowKey, TouchedRow)| {
+            row.now.filter(|_| row.changed).map(|row| (key, row))
+        };
+        let rows: Vec<(RowKey, Bytes)> = touched.rows.into_iter().filter_map(changed).collect();
+        for (key, row) in &rows {
+            changes.put_row(key, row);
+        }
+        changes.commit(&state)?;
+        for (key, row) in rows {
+            self.cache.put(key, row);
+        }
+        if !definitions.is_empty() {
+            let mut catalogue = Catalogue::clone(&self.published.catalogue.load());
+            for (stamp, definition) in definitions {
+                catalogue.apply(*stamp, definition);
+            }
+            self.published.catalogue.store(Arc::new(catalogue));
+        }
+        self.published.state.store(Arc::new(state));
+        self.metrics.commits.inc();
+        Ok(())
+    }
+
+    fn count(&self, outcomes: &[Outcome]) {
+        self.metrics
+            .records
+            .inc_by(u64::try_from(outcomes.len()).unwrap_or(u64::MAX));
+        self.metrics
+            .rows_applied
+            .inc_by(outcomes.iter().map(|outcome| outcome.applied).sum());
+        self.metrics
+            .rows_older
+            .inc_by(outcomes.iter().map(|outcome| outcome.older).sum());
+    }
+}
+
+fn row_keys(body: &Body) -> impl Iterator<Item = (ViewId, &crate::model::EntityKey)> {
+    let groups = match body {
+        Body::Rows(rows) => rows.groups.as_slice(),
+        Body::Opening(_) | Body::Definition(_) | Body::Marker(_) | Body::Horizon(_) => &[],
+    };
+    groups
+        .iter()
+        .flat_map(|group| group.rows.iter().map(|row| (group.view, &row.key)))
+}
+
+/// Checks that a record follows the one before it in its log, and moves the log's end on (I2, I3).
+fn follow(state: &mut State, item: &Item) -> Result<(), Error> {
+    let Stamp { hlc, seq, .. } = item.record.stamp;
+    let log = item.record.stamp.log();
+    let chain = state.chains.get(&log).copied().unwrap_or(Digest::EMPTY);
+    let last = state.applied.last(log);
+    let follows = last.is_some_and(|last| last.next() == seq) && chain == item.record.chain_before;
+    if !follows {
+        return Err(fork(log, seq, last, chain));
+    }
+    state.chains.insert(log, item.chain);
+    state.newest = state.newest.max(hlc);
+    Ok(())
+}
+
+fn fork(log: LogId, seq: Seq, last: Option<Seq>, chain: Digest) -> Error {
+    Error::Fork {
+        log,
+        seq,
+        last: last.unwrap_or(Seq::NONE),
+        chain,
+    }
+}
+
+/// Exchanges a row in the digest and in the count of its view.
+fn replace(
+    state: &mut State,
+    view: ViewId,
+    key: &RowKey,
+    old: Option<&[u8]>,
+    new: &[u8],
+) -> Result<(), crate::base::codec::DecodeError> {
+    let was_live = old
+        .map(RowRef::parse)
+        .transpose()?
+        .is_some_and(|row| row.is_live());
+    let is_live = RowRef::parse(new)?.is_live();
+    let rows = state.rows.entry(view).or_insert(0);
+    *rows = (*rows + u64::from(is_live)).saturating_sub(u64::from(was_live));
+    if let Some(old) = old {
+        state.digest = state.digest.minus(Digest::of_row(key.as_bytes(), old));
+    }
+    state.digest = state.digest.plus(Digest::of_row(key.as_bytes(), new));
+    Ok(())
+}
+
+fn entry(outcome: &Outcome, body_hash: Digest) -> RequestEntry {
+    let Outcome {
+        stamp,
+        applied,
+        older,
+        folded,
+    } = outcome.clone();
+    RequestEntry {
+        stamp,
+        body_hash,
+        applied,
+        older,
+        folded,
+    }
+}
+
+fn forget_requests(changes: &mut Changes<'_>, horizon: Hlc) -> Result<(), Error> {
+    let forgotten = changes.forget_requests(horizon.minus_millis(REQUESTS_KEPT_MILLIS))?;
+    if forgotten > 0 {
+        info!(forgotten, %horizon, "forgot the results of old named writes");
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What can go wrong between the WAL and the store.
+
+use std::sync::Arc;
+
+use crate::base::codec::DecodeError;
+use crate::base::{LogId, Lsn, Seq};
+use crate::model::Digest;
+use crate::{storage, wal};
+
+/// Why the engine could not do what it was asked. Cheap to clone: all who wait get the same cause.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The WAL could not be opened, read or appended to.
+    #[error(transparent)]
+    Wal(Arc<wal::Error>),
+    /// The WAL stopped; nothing is written until the node is started anew.
+    #[error(transparent)]
+    Poisoned(#[from] wal::Poisoned),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] storage::Error),
+    /// A frame of the WAL holds no record although its checksum is right.
+    #[error("no record at wal position {lsn}")]
+    BadRecord {
+        /// Where.
+        lsn: Lsn,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A stored row, or a write, is not what the format says.
+    #[error("a row of view {view} is damaged")]
+    BadRow {
+        /// Its view.
+        view: crate::model::ViewId,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A record does not follow the one before it in its log (I2, I3).
+    #[error(
+        "fork: record {seq} of log {log} does not follow record {last} with chain digest {chain}"
+    )]
+    Fork {
+        /// The log.
+        log: LogId,
+        /// The record.
+        seq: Seq,
+        /// The last record held.
+        last: Seq,
+        /// The chain digest held.
+        chain: Digest,
+    },
+    /// Equal records make different rows here than where the marker was written (I22).
+    #[error(
+        "digest of the rows at {log}/{seq} is {computed}, the marker there says {marked}: the store is damaged"
+    )]
+    DigestMismatch {
+        /// The marker's log.
+        log: LogId,
+        /// The marker's place.
+        seq: Seq,
+        /// The digest here.
+        computed: Digest,
+        /// The digest in the marker.
+        marked: Digest,
+    },
+    /// The store has applied more than the WAL holds, so durable records are gone (I21).
+    #[error(
+        "the wal ends at {end}, but the store has applied it up to {applied}: its files are lost or not its own"
+    )]
+    LogLost {
+        /// Where the WAL ends.
+        end: Lsn,
+        /// How far the store has applied it.
+        applied: Lsn,
+    },
+    /// The engine has been stopped.
+    #[error("the engine is stopped")]
+    Stopped,
+}
+
+impl From<wal::Error> for Error {
+    fn from(error: wal::Error) -> Self {
+        match error {
+            wal::Error::Poisoned(cause) => Error::Poisoned(cause),
+            other => Error::Wal(Arc::new(other)),
+        }
+    }
+}

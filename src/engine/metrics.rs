@@ -1,0 +1,58 @@
+//! What the engine counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+/// Counters of the applier. Cloning shares them.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Records applied.
+    pub records: Counter,
+    /// Rows that became what was written.
+    pub rows_applied: Counter,
+    /// Rows that lost against what was stored.
+    pub rows_older: Counter,
+    /// Batches committed to the store.
+    pub commits: Counter,
+    /// Flushes of the store.
+    pub flushes: Counter,
+    /// Markers whose digest was compared and found equal.
+    pub markers_equal: Counter,
+    /// Markers that could not be compared, because the positions differ.
+    pub markers_skipped: Counter,
+}
+
+impl Metrics {
+    /// Names the counters.
+    pub fn register(&self, registry: &mut Registry) {
+        let mut counter =
+            |name, help, counter: &Counter| registry.register(name, help, counter.clone());
+        counter("applied_records", "Records applied", &self.records);
+        counter(
+            "applied_rows",
+            "Rows that became what was written",
+            &self.rows_applied,
+        );
+        counter(
+            "conflicts_older_rows",
+            "Rows that lost against a newer version stored",
+            &self.rows_older,
+        );
+        counter(
+            "store_commits",
+            "Batches committed to the store",
+            &self.commits,
+        );
+        counter("store_flushes", "Flushes of the store", &self.flushes);
+        counter(
+            "markers_equal",
+            "Markers whose digest equals that of the rows here",
+            &self.markers_equal,
+        );
+        counter(
+            "markers_skipped",
+            "Markers not compared because positions differ",
+            &self.markers_skipped,
+        );
+    }
+}

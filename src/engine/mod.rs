@@ -1,0 +1,35 @@
+//! The local node without a cluster: a WAL, a store, and the one applier between them.
+//!
+//! ```text
+//!  LogWriter ── append ──► WAL ── durable ──► applier ── one batch ──► store, row cache, state
+//!      │  (stamp, chain)                       ▲  merges, counts, digests            │
+//!      └────────────── record ─────────────────┘                 flush ──► WAL segments released
+//! ```
+//!
+//! **Invariants.**
+//! - Truth is the store up to its flushed position plus the WAL after it. A record is durable in the WAL before it is
+//!   applied, and applied in the order it was appended.
+//! - I3: the rows are exactly the merge of unbroken prefixes of the logs; a record that does not follow is a fork and
+//!   stops the applier.
+//! - I5: rows, applied version vector and digests change in one batch; a segment goes only below the flushed position.
+//! - I20: after a failure of WAL or store nothing more is acknowledged; reading goes on.
+//! - I22: a marker whose position equals the store's has an equal digest.
+//!
+//! It does not know epochs' windows, commit levels or peers; `node` and `control` do.
+
+mod applier;
+mod cache;
+mod error;
+mod log_writer;
+mod metrics;
+mod options;
+mod replay;
+mod service;
+
+pub use applier::{Fate, Outcome};
+pub use error::Error;
+pub use log_writer::{LogWriter, NextRecord};
+pub use metrics::Metrics;
+pub use options::Options;
+pub use replay::ReplayProgress;
+pub use service::{Engine, Places, Recovered};

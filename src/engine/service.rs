@@ -1,0 +1,436 @@
+//! The engine as others use it: opening, appending, reading, flushing, stopping.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use prometheus_client::registry::Registry;
+use tracing::{error, info};
+
+use super::applier::{Applier, Fate, Item, Published};
+use super::cache::RowCache;
+use super::error::Error;
+use super::log_writer::NextRecord;
+use super::metrics::Metrics;
+use super::options::Options;
+use super::replay::{ReplayProgress, replay};
+use crate::base::disk::Disk;
+use crate::base::task::thread;
+use crate::base::{AppliedVv, DurableVv, Epoch, FlushedVv, LineageId, Lsn, RegionId, Watermark};
+use crate::model::{Catalogue, EntityKey, ViewId};
+use crate::storage::{self, RequestEntry, RowKey, ScanStart, State, Store};
+use crate::wal::{self, Wal};
+
+/// Records that may wait for the applier. When it is full, writers wait.
+const QUEUE_RECORDS: usize = 1_024;
+/// Records that the applier takes at once.
+const GROUP_RECORDS: usize = 256;
+
+/// An engine that has been opened but does not write yet: what the WAL holds is replayed first.
+#[derive(Debug)]
+pub struct Recovered {
+    wal: Arc<Wal>,
+    applier: Applier,
+    options: Options,
+}
+
+/// A WAL and a store with the applier between them.
+#[derive(Debug)]
+pub struct Engine {
+    wal: Arc<Wal>,
+    store: Arc<Store>,
+    cache: Arc<RowCache>,
+    published: Arc<Published>,
+    flushed: ArcSwap<State>,
+    applied: Watermark<Lsn, Error>,
+    metrics: Metrics,
+    options: Options,
+    /// Guards the order of appending: records reach the applier in the order of the WAL. `None` once stopped.
+    queue: Mutex<Option<SyncSender<Item>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The engine's positions.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// What is fdatasynced here.
+    pub durable: DurableVv,
+    /// What can be read here.
+    pub applied: AppliedVv,
+    /// What is in the store after a crash.
+    pub flushed: FlushedVv,
+    /// How far the WAL is fdatasynced.
+    pub durable_lsn: Lsn,
+    /// How far the WAL is applied.
+    pub applied_lsn: Lsn,
+    /// How far the WAL is no longer needed by the store.
+    pub flushed_lsn: Lsn,
+}
+
+impl Recovered {
+    /// Opens `dir/wal` and `dir/store`, creating them if they do not exist.
+    ///
+    /// # Errors
+    /// If either is damaged, of another lineage or later format, or the WAL lacks what the store has applied.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        lineage: LineageId,
+        options: &Options,
+        wal_options: wal::Options,
+        store_options: &storage::Options,
+    ) -> Result<Recovered, Error> {
+        let wal::Opened { wal, recovery } =
+            Wal::open(disk, &dir.join("wal"), lineage, wal_options)?;
+        let store = Arc::new(Store::open(&dir.join("store"), lineage, store_options)?);
+        let state = store.state()?;
+        if state.lsn > recovery.end {
+            return Err(Error::LogLost {
+                end: recovery.end,
+                applied: state.lsn,
+            });
+        }
+        if recovery.cut_bytes > 0 {
+            info!(bytes = recovery.cut_bytes, "cut the torn tail of the wal");
+        }
+        let published = Arc::new(Published {
+            durable: ArcSwap::from_pointee(state.applied.0.clone()),
+            catalogue: ArcSwap::from_pointee(store.catalogue()?),
+            state: ArcSwap::from_pointee(state),
+        });
+        let cache = Arc::new(RowCache::new(options.row_cache_bytes));
+        let applier = Applier {
+            store,
+            cache,
+            published,
+            metrics: Metrics::default(),
+        };
+        Ok(Recovered {
+            wal: Arc::new(wal),
+            applier,
+            options: options.clone(),
+        })
+    }
+
+    /// Applies what the WAL holds beyond the store's state. Takes as long as that takes.
+    ///
+    /// # Errors
+    /// If the WAL or the store is damaged, or the records do not follow one another.
+    pub fn replay(&mut self, progress: &ReplayProgress) -> Result<(), Error> {
+        replay(&self.wal, self.state().lsn, &self.applier, progress)?;
+        self.applier
+            .published
+            .durable
+            .store(Arc::new(self.state().applied.0.clone()));
+        Ok(())
+    }
+
+    /// What the store is now.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.applier.published.state.load_full()
+    }
+
+    /// Folds every log of `region` up to `epoch` into the base: they are closed and held whole. Durable on return.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn fold(&mut self, region: RegionId, epoch: Epoch) -> Result<(), Error> {
+        let mut state = State::clone(&self.state());
+        state.applied.0.fold(region, epoch);
+        state
+            .chains
+            .retain(|log, _| log.region != region || log.epoch > epoch);
+        self.applier.store.changes().commit(&state)?;
+        self.applier.store.flush()?;
+        self.applier
+            .published
+            .durable
+            .store(Arc::new(state.applied.0.clone()));
+        self.applier.published.state.store(Arc::new(state));
+        Ok(())
+    }
+
+    /// Starts the applier.
+    ///
+    /// # Errors
+    /// If no thread can be started, or what was replayed cannot be flushed.
+    pub fn start(self) -> Result<Engine, Error> {
+        let Recovered {
+            wal,
+            applier,
+            options,
+        } = self;
+        let state = applier.published.state.load_full();
+        let applied = Watermark::new(state.lsn);
+        let (queue, items) = sync_channel(QUEUE_RECORDS);
+        let engine = Engine {
+            wal: Arc::clone(&wal),
+            store: Arc::clone(&applier.store),
+            cache: Arc::clone(&applier.cache),
+            published: Arc::clone(&applier.published),
+            flushed: ArcSwap::from_pointee(State::default()),
+            applied: applied.clone(),
+            metrics: applier.metrics.clone(),
+            options,
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(None),
+        };
+        engine.flush()?;
+        let work = move || run_applier(&applier, &wal, &items, &applied);
+        let handle = thread("applier", work).map_err(|_| Error::Stopped)?;
+        *engine.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Appends a record: to the WAL, and once it is durable there, to the store. `fate` hears what it did, or why it is
+    /// not known. Waits only for room in the queues.
+    ///
+    /// # Errors
+    /// If the WAL or the applier has stopped.
+    pub fn append(&self, next: NextRecord, fate: Option<Fate>) -> Result<Lsn, Error> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(Error::Stopped)?;
+        if let Some(cause) = self.applied.closed() {
+            return Err(cause);
+        }
+        let end = self.wal.append(next.encoded)?;
+        let item = Item {
+            record: next.record,
+            chain: next.chain,
+            end,
+            fate,
+        };
+        queue
+            .send(item)
+            .map_err(|_| self.applied.closed().unwrap_or(Error::Stopped))?;
+        Ok(end)
+    }
+
+    /// How far the WAL has been applied; ends with the cause when the engine fails.
+    #[must_use]
+    pub fn applied(&self) -> &Watermark<Lsn, Error> {
+        &self.applied
+    }
+
+    /// The local WAL.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// The state as of the last commit.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.published.state.load_full()
+    }
+
+    /// The views in force.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.published.catalogue.load_full()
+    }
+
+    /// All positions.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let (state, flushed) = (self.state(), self.flushed.load());
+        Places {
+            durable: DurableVv(self.published.durable.load().as_ref().clone()),
+            applied: state.applied.clone(),
+            flushed: FlushedVv(flushed.applied.0.clone()),
+            durable_lsn: self.wal.durable().get(),
+            applied_lsn: state.lsn,
+            flushed_lsn: flushed.lsn,
+        }
+    }
+
+    /// The rows of some keys if all are cached; never waits.
+    #[must_use]
+    pub fn cached_rows(&self, keys: &[RowKey]) -> Option<Vec<Option<Bytes>>> {
+        keys.iter().map(|key| self.cache.get(key)).collect()
+    }
+
+    /// The rows of some keys, in their order. Reads the store for those that are not cached, so it may block.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn rows(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        let mut rows = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let cached = self.cache.get(key);
+            if cached.is_none() {
+                missing.push((at, key, self.cache.ticket(key)));
+            }
+            rows.push(cached.flatten());
+        }
+        if missing.is_empty() {
+            return Ok(rows);
+        }
+        let found = self.store.rows(missing.iter().map(|(_, key, _)| *key))?;
+        for ((at, key, ticket), row) in missing.into_iter().zip(found) {
+            let row = row.map(|row| Bytes::copy_from_slice(&row));
+            self.cache.fill(key, row.clone(), ticket);
+            if let Some(slot) = rows.get_mut(at) {
+                *slot = row;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Visits stored rows of a view in key order; see [`Store::scan`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn scan<B>(
+        &self,
+        view: ViewId,
+        prefix: &EntityKey,
+        start: &ScanStart,
+        visit: impl FnMut(EntityKey, &[u8]) -> std::ops::ControlFlow<B>,
+    ) -> Result<Option<B>, Error> {
+        Ok(self.store.scan(view, prefix, start, visit)?)
+    }
+
+    /// The result of a named write that has been applied.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn request(&self, caller: &str, id: &str) -> Result<Option<RequestEntry>, Error> {
+        Ok(self.store.request(caller, id)?)
+    }
+
+    /// Is there so much WAL beyond the flushed position that the store should be flushed?
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        self.state().lsn.bytes_since(self.flushed.load().lsn) >= self.options.flush_after_wal_bytes
+    }
+
+    /// Makes all that is applied survive a crash in the store, and releases the WAL before it. Blocks.
+    ///
+    /// # Errors
+    /// If the store fails, or a segment cannot be removed.
+    pub fn flush(&self) -> Result<(), Error> {
+        let state = self.state();
+        self.store.flush()?;
+        self.metrics.flushes.inc();
+        self.wal.release_below(state.lsn)?;
+        self.flushed.store(state);
+        Ok(())
+    }
+
+    /// Bytes in use: (row cache, block cache, memtables).
+    #[must_use]
+    pub fn memory_bytes(&self) -> (u64, usize, u64) {
+        let (blocks, memtables) = self.store.memory_bytes();
+        (self.cache.bytes(), blocks, memtables)
+    }
+
+    /// Names what is counted.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+        self.wal.metrics().register(registry);
+        registry.register(
+            "row_cache_hits",
+            "Rows found in the row cache",
+            self.cache.hits.clone(),
+        );
+        registry.register(
+            "row_cache_misses",
+            "Rows not found in the row cache",
+            self.cache.misses.clone(),
+        );
+    }
+
+    /// Applies what is queued, flushes the store and closes the WAL. Blocks. Later calls do nothing.
+    ///
+    /// # Errors
+    /// If the engine had failed before, or fails now; what was acknowledged is in the WAL in either case.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let handle = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(handle) = handle else { return Ok(()) };
+        if handle.join().is_err() {
+            self.applied.close(Error::Stopped);
+        }
+        if let Some(cause) = self.applied.closed() {
+            return Err(cause);
+        }
+        self.applied.close(Error::Stopped);
+        self.flush()?;
+        Ok(self.wal.close()?)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(cause) = self.stop() {
+            error!(%cause, "stopped after a failure");
+        }
+    }
+}
+
+/// Ends when the queue does, or at the first failure; then everybody who waits gets the cause.
+fn run_applier(
+    applier: &Applier,
+    wal: &Wal,
+    items: &Receiver<Item>,
+    applied: &Watermark<Lsn, Error>,
+) {
+    while let Ok(first) = items.recv() {
+        let mut group = vec![first];
+        group.extend(items.try_iter().take(GROUP_RECORDS - 1));
+        match apply_durable(applier, wal, &mut group) {
+            Ok(()) => {
+                if let Some(last) = group.last() {
+                    applied.advance(last.end);
+                }
+            }
+            Err(cause) => {
+                error!(%cause, "the applier stops; nothing more is acknowledged");
+                applied.close(cause.clone());
+                tell_all(group.into_iter().chain(items.try_iter()), &cause);
+                return;
+            }
+        }
+    }
+}
+
+fn apply_durable(applier: &Applier, wal: &Wal, group: &mut [Item]) -> Result<(), Error> {
+    let Some(last) = group.last() else {
+        return Ok(());
+    };
+    wal.durable().reached_blocking(last.end)?;
+    let mut durable = applier.published.durable.load().as_ref().clone();
+    group
+        .iter()
+        .for_each(|item| durable.advance(item.record.stamp.log(), item.record.stamp.seq));
+    applier.published.durable.store(Arc::new(durable));
+    let outcomes = applier.apply(group)?;
+    for (item, outcome) in group.iter_mut().zip(outcomes) {
+        if let Some(fate) = item.fate.take() {
+            // Whoever asked may have given up at its deadline.
+            let _gone = fate.send(Ok(outcome));
+        }
+    }
+    Ok(())
+}
+
+fn tell_all(items: impl Iterator<Item = Item>, cause: &Error) {
+    for fate in items.filter_map(|item| item.fate) {
+        let _gone = fate.send(Err(cause.clone()));
+    }
+}
