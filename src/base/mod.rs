@@ -9,6 +9,7 @@ pub mod codec;
 pub mod disk;
 pub mod hlc;
 pub mod ids;
+pub mod sealed;
 pub mod task;
 pub mod vv;
 pub mod watermark;

@@ -1,1 +1,17 @@
-//! x
+//! Agreed cluster metadata: who the members are, which epoch is open, up to where stamps are granted.
+//!
+//! [`ControlState`] is the deterministic state machine in which every such decision is made; here a lone node applies
+//! its own commands, durably one by one ([`LocalControl`]).
+//!
+//! **Invariants.** No feature value and no view definition passes through here, and nothing here lies on the path of a
+//! read or of a steady write. A command that was answered is durable. The number of an epoch is never used twice.
+
+mod local;
+mod state;
+mod window;
+
+pub use local::{Error, LocalControl};
+pub use state::{
+    Attempt, BootClaim, Command, ControlState, Effect, LogState, Member, OpenConfig, Rejection,
+};
+pub use window::{EXTEND_EVERY, Tick, WINDOW_MILLIS, grant, tick};

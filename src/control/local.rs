@@ -1,0 +1,225 @@
+//! The control state of a lone node: it applies its own commands, each durable before it is answered.
+//!
+//! The file holds the state after the last command, replaced as a whole, which is a log that is compacted after each
+//! entry: commands are few and small, and there is no tail to tear.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::state::{Command, ControlState, Effect, Rejection};
+use crate::base::disk::Disk;
+use crate::base::sealed::{self, Kind};
+
+const KIND: Kind = Kind {
+    name: "control",
+    version: 1,
+};
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state machine refused it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The state could not be read or made durable.
+    #[error(transparent)]
+    File(#[from] sealed::Error),
+    /// The file holds something else than a state.
+    #[error("{path} is damaged: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An earlier command may or may not be durable, so none is taken any more.
+    #[error("the control state could not be made durable earlier: {cause}")]
+    Stopped {
+        /// What happened then.
+        cause: String,
+    },
+}
+
+/// A lone node's control state.
+#[derive(Debug)]
+pub struct LocalControl {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    state: ControlState,
+    stopped: Option<String>,
+}
+
+impl LocalControl {
+    /// Reads the state; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// If the file is damaged, newer or something else.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Option<LocalControl>, Error> {
+        let Some(body) = KIND.read(disk.as_ref(), path)? else {
+            return Ok(None);
+        };
+        let state = serde_json::from_str(&body).map_err(|error| Error::Damaged {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+        Ok(Some(LocalControl {
+            disk,
+            path: path.to_owned(),
+            state,
+            stopped: None,
+        }))
+    }
+
+    /// Writes the first state.
+    ///
+    /// # Errors
+    /// If it cannot be made durable.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        state: ControlState,
+    ) -> Result<LocalControl, Error> {
+        let mut control = LocalControl {
+            disk,
+            path: path.to_owned(),
+            state,
+            stopped: None,
+        };
+        control.persist()?;
+        Ok(control)
+    }
+
+    /// The state after the last command.
+    #[must_use]
+    pub fn state(&self) -> &ControlState {
+        &self.state
+    }
+
+    /// Applies a command and makes the result durable.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if the state machine refuses; anything else ends this control.
+    pub fn propose(&mut self, command: Command) -> Result<Effect, Error> {
+        if let Some(cause) = &self.stopped {
+            return Err(Error::Stopped {
+                cause: cause.clone(),
+            });
+        }
+        let effect = self.state.apply(command)?;
+        self.persist()?;
+        Ok(effect)
+    }
+
+    fn persist(&mut self) -> Result<(), Error> {
+        let body = serde_json::to_string_pretty(&self.state).map_err(|error| Error::Damaged {
+            path: self.path.clone(),
+            problem: error.to_string(),
+        })?;
+        KIND.write(self.disk.as_ref(), &self.path, &body)
+            .map_err(|error| {
+                self.stopped = Some(error.to_string());
+                Error::File(error)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::base::disk::RealDisk;
+    use crate::base::{
+        BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq, VersionVector,
+    };
+    use crate::control::BootClaim;
+
+    #[test]
+    fn what_was_answered_is_there_after_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("CONTROL");
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        assert!(
+            LocalControl::open(Arc::clone(&disk), &path)
+                .unwrap()
+                .is_none()
+        );
+        let me = IncarnationId(u128::MAX - 1);
+        let state = ControlState::new(LineageId(u128::MAX), RegionId(u64::MAX), me);
+        let mut control = LocalControl::create(Arc::clone(&disk), &path, state).unwrap();
+
+        let claim = BootClaim {
+            incarnation: me,
+            known: BTreeSet::new(),
+            token: BootToken(u64::MAX),
+            held: VersionVector::new(),
+        };
+        control.propose(Command::Boot(claim)).unwrap();
+        let begin = |open, attempt| Command::Begin {
+            candidate: me,
+            members: BTreeSet::from([me]),
+            expected_open: open,
+            expected_attempt: attempt,
+        };
+        for _ in 0..2 {
+            let Effect::Begun(attempt) = control
+                .propose(begin(
+                    control.state().open_epoch(),
+                    control.state().attempt_epoch(),
+                ))
+                .unwrap()
+            else {
+                panic!("begin begins an attempt");
+            };
+            control
+                .propose(Command::Open {
+                    epoch: attempt.epoch,
+                })
+                .unwrap();
+            let mut held = VersionVector::new();
+            held.advance(
+                LogId {
+                    region: RegionId(u64::MAX),
+                    epoch: attempt.epoch,
+                },
+                Seq(3),
+            );
+            let acked = vec![(me, held)];
+            control
+                .propose(Command::Extend {
+                    epoch: attempt.epoch,
+                    ceiling: Hlc(u64::MAX / 2),
+                    acked,
+                })
+                .unwrap();
+        }
+        let first = *control.state().logs.keys().next().unwrap();
+        control
+            .propose(Command::Close {
+                epoch: first,
+                last: Seq(3),
+                digest: u128::MAX,
+            })
+            .unwrap();
+
+        let again = LocalControl::open(disk, &path).unwrap().unwrap();
+        assert_eq!(again.state(), control.state());
+    }
+
+    #[test]
+    fn a_rejected_command_changes_nothing_that_is_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("CONTROL");
+        let state = ControlState::new(LineageId(1), RegionId(2), IncarnationId(3));
+        let mut control = LocalControl::create(Arc::new(RealDisk), &path, state.clone()).unwrap();
+        let refused = control.propose(Command::Open { epoch: Epoch(9) });
+        assert!(matches!(
+            refused,
+            Err(Error::Rejected(Rejection::Stale { .. }))
+        ));
+        let again = LocalControl::open(Arc::new(RealDisk), &path)
+            .unwrap()
+            .unwrap();
+        assert_eq!(again.state(), &state);
+    }
+}

@@ -1,0 +1,331 @@
+//! What the control state machine promises.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const REGION: RegionId = RegionId(5);
+
+fn id(at: u128) -> IncarnationId {
+    IncarnationId(at)
+}
+
+fn set_of(members: u128) -> ControlState {
+    let mut state = ControlState::new(LineageId(1), REGION, id(1));
+    for at in 2..=members {
+        let member = state.members[&id(1)].clone();
+        state.members.insert(id(at), member);
+    }
+    state
+}
+
+fn begin(state: &mut ControlState, candidate: u128, members: &[u128]) -> Attempt {
+    let command = Command::Begin {
+        candidate: id(candidate),
+        members: members.iter().map(|at| id(*at)).collect(),
+        expected_open: state.open_epoch(),
+        expected_attempt: state.attempt_epoch(),
+    };
+    match state.apply(command).unwrap() {
+        Effect::Begun(attempt) => attempt,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn held(epoch: Epoch, seq: u64) -> VersionVector {
+    let mut held = VersionVector::new();
+    held.advance(
+        LogId {
+            region: REGION,
+            epoch,
+        },
+        Seq(seq),
+    );
+    held
+}
+
+fn claim(known: &[u64], token: u64, held: VersionVector) -> Command {
+    let known = known.iter().map(|token| BootToken(*token)).collect();
+    Command::Boot(BootClaim {
+        incarnation: id(1),
+        known,
+        token: BootToken(token),
+        held,
+    })
+}
+
+#[test]
+fn only_the_latest_attempt_opens_and_an_overtaken_one_is_closed_empty() {
+    let mut state = set_of(2);
+    let first = begin(&mut state, 1, &[1, 2]);
+    let second = begin(&mut state, 2, &[1, 2]);
+    assert!(second.epoch > first.epoch);
+    assert!(matches!(
+        state.apply(Command::Open { epoch: first.epoch }),
+        Err(Rejection::Stale { .. })
+    ));
+    assert_eq!(
+        state.logs[&first.epoch],
+        LogState::Closed {
+            last: Seq::NONE,
+            digest: 0
+        }
+    );
+    state
+        .apply(Command::Open {
+            epoch: second.epoch,
+        })
+        .unwrap();
+    assert_eq!(state.open_epoch(), second.epoch);
+}
+
+#[test]
+fn a_begin_that_saw_an_older_state_is_refused() {
+    let mut state = set_of(1);
+    let attempt = begin(&mut state, 1, &[1]);
+    let stale = Command::Begin {
+        candidate: id(1),
+        members: BTreeSet::from([id(1)]),
+        expected_open: Epoch::NONE,
+        expected_attempt: Epoch::NONE,
+    };
+    assert!(matches!(state.apply(stale), Err(Rejection::Stale { .. })));
+    assert_eq!(state.attempt_epoch(), attempt.epoch);
+}
+
+#[test]
+fn the_basis_of_an_attempt_is_the_open_configuration() {
+    let mut state = set_of(3);
+    let first = begin(&mut state, 1, &[1, 2]);
+    state.apply(Command::Open { epoch: first.epoch }).unwrap();
+    let second = begin(&mut state, 3, &[2, 3]);
+    assert_eq!(second.basis, BTreeSet::from([id(1), id(2)]));
+    let third = begin(&mut state, 3, &[3]);
+    assert_eq!(
+        third.basis,
+        BTreeSet::from([id(1), id(2)]),
+        "an attempt that never opened changes no basis"
+    );
+}
+
+#[test]
+fn a_floor_lies_at_every_ceiling_granted_before() {
+    let mut state = set_of(1);
+    let first = begin(&mut state, 1, &[1]);
+    state.apply(Command::Open { epoch: first.epoch }).unwrap();
+    for ceiling in [50, 30] {
+        state
+            .apply(Command::Extend {
+                epoch: first.epoch,
+                ceiling: Hlc(ceiling),
+                acked: vec![],
+            })
+            .unwrap();
+    }
+    let second = begin(&mut state, 1, &[1]);
+    assert_eq!(second.floor, Hlc(50));
+    let late = Command::Extend {
+        epoch: first.epoch,
+        ceiling: Hlc(99),
+        acked: vec![],
+    };
+    assert!(
+        matches!(state.apply(late), Err(Rejection::Stale { .. })),
+        "the window is frozen once overtaken"
+    );
+    assert_eq!(state.ceiling, Hlc(50));
+}
+
+#[test]
+fn a_copied_directory_boots_only_where_it_is_the_last_started() {
+    let mut state = set_of(1);
+    assert_eq!(
+        state.apply(claim(&[], 10, VersionVector::new())),
+        Ok(Effect::Booted(BootNumber(1)))
+    );
+    // The original goes on; the copy still knows only the first token.
+    assert_eq!(
+        state.apply(claim(&[10], 11, VersionVector::new())),
+        Ok(Effect::Booted(BootNumber(2)))
+    );
+    let copy = state.apply(claim(&[10], 12, VersionVector::new()));
+    assert_eq!(
+        copy,
+        Err(Rejection::DeadDirectory {
+            incarnation: id(1),
+            boot: BootNumber(2)
+        })
+    );
+    // A start whose answer was lost presents its token among those tried.
+    assert_eq!(
+        state.apply(claim(&[10, 11], 13, VersionVector::new())),
+        Ok(Effect::Booted(BootNumber(3)))
+    );
+}
+
+#[test]
+fn a_directory_that_lost_records_is_refused() {
+    let mut state = set_of(1);
+    let attempt = begin(&mut state, 1, &[1]);
+    state
+        .apply(Command::Open {
+            epoch: attempt.epoch,
+        })
+        .unwrap();
+    let acked = vec![(id(1), held(attempt.epoch, 7))];
+    state
+        .apply(Command::Extend {
+            epoch: attempt.epoch,
+            ceiling: Hlc(1),
+            acked,
+        })
+        .unwrap();
+    let lost = state.apply(claim(&[], 10, held(attempt.epoch, 6)));
+    assert!(matches!(lost, Err(Rejection::LostRecords { .. })));
+    assert!(state.apply(claim(&[], 10, held(attempt.epoch, 7))).is_ok());
+}
+
+#[test]
+fn a_closed_log_is_kept_until_every_member_has_folded_it() {
+    let mut state = set_of(2);
+    let first = begin(&mut state, 1, &[1, 2]);
+    state.apply(Command::Open { epoch: first.epoch }).unwrap();
+    let current = state.apply(Command::Close {
+        epoch: first.epoch,
+        last: Seq(4),
+        digest: 9,
+    });
+    assert_eq!(
+        current,
+        Err(Rejection::NotActive { epoch: first.epoch }),
+        "the open epoch's log still grows"
+    );
+    let second = begin(&mut state, 1, &[1, 2]);
+    state
+        .apply(Command::Open {
+            epoch: second.epoch,
+        })
+        .unwrap();
+    assert_eq!(state.closed_through(), Epoch(first.epoch.0 - 1));
+    state
+        .apply(Command::Close {
+            epoch: first.epoch,
+            last: Seq(4),
+            digest: 9,
+        })
+        .unwrap();
+    assert_eq!(state.closed_through(), Epoch(second.epoch.0 - 1));
+
+    let mut folded = VersionVector::new();
+    folded.fold(REGION, state.closed_through());
+    for (member, left) in [(1, true), (2, false)] {
+        let acked = vec![(id(member), folded.clone())];
+        state
+            .apply(Command::Extend {
+                epoch: second.epoch,
+                ceiling: Hlc(1),
+                acked,
+            })
+            .unwrap();
+        assert_eq!(state.logs.contains_key(&first.epoch), left);
+    }
+    assert!(state.logs.contains_key(&second.epoch));
+}
+
+#[test]
+fn a_horizon_needs_every_active_log_and_every_member() {
+    let mut state = set_of(2);
+    let attempt = begin(&mut state, 1, &[1, 2]);
+    state
+        .apply(Command::Open {
+            epoch: attempt.epoch,
+        })
+        .unwrap();
+    let covered = held(attempt.epoch, 3);
+    let log = LogId {
+        region: REGION,
+        epoch: attempt.epoch,
+    };
+    let set = |horizon, mark, applied: &[u128]| Command::SetHorizon {
+        horizon: Hlc(horizon),
+        covered: covered.clone(),
+        closed_marks: vec![(log, Hlc(mark))],
+        applied: applied
+            .iter()
+            .map(|at| (id(*at), covered.clone()))
+            .collect(),
+    };
+    assert!(matches!(
+        state.apply(set(10, 9, &[1, 2])),
+        Err(Rejection::HorizonRefused { .. })
+    ));
+    assert!(matches!(
+        state.apply(set(10, 10, &[1])),
+        Err(Rejection::HorizonRefused { .. })
+    ));
+    state.apply(set(10, 10, &[1, 2])).unwrap();
+    assert!(matches!(
+        state.apply(set(10, 11, &[1, 2])),
+        Err(Rejection::HorizonRefused { .. })
+    ));
+    assert_eq!(state.horizon, Hlc(10));
+}
+
+/// Commands that name what exists often enough to matter.
+fn commands() -> impl Strategy<Value = Command> {
+    let epoch = (0..12u64).prop_map(Epoch);
+    let members = proptest::collection::btree_set((1..4u128).prop_map(id), 1..4);
+    prop_oneof![
+        (members, 1..4u128, epoch.clone(), epoch.clone()).prop_map(
+            |(members, candidate, open, attempt)| {
+                Command::Begin {
+                    candidate: id(candidate),
+                    members,
+                    expected_open: open,
+                    expected_attempt: attempt,
+                }
+            }
+        ),
+        epoch.clone().prop_map(|epoch| Command::Open { epoch }),
+        (epoch.clone(), 0..100u64).prop_map(|(epoch, ceiling)| Command::Extend {
+            epoch,
+            ceiling: Hlc(ceiling),
+            acked: vec![]
+        }),
+        epoch.prop_map(|epoch| Command::Close {
+            epoch,
+            last: Seq(1),
+            digest: 1
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn epochs_ceilings_and_floors_never_go_back(commands in proptest::collection::vec((commands(), any::<bool>()), 1..60)) {
+        let mut state = set_of(3);
+        let mut begun = BTreeSet::new();
+        for (mut command, sound) in commands {
+            if let Command::Begin { expected_open, expected_attempt, .. } = &mut command
+                && sound
+            {
+                (*expected_open, *expected_attempt) = (state.open_epoch(), state.attempt_epoch());
+            }
+            if let (Command::Open { epoch } | Command::Extend { epoch, .. }, true) = (&mut command, sound) {
+                *epoch = state.attempt_epoch();
+            }
+            let before = state.clone();
+            let outcome = state.apply(command);
+            prop_assert!(state.ceiling >= before.ceiling && state.open_epoch() >= before.open_epoch());
+            prop_assert!(state.closed_through() >= before.closed_through());
+            match outcome {
+                Ok(Effect::Begun(attempt)) => {
+                    prop_assert!(begun.insert(attempt.epoch), "an epoch number was used twice");
+                    prop_assert!(attempt.floor >= before.ceiling);
+                }
+                Ok(Effect::Booted(_) | Effect::Done) => {}
+                Err(_) => prop_assert_eq!(&ControlState { index: before.index, ..state.clone() }, &before),
+            }
+        }
+    }
+}
