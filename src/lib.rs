@@ -4,9 +4,11 @@
 //! `tests/layering.rs` holds the code to it.
 
 pub mod base;
+pub mod config;
 pub mod control;
 pub mod engine;
 pub mod model;
+pub mod node;
 pub mod proto;
 pub mod storage;
 pub mod wal;

@@ -71,6 +71,12 @@ impl RowCache {
         found
     }
 
+    /// Like [`get`](Self::get), but counts nothing.
+    #[must_use]
+    pub fn peek(&self, key: &RowKey) -> Option<Option<Bytes>> {
+        self.rows.get(key)
+    }
+
     fn stripe(&self, key: &RowKey) -> std::sync::MutexGuard<'_, u64> {
         let hash = usize::try_from(self.hasher.hash_one(key) % 256).unwrap_or(0);
         let stripe = self.stripes.get(hash).expect("there are 256 stripes");

@@ -37,6 +37,9 @@ pub enum Error {
         #[source]
         source: DecodeError,
     },
+    /// The cells of a write are not well-formed; nothing was logged.
+    #[error("the cells of a write are not well-formed")]
+    BadCells(#[from] DecodeError),
     /// A record does not follow the one before it in its log (I2, I3).
     #[error(
         "fork: record {seq} of log {log} does not follow record {last} with chain digest {chain}"

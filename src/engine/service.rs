@@ -253,7 +253,14 @@ impl Engine {
     /// The rows of some keys if all are cached; never waits.
     #[must_use]
     pub fn cached_rows(&self, keys: &[RowKey]) -> Option<Vec<Option<Bytes>>> {
-        keys.iter().map(|key| self.cache.get(key)).collect()
+        let rows: Vec<_> = keys
+            .iter()
+            .map(|key| self.cache.peek(key))
+            .collect::<Option<_>>()?;
+        self.cache
+            .hits
+            .inc_by(u64::try_from(keys.len()).unwrap_or(u64::MAX));
+        Some(rows)
     }
 
     /// The rows of some keys, in their order. Reads the store for those that are not cached, so it may block.

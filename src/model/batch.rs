@@ -106,6 +106,23 @@ impl Batch {
         self.groups.iter().map(|group| group.rows.len()).sum()
     }
 
+    /// About how many bytes its record will have.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        const ROW: usize = 32;
+        let row = |row: &RowChange| {
+            let cells = match &row.change {
+                Change::Put(cells) => cells.len(),
+                Change::Delete => 0,
+            };
+            ROW + row.key.as_bytes().len() + cells
+        };
+        self.groups
+            .iter()
+            .map(|group| ROW + group.rows.iter().map(row).sum::<usize>())
+            .sum()
+    }
+
     /// Digest of what is asked for, by which a repeated request id is compared.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -1,0 +1,169 @@
+//! Lookups and scans on this node's rows.
+//!
+//! A set of one is its own quorum: its primary read waits for what was appended before it, and every other level reads
+//! the applied rows, which miss nothing that was acknowledged.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Node;
+use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection};
+use crate::base::Lsn;
+use crate::base::clock::timeout;
+use crate::engine;
+use crate::model::resolve::{Column, Resolver, Wanted};
+use crate::model::row::RowRef;
+use crate::model::{EntityKey, ReadLevel};
+use crate::storage::{RowKey, ScanStart};
+
+/// One column list for each selection.
+pub type Columns = Vec<Vec<Column>>;
+
+impl Node {
+    /// Looks features up.
+    ///
+    /// # Errors
+    /// If stored rows cannot be read or are damaged, or the deadline passes.
+    pub async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
+        let limit = request.deadline;
+        let level = request.level;
+        let answer = timeout(limit, self.look_up(request)).await;
+        let answer = answer.map_err(|_| Error::DeadlineExceeded { limit })??;
+        let (node, epoch) = (self.inner.identity.incarnation, self.inner.epoch);
+        Ok(Answered {
+            answer,
+            level,
+            node,
+            epoch,
+            staleness: Duration::ZERO,
+        })
+    }
+
+    async fn look_up(&self, request: LookupRequest) -> Result<Columns, Error> {
+        let LookupRequest {
+            selections,
+            level,
+            wanted,
+            ..
+        } = request;
+        if level == ReadLevel::Primary {
+            let appended = Lsn(self.inner.appended.load(Ordering::Acquire));
+            self.inner
+                .engine
+                .applied()
+                .reached(appended)
+                .await
+                .map_err(Error::Read)?;
+        }
+        let mut columns = Vec::with_capacity(selections.len());
+        for selection in selections {
+            columns.push(self.select(selection, wanted).await?);
+        }
+        Ok(columns)
+    }
+
+    async fn select(&self, selection: Selection, wanted: Wanted) -> Result<Vec<Column>, Error> {
+        let Selection {
+            view,
+            features,
+            keys,
+        } = selection;
+        let id = view.id;
+        let resolver = Resolver::new(view, features, keys.len(), wanted, self.inner.clock.wall());
+        let keys: Vec<RowKey> = keys.iter().map(|key| RowKey::new(id, key)).collect();
+        let rows = match self.inner.engine.cached_rows(&keys) {
+            Some(rows) => rows,
+            None => {
+                let engine = Arc::clone(&self.inner.engine);
+                self.blocking(move || engine.rows(&keys)).await?
+            }
+        };
+        resolve(resolver, &rows)
+    }
+
+    /// Reads a page of a view in key order.
+    ///
+    /// # Errors
+    /// If stored rows cannot be read or are damaged.
+    pub async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
+        let engine = Arc::clone(&self.inner.engine);
+        let now = self.inner.clock.wall();
+        let ScanRequest {
+            view,
+            features,
+            prefix,
+            after,
+            max_rows,
+            max_bytes,
+            event_times,
+        } = request;
+        let id = view.id;
+        let start = after.map_or(ScanStart::First, ScanStart::After);
+        let (keys, rows, more) = self
+            .blocking(move || page(&engine, id, &prefix, &start, max_rows, max_bytes))
+            .await?;
+        let wanted = Wanted {
+            defaults: false,
+            event_times,
+        };
+        let columns = resolve(
+            Resolver::new(view, features, keys.len(), wanted, now),
+            &rows,
+        )?;
+        Ok(ScanPage {
+            keys,
+            columns,
+            more,
+        })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, engine::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|_| Error::Stopping)?.map_err(Error::Read)
+    }
+}
+
+fn resolve(mut resolver: Resolver, rows: &[Option<Bytes>]) -> Result<Vec<Column>, Error> {
+    let view = resolver.view().id;
+    for row in rows {
+        let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
+        resolver.push(row.as_deref()).map_err(damaged)?;
+    }
+    Ok(resolver.finish())
+}
+
+type Page = (Vec<EntityKey>, Vec<Option<Bytes>>, bool);
+
+fn page(
+    engine: &engine::Engine,
+    view: crate::model::ViewId,
+    prefix: &EntityKey,
+    start: &ScanStart,
+    max_rows: usize,
+    max_bytes: usize,
+) -> Result<Page, engine::Error> {
+    let (mut keys, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let more = engine.scan(view, prefix, start, |key, row| {
+        match RowRef::parse(row) {
+            Ok(parsed) if !parsed.is_live() => return ControlFlow::Continue(()),
+            Ok(_) => {}
+            Err(source) => return ControlFlow::Break(Err(engine::Error::BadRow { view, source })),
+        }
+        if keys.len() >= max_rows || bytes >= max_bytes {
+            return ControlFlow::Break(Ok(()));
+        }
+        bytes += key.as_bytes().len() + row.len();
+        keys.push(key);
+        rows.push(Some(Bytes::copy_from_slice(row)));
+        ControlFlow::Continue(())
+    })?;
+    let more = more.transpose()?.is_some();
+    Ok((keys, rows, more))
+}

@@ -1,0 +1,217 @@
+//! What the edges ask of a node, what it answers, and why it refuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Epoch, IncarnationId, Stamp};
+use crate::engine;
+use crate::model::batch::Refusal;
+use crate::model::catalogue::CatalogueError;
+use crate::model::resolve::{Column, Wanted};
+use crate::model::view_file::ViewFileError;
+use crate::model::{Batch, CommitLevel, EntityKey, Feature, ReadLevel, View, ViewSpec};
+
+/// A write.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// What to write.
+    pub batch: Batch,
+    /// How many copies acknowledge it.
+    pub level: CommitLevel,
+    /// Caller and the id it chose, so that a repetition is recognised.
+    pub request_id: Option<(String, String)>,
+    /// After this time its fate is reported as unknown.
+    pub deadline: Duration,
+}
+
+/// The fate of an acknowledged write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that are now what was written.
+    pub applied: u64,
+    /// Rows older than what is stored, or expired.
+    pub older: u64,
+    /// Rows folded into others of the same batch.
+    pub folded: u64,
+    /// When and where it was written.
+    pub stamp: Stamp,
+    /// Durable copies.
+    pub copies: u32,
+    /// The level reached.
+    pub level: CommitLevel,
+    /// The request id was known: this is the first write's result.
+    pub repeated: bool,
+}
+
+/// Some features of some entities of one view.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The view.
+    pub view: Arc<View>,
+    /// Its features to answer, in order.
+    pub features: Vec<Feature>,
+    /// The entities, duplicates included.
+    pub keys: Vec<EntityKey>,
+}
+
+/// A lookup.
+#[derive(Debug, Clone)]
+pub struct LookupRequest {
+    /// What to look up.
+    pub selections: Vec<Selection>,
+    /// How current the answer must be.
+    pub level: ReadLevel,
+    /// How to answer.
+    pub wanted: Wanted,
+    /// After this time the lookup is given up.
+    pub deadline: Duration,
+}
+
+/// An answer and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Answered<T> {
+    /// The answer.
+    pub answer: T,
+    /// The level it was served at.
+    pub level: ReadLevel,
+    /// Who answered.
+    pub node: IncarnationId,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// It misses nothing acknowledged longer ago than this.
+    pub staleness: Duration,
+}
+
+/// One page of a scan.
+#[derive(Debug, Clone)]
+pub struct ScanRequest {
+    /// The view.
+    pub view: Arc<View>,
+    /// Its features to answer, in order.
+    pub features: Vec<Feature>,
+    /// The first join keys of the entities wanted; the empty key wants all.
+    pub prefix: EntityKey,
+    /// Continues behind this entity.
+    pub after: Option<EntityKey>,
+    /// At most so many rows.
+    pub max_rows: usize,
+    /// Ends behind the row with which the page's stored bytes reach this.
+    pub max_bytes: usize,
+    /// Answer event times too.
+    pub event_times: bool,
+}
+
+/// Rows in key order.
+#[derive(Debug, Clone)]
+pub struct ScanPage {
+    /// Their entities.
+    pub keys: Vec<EntityKey>,
+    /// Their features.
+    pub columns: Vec<Column>,
+    /// Are there rows behind the last?
+    pub more: bool,
+}
+
+/// A change of the catalogue.
+#[derive(Debug, Clone)]
+pub enum CatalogueChange {
+    /// A view comes into force.
+    Create(Box<ViewSpec>),
+    /// A view gets one more feature.
+    AddFeature {
+        /// The view's name.
+        view: String,
+        /// The feature as in a view file.
+        feature_toml: String,
+    },
+    /// A view goes out of force.
+    Drop {
+        /// The view's name.
+        view: String,
+    },
+}
+
+/// How a node does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Has it started? Until then, how far the replay is: bytes done and in all.
+    pub replay: Option<(u64, u64)>,
+    /// Can it take writes? If not, why.
+    pub writable: Result<(), String>,
+}
+
+/// Why a node refuses or fails. Cheap to clone.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// An event time is out of bounds; nothing was written.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A change of the catalogue makes no sense; nothing was changed.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The definition of a feature is wrong; nothing was changed.
+    #[error(transparent)]
+    ViewFile(#[from] ViewFileError),
+    /// The view was dropped while the write was on its way; nothing was written.
+    #[error("view {view:?} has been dropped")]
+    ViewDropped {
+        /// Its name.
+        view: String,
+    },
+    /// The request id names another write; nothing was written.
+    #[error("request id {id:?} has been used for another write")]
+    RequestIdReused {
+        /// The id.
+        id: String,
+    },
+    /// The batch is larger than a record may be; nothing was written.
+    #[error("a batch of {bytes} bytes exceeds the limit of {max} bytes")]
+    BatchTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Too much is under way; nothing was written.
+    #[error("writes of {in_flight} bytes are under way, the limit is {max}")]
+    Overloaded {
+        /// Bytes under way.
+        in_flight: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The disk is nearly full; nothing was written, reads go on.
+    #[error("{available} bytes are left on the disk, writes need {needed}")]
+    LowDisk {
+        /// What is left.
+        available: u64,
+        /// The watermark.
+        needed: u64,
+    },
+    /// The log or the store failed: nothing more is written until the node is started anew, reads go on.
+    #[error("the node cannot write any more: {cause}")]
+    NotWritable {
+        /// What failed.
+        cause: String,
+    },
+    /// The write may be there or not, and may still come.
+    #[error("the fate of the write is unknown: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+        /// Its stamp, if it was logged.
+        stamp: Option<Stamp>,
+    },
+    /// The answer would have come too late.
+    #[error("not answered within the deadline of {}", humantime::format_duration(*limit))]
+    DeadlineExceeded {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Stored data could not be read or are damaged.
+    #[error(transparent)]
+    Read(engine::Error),
+    /// The node is stopping; nothing was written.
+    #[error("the node is stopping")]
+    Stopping,
+}

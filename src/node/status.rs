@@ -1,0 +1,207 @@
+//! What a node says of itself: health, the status document, metrics.
+
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use serde_json::{Value as Json, json};
+
+use super::Node;
+use super::request::Health;
+
+type UnsignedGauge = Gauge<u64, AtomicU64>;
+type Labels = Vec<(&'static str, String)>;
+
+/// Values that are looked up when somebody asks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gauges {
+    positions: Family<Labels, UnsignedGauge>,
+    memory: Family<Labels, UnsignedGauge>,
+    rows: Family<Labels, UnsignedGauge>,
+    wal_bytes: UnsignedGauge,
+    wal_segments: UnsignedGauge,
+    disk_available: UnsignedGauge,
+    in_flight: UnsignedGauge,
+    epoch: UnsignedGauge,
+    writable: UnsignedGauge,
+}
+
+impl Gauges {
+    pub fn register(registry: &mut Registry) -> Gauges {
+        let gauges = Gauges::default();
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What is running", build);
+        registry.register(
+            "wal_position_bytes",
+            "Places in the local WAL: durable, applied, flushed",
+            gauges.positions.clone(),
+        );
+        registry.register(
+            "memory_bytes",
+            "Memory in use by caches and memtables",
+            gauges.memory.clone(),
+        );
+        registry.register(
+            "view_rows",
+            "Rows that hold features, by view",
+            gauges.rows.clone(),
+        );
+        registry.register(
+            "wal_bytes",
+            "Bytes of WAL on disk",
+            gauges.wal_bytes.clone(),
+        );
+        registry.register(
+            "wal_segments",
+            "Segments of WAL on disk",
+            gauges.wal_segments.clone(),
+        );
+        registry.register(
+            "disk_available_bytes",
+            "Bytes left on the disk",
+            gauges.disk_available.clone(),
+        );
+        registry.register(
+            "write_in_flight_bytes",
+            "Bytes of writes under way",
+            gauges.in_flight.clone(),
+        );
+        registry.register(
+            "epoch",
+            "The epoch of which this node is primary",
+            gauges.epoch.clone(),
+        );
+        registry.register("writable", "1 if writes are taken", gauges.writable.clone());
+        gauges
+    }
+}
+
+impl Node {
+    /// How the node does.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let stopping = self
+            .inner
+            .jobs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none();
+        let writable = match self.check_writable() {
+            _ if stopping => Err("the node is stopping".to_owned()),
+            outcome => outcome.map_err(|cause| cause.to_string()),
+        };
+        Health {
+            replay: None,
+            writable,
+        }
+    }
+
+    /// The status document.
+    #[must_use]
+    pub fn status(&self) -> Json {
+        let inner = &self.inner;
+        let (places, state) = (inner.engine.places(), inner.engine.state());
+        let (row_cache, block_cache, memtables) = inner.engine.memory_bytes();
+        let wal = inner.engine.wal().size();
+        let health = self.health();
+        let catalogue = self.catalogue();
+        let views: Vec<Json> = catalogue
+            .views()
+            .map(|view| json!({"name": view.spec.name, "id": view.id.to_string(), "rows": self.row_count(view.id)}))
+            .collect();
+        let control = inner
+            .control
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state()
+            .clone();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "role": "primary",
+            "writable": health.writable.is_ok(),
+            "not_writable_because": health.writable.err(),
+            "insecure": inner.config.insecure,
+            "lineage": inner.identity.lineage,
+            "region": inner.identity.region,
+            "incarnation": inner.identity.incarnation,
+            "boot": inner.identity.boot,
+            "epoch": inner.epoch,
+            "promise": inner.identity.promise,
+            "members": control.members.len(),
+            "window_ceiling": control.ceiling.to_string(),
+            "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
+            "digest": state.digest,
+            "positions": {
+                "durable": places.durable.to_string(),
+                "applied": places.applied.to_string(),
+                "flushed": places.flushed.to_string(),
+                "durable_lsn": places.durable_lsn,
+                "applied_lsn": places.applied_lsn,
+                "flushed_lsn": places.flushed_lsn,
+            },
+            "wal": {"bytes": wal.bytes, "segments": wal.segments},
+            "memory_bytes": {"row_cache": row_cache, "block_cache": block_cache, "memtables": memtables},
+            "disk_available_bytes": inner.disk_available.load(Ordering::Acquire),
+            "views": views,
+        })
+    }
+
+    /// Everything counted, in the OpenMetrics text format.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        self.refresh_gauges();
+        let mut text = String::new();
+        self.with_registry(|registry| {
+            // Writing to a text does not fail.
+            let _written = encode(&mut text, registry);
+        });
+        text
+    }
+
+    fn refresh_gauges(&self) {
+        let (inner, gauges) = (&self.inner, &self.inner.gauges);
+        let label = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+        let places = inner.engine.places();
+        for (place, lsn) in [
+            ("durable", places.durable_lsn),
+            ("applied", places.applied_lsn),
+            ("flushed", places.flushed_lsn),
+        ] {
+            gauges
+                .positions
+                .get_or_create(&label("place", place))
+                .set(lsn.0);
+        }
+        let (row_cache, block_cache, memtables) = inner.engine.memory_bytes();
+        let block_cache = u64::try_from(block_cache).unwrap_or(u64::MAX);
+        for (part, bytes) in [
+            ("row_cache", row_cache),
+            ("block_cache", block_cache),
+            ("memtables", memtables),
+        ] {
+            gauges.memory.get_or_create(&label("part", part)).set(bytes);
+        }
+        gauges.rows.clear();
+        for view in self.catalogue().views() {
+            gauges
+                .rows
+                .get_or_create(&label("view", &view.spec.name))
+                .set(self.row_count(view.id));
+        }
+        let wal = inner.engine.wal().size();
+        gauges.wal_bytes.set(wal.bytes);
+        gauges.wal_segments.set(wal.segments);
+        gauges
+            .disk_available
+            .set(inner.disk_available.load(Ordering::Acquire));
+        gauges.in_flight.set(inner.admission.in_flight());
+        gauges.epoch.set(inner.epoch.0);
+        gauges
+            .writable
+            .set(u64::from(self.health().writable.is_ok()));
+    }
+}

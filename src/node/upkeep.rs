@@ -1,0 +1,164 @@
+//! What a node does unasked: asks for windows, watches log and disk, flushes, marks, raises the horizon.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::start::extend;
+use super::{Inner, Job, Node};
+use crate::base::clock::sleep;
+use crate::control::{self, EXTEND_EVERY};
+use crate::engine;
+use crate::wal::Poisoned;
+
+/// How often the log is asked whether the disk still answers, and the disk how much space is left.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// How often it is checked whether so much WAL has gathered that the store should be flushed.
+const FLUSH_CHECK_EVERY: Duration = Duration::from_millis(500);
+/// How often what the store is gets marked in the log, if it has changed.
+const MARK_EVERY: Duration = Duration::from_secs(10);
+/// How often the purge horizon is raised, if something was written since.
+const HORIZON_EVERY: Duration = Duration::from_secs(60);
+
+/// Starts all tasks of the node's upkeep.
+pub(super) fn spawn(node: &Node) {
+    let inner = || Arc::clone(&node.inner);
+    every(inner(), "extend", EXTEND_EVERY, extend_window);
+    every(inner(), "watch", WATCH_EVERY, watch);
+    every(inner(), "flush", FLUSH_CHECK_EVERY, flush);
+    every(inner(), "mark", MARK_EVERY, |inner| async move {
+        submit(&inner, Job::Mark).await
+    });
+    every(inner(), "horizon", HORIZON_EVERY, |inner| async move {
+        submit(&inner, Job::RaiseHorizon).await
+    });
+}
+
+/// Runs `work` again and again until the node stops; its failure ends the node.
+fn every<F, W>(inner: Arc<Inner>, name: &'static str, pause: Duration, work: W)
+where
+    F: Future<Output = Result<(), String>> + Send,
+    W: Fn(Arc<Inner>) -> F + Send + 'static,
+{
+    let tasks = inner.tasks.clone();
+    let stopped = tasks.cancelled();
+    tasks.spawn(name, async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => return Ok::<(), String>(()),
+                () = sleep(pause) => {}
+            }
+            work(Arc::clone(&inner)).await?;
+        }
+    });
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Gets a higher ceiling. If control fails, writes end where the ceiling stands, and reads go on.
+async fn extend_window(inner: Arc<Inner>) -> Result<(), String> {
+    if inner.ceiling.closed().is_some() {
+        return Ok(());
+    }
+    let work = Arc::clone(&inner);
+    let granted = blocking(move || {
+        let mut control = work.control.lock().unwrap_or_else(PoisonError::into_inner);
+        extend(&mut control, work.epoch, work.clock.as_ref(), &work.engine)
+    });
+    match granted.await? {
+        Ok(ceiling) => inner.ceiling.advance(ceiling),
+        Err(cause) => {
+            error!(%cause, "no stamps beyond the window: writing ends");
+            inner.ceiling.close(explain(&cause));
+        }
+    }
+    Ok(())
+}
+
+fn explain(error: &control::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// Ends the process if the disk stalls (I20), and refuses writes before it is full.
+async fn watch(inner: Arc<Inner>) -> Result<(), String> {
+    if let Err(stalled @ Poisoned::Stalled { .. }) = inner.engine.wal().check_stall() {
+        return Err(stalled.to_string());
+    }
+    let work = Arc::clone(&inner);
+    let available = blocking(move || work.disk.available_bytes(&work.config.data_dir)).await?;
+    let available = match available {
+        Ok(available) => available,
+        Err(cause) => {
+            warn!(%cause, "cannot tell how much disk space is left");
+            return Ok(());
+        }
+    };
+    inner.disk_available.store(available, Ordering::Release);
+    let watermark = inner.config.disk.low_watermark_bytes;
+    let was_low = inner.disk_is_low.load(Ordering::Acquire);
+    // Once low, a quarter more must be free again, so that the state does not flicker.
+    let is_low = available
+        < if was_low {
+            watermark.saturating_add(watermark / 4)
+        } else {
+            watermark
+        };
+    if is_low != was_low {
+        inner.disk_is_low.store(is_low, Ordering::Release);
+        if is_low {
+            warn!(
+                available,
+                watermark, "the disk is nearly full: writes are refused, reads go on"
+            );
+        } else {
+            info!(
+                available,
+                watermark, "there is space on the disk again: writes are taken"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn flush(inner: Arc<Inner>) -> Result<(), String> {
+    if !inner.engine.wants_flush() || inner.engine.applied().closed().is_some() {
+        return Ok(());
+    }
+    let work = Arc::clone(&inner);
+    match blocking(move || work.engine.flush()).await? {
+        Ok(()) => Ok(()),
+        Err(engine::Error::Store(cause)) => Err(format!("cannot flush the store: {cause}")),
+        Err(cause) => {
+            warn!(%cause, "cannot release the wal");
+            Ok(())
+        }
+    }
+}
+
+async fn submit(inner: &Inner, job: Job) -> Result<(), String> {
+    let jobs = inner
+        .jobs
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    if let Some(jobs) = jobs {
+        // A writer that is gone or busy has no need of upkeep.
+        let _full = jobs.try_send(job);
+    }
+    Ok(())
+}
