@@ -23,7 +23,8 @@ use crate::base::{Lsn, disk};
 pub struct Recovery {
     /// The oldest place that can be read.
     pub first: Lsn,
-    /// The end of the log. Everything below it is durable.
+    /// The end of the log. Everything below it is durable. A tail that went without a trace, as when a file was cut short
+    /// behind its last mark, shows only to who knows of a higher durable place: compare.
     pub end: Lsn,
     /// How many bytes of a torn tail were discarded; none of them had been reported durable.
     pub cut_bytes: u64,

@@ -154,6 +154,15 @@ fn every_flipped_bit_of_a_marked_log_is_found_or_harmless() {
 }
 
 #[test]
+fn every_flipped_bit_of_a_recovered_log_is_found_or_harmless() {
+    let (disk, entries) = small_log(&[]);
+    open(&disk, SEGMENT_BYTES).unwrap();
+    let last = segments(&disk).pop().unwrap();
+    assert_eq!(last.frames.last().unwrap().len(), 25, "no mark");
+    flip_every_bit(&disk, &entries);
+}
+
+#[test]
 fn every_flipped_bit_of_an_unmarked_log_costs_at_most_the_last_batch() {
     let (disk, entries) = small_log(&[]);
     flip_every_bit(&disk, &entries);
@@ -174,6 +183,27 @@ fn a_frame_that_became_zeros_is_damage_if_a_later_one_vouches_for_it() {
             }
         }
     }
+}
+
+#[test]
+fn a_frame_written_to_the_place_of_another_is_damage() {
+    let disk = SimDisk::new(512, 0);
+    let (mut log, _) = open(&disk, 1000).unwrap();
+    for payload in [b"one", b"two", b"six"] {
+        log.append(payload).unwrap();
+        log.sync().unwrap();
+    }
+    let segment = segments(&disk).pop().unwrap();
+    let [one, two, _] = segment.frames.as_slice() else {
+        panic!("{:?}", segment.frames)
+    };
+    let mut bytes = segment.bytes.clone();
+    bytes.copy_within(one.clone(), two.start);
+    assert_corrupt(
+        reread(&disk, &segment.name, Some(bytes)),
+        &segment,
+        two.start,
+    );
 }
 
 #[test]
