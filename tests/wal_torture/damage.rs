@@ -7,10 +7,11 @@ use steadfast::base::{LineageId, Lsn};
 use steadfast::wal::{Entry, Error, Log};
 
 use super::disk::SimDisk;
-use super::history::{History, LINEAGE, SEGMENT_HEADER_BYTES, Step, open, read_all};
+use super::history::{
+    DIR, History, LINEAGE, SEGMENT_HEADER_BYTES, Step, open, open_known, read_all,
+};
 
 const SEGMENT_BYTES: u64 = 220;
-const DIR: &str = "/wal";
 
 /// A log of several segments, each payload synced by itself, and what was put into it.
 fn small_log(steps_at_end: &[Step]) -> (SimDisk, Vec<Entry>) {
@@ -228,6 +229,24 @@ fn truncation_at_every_length_is_found_in_sealed_segments_and_cut_in_the_last() 
 }
 
 #[test]
+fn a_truncated_tail_that_is_known_to_have_been_durable_is_refused_and_left_alone() {
+    let (disk, entries) = small_log(&[]);
+    let known = entries.last().unwrap().end;
+    let last = segments(&disk).pop().unwrap();
+    for length in 0..last.frames_end() {
+        let disk = disk.copy();
+        disk.set(&last.name, Some(last.bytes[..length].to_vec()));
+        let before = disk.contents();
+        let refused = open_known(&disk, SEGMENT_BYTES, known);
+        assert!(matches!(refused, Err(Error::Corrupt { path, .. }) if path == last.path()));
+        assert_eq!(disk.contents(), before);
+    }
+    disk.set(&last.name, None);
+    let refused = open_known(&disk, SEGMENT_BYTES, known);
+    assert!(matches!(refused, Err(Error::Corrupt { .. })));
+}
+
+#[test]
 fn every_missing_segment_but_the_first_and_the_last_is_named() {
     let (disk, entries) = small_log(&[]);
     let segments = segments(&disk);
@@ -277,7 +296,13 @@ fn magic_version_and_lineage_each_have_their_error() {
         format!("{path} has format version 2; this release reads up to 1")
     );
     let shared = std::sync::Arc::new(disk.copy());
-    let other = Log::open(shared, Path::new(DIR), LineageId(1), SEGMENT_BYTES);
+    let other = Log::open(
+        shared,
+        Path::new(DIR),
+        LineageId(1),
+        SEGMENT_BYTES,
+        Lsn::ZERO,
+    );
     let Err(Error::OtherLineage {
         found, expected, ..
     }) = other

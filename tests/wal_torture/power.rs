@@ -10,7 +10,7 @@ use steadfast::wal::{Options, Wal};
 
 use super::crash::combinations;
 use super::disk::SimDisk;
-use super::history::{LINEAGE, open, read_all};
+use super::history::{DIR, LINEAGE, open, read_all};
 use super::seeds;
 
 const WRITERS: u8 = 3;
@@ -37,7 +37,13 @@ fn cut_power_under_load(disk: &SimDisk) -> Vec<(Lsn, Vec<u8>)> {
         segment_bytes: SEGMENT_BYTES,
         ..Options::default()
     };
-    let Ok(opened) = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), LINEAGE, options) else {
+    let Ok(opened) = Wal::open(
+        Arc::new(disk.clone()),
+        Path::new(DIR),
+        LINEAGE,
+        options,
+        Lsn::ZERO,
+    ) else {
         return Vec::new();
     };
     let wal = &opened.wal;
