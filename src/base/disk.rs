@@ -59,15 +59,14 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
+        let missing = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
         fs::create_dir_all(dir)?;
-        dir.ancestors()
-            .skip(1)
-            .take(2)
-            .filter(|parent| parent.is_dir())
-            .try_for_each(|parent| self.sync_dir(parent))
+        // Its own name even if it was there: whoever made it may have died before the name was durable.
+        for parent in dir.ancestors().skip(1).take(missing.max(1)) {
+            let is_here = parent.as_os_str().is_empty();
+            self.sync_dir(if is_here { Path::new(".") } else { parent })?;
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -244,6 +243,17 @@ mod tests {
             assert_eq!(read_all(&RealDisk, &path).unwrap(), bytes);
         }
         assert_eq!(RealDisk.list(dir.path()).unwrap(), ["identity"]);
+    }
+
+    #[test]
+    fn a_directory_is_made_with_its_parents_and_may_be_there_already() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        for _ in 0..2 {
+            RealDisk.create_dir(&deep).unwrap();
+            assert!(deep.is_dir());
+        }
+        RealDisk.create_dir(Path::new("src")).unwrap();
     }
 
     #[test]

@@ -68,16 +68,6 @@ pub enum Error {
         /// The digest in the marker.
         marked: Digest,
     },
-    /// The store has applied more than the WAL holds, so durable records are gone (I21).
-    #[error(
-        "the wal ends at {end}, but the store has applied it up to {applied}: its files are lost or not its own"
-    )]
-    LogLost {
-        /// Where the WAL ends.
-        end: Lsn,
-        /// How far the store has applied it.
-        applied: Lsn,
-    },
     /// The engine has been stopped.
     #[error("the engine is stopped")]
     Stopped,

@@ -83,16 +83,10 @@ impl Recovered {
         wal_options: wal::Options,
         store_options: &storage::Options,
     ) -> Result<Recovered, Error> {
-        let wal::Opened { wal, recovery } =
-            Wal::open(disk, &dir.join("wal"), lineage, wal_options)?;
         let store = Arc::new(Store::open(&dir.join("store"), lineage, store_options)?);
         let state = store.state()?;
-        if state.lsn > recovery.end {
-            return Err(Error::LogLost {
-                end: recovery.end,
-                applied: state.lsn,
-            });
-        }
+        let wal::Opened { wal, recovery } =
+            Wal::open(disk, &dir.join("wal"), lineage, wal_options, state.lsn)?;
         if recovery.cut_bytes > 0 {
             info!(bytes = recovery.cut_bytes, "cut the torn tail of the wal");
         }

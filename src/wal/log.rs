@@ -45,19 +45,21 @@ pub(super) struct Active {
 }
 
 impl Log {
-    /// Recovers the log in `dir`, or creates an empty one, and says what was found.
+    /// Recovers the log in `dir`, or creates an empty one, and says what was found. The caller knows it to be durable up
+    /// to `known`, perhaps because all before was applied; that shows the loss of a tail that leaves no other trace.
     ///
     /// # Errors
     /// If the disk refuses something, or what is there is damaged below the durable mark, of another lineage or of a
-    /// later format.
+    /// later format; [`Error::Beyond`] if `known` is a place in a log and there is none. Nothing has been cut then.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         lineage: LineageId,
         segment_bytes: u64,
+        known: Lsn,
     ) -> Result<(Log, Recovery), Error> {
         let segments = Arc::new(Segments::new(disk, dir, lineage));
-        let (active, recovery) = recovery::recover(&segments, segment_bytes)?;
+        let (active, recovery) = recovery::recover(&segments, segment_bytes, known)?;
         let log = Log {
             segments,
             durable: Watermark::new(recovery.end),

@@ -13,7 +13,17 @@ const LINEAGE: LineageId = LineageId(9);
 const SEGMENT_BYTES: u64 = 56 + 4 * 29;
 
 fn open(dir: &TempDir) -> Result<(Log, Recovery), Error> {
-    Log::open(Arc::new(RealDisk), dir.path(), LINEAGE, SEGMENT_BYTES)
+    open_known(dir, Lsn::ZERO)
+}
+
+fn open_known(dir: &TempDir, known: Lsn) -> Result<(Log, Recovery), Error> {
+    Log::open(
+        Arc::new(RealDisk),
+        dir.path(),
+        LINEAGE,
+        SEGMENT_BYTES,
+        known,
+    )
 }
 
 /// A log with these payloads, synced one by one, not marked.
@@ -185,6 +195,26 @@ fn damage_of_a_sealed_segment_is_found_where_it_is_read() {
 }
 
 #[test]
+fn a_log_shorter_than_it_is_known_to_be_is_refused_and_left_alone() {
+    let (dir, log) = written(&[b"one"]);
+    let end = log.end();
+    drop(log);
+    let before = fs::read(&files(&dir)[0]).unwrap();
+    let refused = open_known(&dir, end.advance(1));
+    assert!(matches!(refused, Err(Error::Corrupt { lsn, .. }) if lsn == end));
+    assert_eq!(fs::read(&files(&dir)[0]).unwrap(), before);
+    assert_eq!(open_known(&dir, end).unwrap().1.first, Lsn::ZERO);
+}
+
+#[test]
+fn a_log_that_is_gone_though_it_is_known_is_not_created_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = open_known(&dir, Lsn(1));
+    assert!(matches!(refused, Err(Error::Beyond { .. })));
+    assert!(files(&dir).is_empty());
+}
+
+#[test]
 fn a_missing_segment_is_named() {
     let (dir, log) = written(&[b"aaaa".as_slice(); 9]);
     drop(log);
@@ -197,7 +227,13 @@ fn a_missing_segment_is_named() {
 fn a_log_of_another_lineage_is_refused_and_left_alone() {
     let (dir, log) = written(&[b"one"]);
     drop(log);
-    let refused = Log::open(Arc::new(RealDisk), dir.path(), LineageId(10), SEGMENT_BYTES);
+    let refused = Log::open(
+        Arc::new(RealDisk),
+        dir.path(),
+        LineageId(10),
+        SEGMENT_BYTES,
+        Lsn::ZERO,
+    );
     let Err(Error::OtherLineage { found, .. }) = refused else {
         panic!("{refused:?}")
     };

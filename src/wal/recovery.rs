@@ -31,16 +31,17 @@ pub struct Recovery {
     pub created: bool,
 }
 
-/// Makes the log ready for writing.
+/// Makes the log ready for writing, unless it has lost something below `known`.
 pub(super) fn recover(
     segments: &Segments,
     segment_bytes: u64,
+    known: Lsn,
 ) -> Result<(Active, Recovery), Error> {
     let found = read_headers(segments, clean_dir(segments)?)?;
     check_chain(segments, &found)?;
     let rebuilt = match found.last() {
-        Some(last) => rebuild_tail(segments, *last)?,
-        None => Rebuilt::empty_log(segments),
+        Some(last) => rebuild_tail(segments, *last, known)?,
+        None => Rebuilt::empty_log(segments, known)?,
     };
     let spare = segments.create_spare(segment_bytes)?;
     let id = found.iter().map(|header| header.id).max();
@@ -153,30 +154,34 @@ struct Rebuilt {
 }
 
 impl Rebuilt {
-    fn empty_log(segments: &Segments) -> Rebuilt {
+    fn empty_log(segments: &Segments, known: Lsn) -> Result<Rebuilt, Error> {
+        if known > Lsn::ZERO {
+            let (asked, durable) = (known, Lsn::ZERO);
+            return Err(Error::Beyond { asked, durable });
+        }
         let header = Header {
             lineage: segments.lineage,
             id: SegmentId(0),
             base: Lsn::ZERO,
             previous: Lsn::ZERO,
         };
-        Rebuilt {
+        Ok(Rebuilt {
             header,
             frames: Vec::new(),
             cut_bytes: 0,
-        }
+        })
     }
 }
 
 /// Reads the last segment; its valid frames, and a mark that vouches for them, are what remains.
-fn rebuild_tail(segments: &Segments, header: Header) -> Result<Rebuilt, Error> {
+fn rebuild_tail(segments: &Segments, header: Header, known: Lsn) -> Result<Rebuilt, Error> {
     let (path, base) = (segments.path(header.base), header.base);
     let mut frames =
         disk::read_all(segments.disk.as_ref(), &path).map_err(failed("read", &path))?;
     frames.drain(..SEGMENT_HEADER_BYTES.min(frames.len()));
     let seal = Seal::new(header.lineage, header.id);
-    let tail =
-        tail::examine(&seal, base, &frames).map_err(|damage| damaged(&path, base, damage))?;
+    let tail = tail::examine(&seal, base, known, &frames)
+        .map_err(|damage| damaged(&path, base, damage))?;
     let valid = usize::try_from(tail.end.bytes_since(base)).expect("the frames are in memory");
     frames.truncate(valid);
     if !tail.marked {

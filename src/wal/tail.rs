@@ -29,8 +29,9 @@ pub(super) struct Damage {
     pub(super) error: DecodeError,
 }
 
-/// Reads the frames of the last segment, which begins at `base`.
-pub(super) fn examine(seal: &Seal, base: Lsn, frames: &[u8]) -> Result<Tail, Damage> {
+/// Reads the frames of the last segment, which begins at `base`. The log is known to have been durable up to `known` at
+/// least, and up to whatever the frames say.
+pub(super) fn examine(seal: &Seal, base: Lsn, known: Lsn, frames: &[u8]) -> Result<Tail, Damage> {
     let mut tail = Tail {
         end: base,
         marked: true,
@@ -48,7 +49,7 @@ pub(super) fn examine(seal: &Seal, base: Lsn, frames: &[u8]) -> Result<Tail, Dam
         }
     };
     let torn = written_bytes(rest);
-    let durable = highest_mark(seal, tail.end, rest, torn);
+    let durable = highest_mark(seal, tail.end, rest, torn).max(known);
     if durable > tail.end {
         return Err(Damage {
             at: tail.end,
@@ -143,7 +144,7 @@ mod tests {
             marked: false,
             torn_bytes: 0,
         };
-        assert_eq!(examine(&seal(1), BASE, &bytes), Ok(expected));
+        assert_eq!(examine(&seal(1), BASE, BASE, &bytes), Ok(expected));
     }
 
     #[test]
@@ -152,7 +153,7 @@ mod tests {
         for torn_at in 28..56 {
             let mut torn = bytes.clone();
             torn[torn_at] ^= 0x40;
-            let tail = examine(&seal(1), BASE, &torn).unwrap();
+            let tail = examine(&seal(1), BASE, BASE, &torn).unwrap();
             assert_eq!((tail.end, tail.torn_bytes), (BASE.advance(28), 28 + 30));
         }
     }
@@ -164,15 +165,24 @@ mod tests {
         for flipped in 28..56 {
             let mut damaged = bytes.clone();
             damaged[flipped] ^= 0x40;
-            let damage = examine(&seal(1), BASE, &damaged).unwrap_err();
+            let damage = examine(&seal(1), BASE, BASE, &damaged).unwrap_err();
             assert_eq!((damage.at, damage.durable), (BASE.advance(28), durable));
         }
     }
 
     #[test]
+    fn an_end_below_what_is_known_to_be_durable_is_damage() {
+        let bytes = frames(&[(b"one", BASE)]);
+        let end = BASE.advance(28);
+        assert_eq!(examine(&seal(1), BASE, end, &bytes).unwrap().end, end);
+        let damage = examine(&seal(1), BASE, end.advance(1), &bytes).unwrap_err();
+        assert_eq!((damage.at, damage.durable), (end, end.advance(1)));
+    }
+
+    #[test]
     fn frames_of_another_segment_end_the_log() {
         let bytes = frames(&[(b"stale", BASE)]);
-        let tail = examine(&seal(2), BASE, &bytes).unwrap();
+        let tail = examine(&seal(2), BASE, BASE, &bytes).unwrap();
         assert_eq!((tail.end, tail.torn_bytes), (BASE, 30));
     }
 
@@ -181,7 +191,7 @@ mod tests {
         let mut bytes = frames(&[(b"one", BASE), (b"", BASE)]);
         reseal(&seal(2), &mut bytes);
         let end = BASE.advance(bytes.len() as u64);
-        assert_eq!(examine(&seal(2), BASE, &bytes).unwrap().end, end);
-        assert_eq!(examine(&seal(1), BASE, &bytes).unwrap().end, BASE);
+        assert_eq!(examine(&seal(2), BASE, BASE, &bytes).unwrap().end, end);
+        assert_eq!(examine(&seal(1), BASE, BASE, &bytes).unwrap().end, BASE);
     }
 }

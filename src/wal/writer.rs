@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::Options;
 use super::error::{Error, Poisoned, failed};
@@ -63,21 +63,20 @@ struct Shared {
 
 impl Wal {
     /// Recovers the log in `dir`, or creates an empty one, and starts its writer. Everything that was ever reported
-    /// durable is there; a torn tail is cut.
+    /// durable is there; a torn tail is cut. The caller knows the log to be durable up to `known`, perhaps because all
+    /// before was applied; that shows the loss of a tail that leaves no other trace.
     ///
     /// # Errors
     /// If the disk refuses something, or what is there is damaged below the durable mark, of another lineage or of a
-    /// later format.
+    /// later format; [`Error::Beyond`] if `known` is a place in a log and there is none. Nothing has been cut then.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         lineage: LineageId,
         options: Options,
+        known: Lsn,
     ) -> Result<Opened, Error> {
-        let (log, recovery) = Log::open(disk, dir, lineage, options.segment_bytes)?;
-        if recovery.cut_bytes > 0 {
-            warn!(?dir, at = %recovery.end, bytes = recovery.cut_bytes, "cut the torn tail of the log");
-        }
+        let (log, recovery) = Log::open(disk, dir, lineage, options.segment_bytes, known)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(log.end(), log.durable().clone()),
             durable: log.durable().clone(),

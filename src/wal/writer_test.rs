@@ -13,7 +13,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &TempDir) -> Opened {
         segment_bytes: 4096,
         stall_limit_ms: 0,
     };
-    Wal::open(disk, dir.path(), LINEAGE, options).unwrap()
+    Wal::open(disk, dir.path(), LINEAGE, options, Lsn::ZERO).unwrap()
 }
 
 fn open(dir: &TempDir) -> Opened {

@@ -37,7 +37,7 @@ fn golden() -> Vec<u8> {
 }
 
 fn open(dir: &Path) -> Log {
-    let opened = Log::open(Arc::new(RealDisk), dir, LINEAGE, SEGMENT_BYTES);
+    let opened = Log::open(Arc::new(RealDisk), dir, LINEAGE, SEGMENT_BYTES, Lsn::ZERO);
     opened.unwrap().0
 }
 

@@ -7,10 +7,11 @@ use steadfast::base::{LineageId, Lsn};
 use steadfast::wal::{Entry, Error, Log};
 
 use super::disk::SimDisk;
-use super::history::{History, LINEAGE, SEGMENT_HEADER_BYTES, Step, open, read_all};
+use super::history::{
+    DIR, History, LINEAGE, SEGMENT_HEADER_BYTES, Step, open, open_known, read_all,
+};
 
 const SEGMENT_BYTES: u64 = 220;
-const DIR: &str = "/wal";
 
 /// A log of several segments, each payload synced by itself, and what was put into it.
 fn small_log(steps_at_end: &[Step]) -> (SimDisk, Vec<Entry>) {
@@ -154,6 +155,15 @@ fn every_flipped_bit_of_a_marked_log_is_found_or_harmless() {
 }
 
 #[test]
+fn every_flipped_bit_of_a_recovered_log_is_found_or_harmless() {
+    let (disk, entries) = small_log(&[]);
+    open(&disk, SEGMENT_BYTES).unwrap();
+    let last = segments(&disk).pop().unwrap();
+    assert_eq!(last.frames.last().unwrap().len(), 25, "no mark");
+    flip_every_bit(&disk, &entries);
+}
+
+#[test]
 fn every_flipped_bit_of_an_unmarked_log_costs_at_most_the_last_batch() {
     let (disk, entries) = small_log(&[]);
     flip_every_bit(&disk, &entries);
@@ -177,6 +187,27 @@ fn a_frame_that_became_zeros_is_damage_if_a_later_one_vouches_for_it() {
 }
 
 #[test]
+fn a_frame_written_to_the_place_of_another_is_damage() {
+    let disk = SimDisk::new(512, 0);
+    let (mut log, _) = open(&disk, 1000).unwrap();
+    for payload in [b"one", b"two", b"six"] {
+        log.append(payload).unwrap();
+        log.sync().unwrap();
+    }
+    let segment = segments(&disk).pop().unwrap();
+    let [one, two, _] = segment.frames.as_slice() else {
+        panic!("{:?}", segment.frames)
+    };
+    let mut bytes = segment.bytes.clone();
+    bytes.copy_within(one.clone(), two.start);
+    assert_corrupt(
+        reread(&disk, &segment.name, Some(bytes)),
+        &segment,
+        two.start,
+    );
+}
+
+#[test]
 fn truncation_at_every_length_is_found_in_sealed_segments_and_cut_in_the_last() {
     let (disk, entries) = small_log(&[]);
     for segment in segments(&disk) {
@@ -195,6 +226,24 @@ fn truncation_at_every_length_is_found_in_sealed_segments_and_cut_in_the_last() 
             }
         }
     }
+}
+
+#[test]
+fn a_truncated_tail_that_is_known_to_have_been_durable_is_refused_and_left_alone() {
+    let (disk, entries) = small_log(&[]);
+    let known = entries.last().unwrap().end;
+    let last = segments(&disk).pop().unwrap();
+    for length in 0..last.frames_end() {
+        let disk = disk.copy();
+        disk.set(&last.name, Some(last.bytes[..length].to_vec()));
+        let before = disk.contents();
+        let refused = open_known(&disk, SEGMENT_BYTES, known);
+        assert!(matches!(refused, Err(Error::Corrupt { path, .. }) if path == last.path()));
+        assert_eq!(disk.contents(), before);
+    }
+    disk.set(&last.name, None);
+    let refused = open_known(&disk, SEGMENT_BYTES, known);
+    assert!(matches!(refused, Err(Error::Corrupt { .. })));
 }
 
 #[test]
@@ -247,7 +296,13 @@ fn magic_version_and_lineage_each_have_their_error() {
         format!("{path} has format version 2; this release reads up to 1")
     );
     let shared = std::sync::Arc::new(disk.copy());
-    let other = Log::open(shared, Path::new(DIR), LineageId(1), SEGMENT_BYTES);
+    let other = Log::open(
+        shared,
+        Path::new(DIR),
+        LineageId(1),
+        SEGMENT_BYTES,
+        Lsn::ZERO,
+    );
     let Err(Error::OtherLineage {
         found, expected, ..
     }) = other

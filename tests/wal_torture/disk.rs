@@ -5,14 +5,16 @@
 //! - A failed sync of contents forgets what it was to write, though it can still be read until the power goes.
 //! - Any call can fail, once or for ever; a write may have done a part, a change of names all of its work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use steadfast::base::disk::{Disk, DiskFile};
+
+use super::media::{Media, Rename};
 
 /// What can be asked of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,12 +76,7 @@ pub struct SimDisk(Arc<Mutex<State>>);
 
 #[derive(Debug, Clone)]
 struct State {
-    sector: usize,
-    files: Vec<File>,
-    names: BTreeMap<String, usize>,
-    stored_names: BTreeMap<String, usize>,
-    /// Changes of names since the last sync of the directory.
-    unsynced: Vec<Rename>,
+    media: Media,
     counts: BTreeMap<Call, u64>,
     fault: Option<Fault>,
     /// After how many more changing calls the power goes.
@@ -87,37 +84,18 @@ struct State {
     chance: StdRng,
 }
 
-/// A change of names: `from` stands for nothing any more, `to` for a file.
-#[derive(Debug, Clone)]
-struct Rename {
-    from: Option<String>,
-    to: Option<(String, usize)>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct File {
-    /// What can be read now.
-    seen: Vec<u8>,
-    /// What is there if the power goes, besides some of what is unsynced.
-    stored: Vec<u8>,
-    /// The contents that each written sector has had since the last sync.
-    sectors: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// The lengths the file has had since the last sync.
-    lengths: Vec<usize>,
-}
-
 impl SimDisk {
     pub fn new(sector: usize, seed: u64) -> SimDisk {
+        SimDisk::with(Media::new(sector), StdRng::seed_from_u64(seed))
+    }
+
+    fn with(media: Media, chance: StdRng) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(State {
-            sector,
-            files: Vec::new(),
-            names: BTreeMap::new(),
-            stored_names: BTreeMap::new(),
-            unsynced: Vec::new(),
+            media,
             counts: BTreeMap::new(),
             fault: None,
             power: None,
-            chance: StdRng::seed_from_u64(seed),
+            chance,
         })))
     }
 
@@ -160,71 +138,27 @@ impl SimDisk {
 
     /// The names and contents of all files, as they can be read now.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
-        let state = self.state();
-        let files = state.names.iter();
+        let media = &self.state().media;
+        let files = media.names.iter();
         files
-            .map(|(name, at)| (name.clone(), state.files[*at].seen.clone()))
+            .map(|(name, at)| (name.clone(), media.files[*at].seen.clone()))
             .collect()
     }
 
     /// Puts a file there, or with `None` takes it away, durably.
     pub fn set(&self, name: &str, contents: Option<Vec<u8>>) {
-        let mut state = self.state();
-        let at = state.files.len();
-        state.files.extend(contents.clone().map(|bytes| File {
-            seen: bytes.clone(),
-            stored: bytes,
-            ..File::default()
-        }));
-        for stored in [false, true] {
-            let names = if stored {
-                &mut state.stored_names
-            } else {
-                &mut state.names
-            };
-            match contents {
-                Some(_) => names.insert(name.to_owned(), at),
-                None => names.remove(name),
-            };
-        }
+        self.state().media.set(name, contents);
     }
 
     /// For each thing that is not synced, how many outcomes a loss of power may have.
     pub fn outcomes(&self) -> Vec<usize> {
-        self.state()
-            .slots()
-            .into_iter()
-            .map(|(_, outcomes)| outcomes)
-            .collect()
+        self.state().media.outcomes()
     }
 
     /// The disk after a loss of power; `picks` chooses one outcome for each thing that is not synced, 0 being its loss.
     pub fn after_power_loss(&self, picks: &[usize]) -> SimDisk {
         let state = self.state();
-        let (mut files, mut names) = (state.files.clone(), state.stored_names.clone());
-        for ((slot, _), pick) in state.slots().into_iter().zip(picks) {
-            if *pick > 0 {
-                slot.keep(&state, *pick - 1, &mut files, &mut names);
-            }
-        }
-        for file in &mut files {
-            *file = File {
-                seen: file.stored.clone(),
-                stored: std::mem::take(&mut file.stored),
-                ..File::default()
-            };
-        }
-        SimDisk(Arc::new(Mutex::new(State {
-            files,
-            names: names.clone(),
-            stored_names: names,
-            unsynced: Vec::new(),
-            counts: BTreeMap::new(),
-            fault: None,
-            power: None,
-            sector: state.sector,
-            chance: state.chance.clone(),
-        })))
+        SimDisk::with(state.media.after_power_loss(picks), state.chance.clone())
     }
 
     /// Counts a call; an error if it is not to be answered. The fault that is due now comes along.
@@ -244,7 +178,7 @@ impl SimDisk {
         });
         match due {
             Some(fault) if !fault.works => {
-                state.fail_silently(call);
+                state.fail(call);
                 Err(io::Error::from_raw_os_error(fault.errno))
             }
             due => Ok((state, due)),
@@ -252,139 +186,11 @@ impl SimDisk {
     }
 }
 
-/// Something that is not synced.
-enum Slot {
-    Name(usize),
-    Length(usize),
-    Sector(usize, usize),
-}
-
-impl Slot {
-    fn keep(
-        &self,
-        state: &State,
-        version: usize,
-        files: &mut [File],
-        names: &mut BTreeMap<String, usize>,
-    ) {
-        match *self {
-            Slot::Name(at) => state.unsynced[at].apply(names),
-            Slot::Length(file) => files[file]
-                .stored
-                .resize(state.files[file].lengths[version], 0),
-            Slot::Sector(file, sector) => {
-                let contents = &state.files[file].sectors[&sector][version];
-                files[file].store(sector * state.sector, contents);
-            }
-        }
-    }
-}
-
-impl Rename {
-    fn apply(&self, names: &mut BTreeMap<String, usize>) {
-        if let Some(from) = &self.from {
-            names.remove(from);
-        }
-        if let Some((to, file)) = &self.to {
-            names.insert(to.clone(), *file);
-        }
-    }
-}
-
-impl File {
-    /// Puts bytes where they belong on the disk, as far as the file reaches there.
-    fn store(&mut self, offset: usize, bytes: &[u8]) {
-        let end = self.stored.len().min(offset + bytes.len());
-        if offset < end {
-            self.stored[offset..end].copy_from_slice(&bytes[..end - offset]);
-        }
-    }
-
-    fn resize(&mut self, length: usize) {
-        if length > self.seen.len() {
-            self.seen.resize(length, 0);
-            self.lengths.push(length);
-        }
-    }
-
-    fn write(&mut self, sector: usize, offset: usize, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = offset + bytes.len();
-        self.resize(end);
-        self.seen[offset..end].copy_from_slice(bytes);
-        for number in offset / sector..=(end - 1) / sector {
-            let begin = number * sector;
-            let until = self.seen.len().min(begin + sector);
-            let contents = self.seen[begin..until].to_vec();
-            self.sectors.entry(number).or_default().push(contents);
-        }
-    }
-
-    fn sync(&mut self) {
-        self.stored.clone_from(&self.seen);
-        self.sectors.clear();
-        self.lengths.clear();
-    }
-
-    /// A sync that fails: some of it is written, and none of it will ever be again.
-    fn lose(&mut self, sector: usize, chance: &mut StdRng) {
-        if let Some(length) = std::mem::take(&mut self.lengths).last()
-            && chance.random()
-        {
-            self.stored.resize(*length, 0);
-        }
-        for (number, versions) in std::mem::take(&mut self.sectors) {
-            if chance.random() {
-                self.store(number * sector, versions.last().unwrap());
-            }
-        }
-    }
-}
-
 impl State {
-    /// Everything that is not synced, with the number of outcomes for each: lengths before the sectors they bound.
-    fn slots(&self) -> Vec<(Slot, usize)> {
-        let mut slots: Vec<_> = (0..self.unsynced.len())
-            .map(|at| (Slot::Name(at), 2))
-            .collect();
-        for at in self.reachable() {
-            let file = &self.files[at];
-            if !file.lengths.is_empty() {
-                slots.push((Slot::Length(at), 1 + file.lengths.len()));
-            }
-            for (sector, versions) in &file.sectors {
-                slots.push((Slot::Sector(at, *sector), 1 + versions.len()));
-            }
-        }
-        slots
-    }
-
-    /// The files that may have a name after a loss of power.
-    fn reachable(&self) -> BTreeSet<usize> {
-        let changed = self.unsynced.iter().filter_map(|change| change.to.as_ref());
-        let stored = self.stored_names.values().copied();
-        stored.chain(changed.map(|(_, file)| *file)).collect()
-    }
-
-    fn change_names(&mut self, change: Rename) {
-        change.apply(&mut self.names);
-        self.unsynced.push(change);
-    }
-
-    fn find(&self, name: &str) -> io::Result<usize> {
-        let found = self.names.get(name).copied();
-        found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-    }
-
-    /// A failing sync of contents does harm even where it does none of its work. Which file does not matter to what is
-    /// tested: all of them lose.
-    fn fail_silently(&mut self, call: Call) {
+    /// A failing sync of contents does harm even where it does none of its work.
+    fn fail(&mut self, call: Call) {
         if matches!(call, Call::SyncData | Call::SyncAll) {
-            for file in &mut self.files {
-                file.lose(self.sector, &mut self.chance);
-            }
+            self.media.fail_sync(&mut self.chance);
         }
     }
 }
@@ -407,20 +213,15 @@ impl Disk for SimDisk {
     fn list(&self, _dir: &Path) -> io::Result<Vec<String>> {
         let (state, fault) = self.enter(Call::List)?;
         failed(fault)?;
-        Ok(state.names.keys().cloned().collect())
+        Ok(state.media.names.keys().cloned().collect())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let (mut state, fault) = self.enter(Call::Create)?;
-        if state.find(&name(path)).is_ok() {
+        if state.media.find(&name(path)).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
-        let at = state.files.len();
-        state.files.push(File::default());
-        state.change_names(Rename {
-            from: None,
-            to: Some((name(path), at)),
-        });
+        let at = state.media.create(name(path));
         failed(fault)?;
         Ok(Box::new(SimFile(self.clone(), at)))
     }
@@ -428,13 +229,16 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let (state, fault) = self.enter(Call::Open)?;
         failed(fault)?;
-        Ok(Box::new(SimFile(self.clone(), state.find(&name(path))?)))
+        Ok(Box::new(SimFile(
+            self.clone(),
+            state.media.find(&name(path))?,
+        )))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (mut state, fault) = self.enter(Call::Rename)?;
-        let file = state.find(&name(from))?;
-        state.change_names(Rename {
+        let file = state.media.find(&name(from))?;
+        state.media.change_names(Rename {
             from: Some(name(from)),
             to: Some((name(to), file)),
         });
@@ -443,8 +247,8 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let (mut state, fault) = self.enter(Call::Remove)?;
-        state.find(&name(path))?;
-        state.change_names(Rename {
+        state.media.find(&name(path))?;
+        state.media.change_names(Rename {
             from: Some(name(path)),
             to: None,
         });
@@ -453,8 +257,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         let (mut state, fault) = self.enter(Call::SyncDir)?;
-        state.stored_names = state.names.clone();
-        state.unsynced.clear();
+        state.media.sync_names();
         failed(fault)
     }
 
@@ -473,7 +276,7 @@ impl SimFile {
 
     fn sync(&self, call: Call) -> io::Result<()> {
         let (mut state, fault) = self.enter(call)?;
-        state.files[self.1].sync();
+        state.media.files[self.1].sync();
         failed(fault)
     }
 }
@@ -482,14 +285,16 @@ impl DiskFile for SimFile {
     fn size(&self) -> io::Result<u64> {
         let (state, fault) = self.enter(Call::Size)?;
         failed(fault)?;
-        Ok(state.files[self.1].seen.len() as u64)
+        Ok(state.media.files[self.1].seen.len() as u64)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let (state, fault) = self.enter(Call::Read)?;
         failed(fault)?;
         let begin = usize::try_from(offset).unwrap();
-        let bytes = state.files[self.1].seen.get(begin..begin + buffer.len());
+        let bytes = state.media.files[self.1]
+            .seen
+            .get(begin..begin + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -500,15 +305,14 @@ impl DiskFile for SimFile {
             Some(_) => bytes.len() / 2,
             None => bytes.len(),
         };
-        let sector = state.sector;
         let offset = usize::try_from(offset).unwrap();
-        state.files[self.1].write(sector, offset, &bytes[..done]);
+        state.media.write(self.1, offset, &bytes[..done]);
         failed(fault)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let (mut state, fault) = self.enter(Call::Allocate)?;
-        state.files[self.1].resize(usize::try_from(bytes).unwrap());
+        state.media.files[self.1].resize(usize::try_from(bytes).unwrap());
         failed(fault)
     }
 

@@ -10,6 +10,8 @@ use steadfast::wal::{Entry, Error, Log, Recovery};
 
 use super::disk::SimDisk;
 
+/// Where the log lies.
+pub const DIR: &str = "/wal";
 pub const LINEAGE: LineageId = LineageId(0x5eed);
 /// Bytes of a frame besides its payload.
 pub const FRAME_HEADER_BYTES: u64 = 25;
@@ -98,7 +100,7 @@ impl History {
 
     /// Opens the log and compares what is there with what must be. Everything there counts as durable from then on.
     pub fn reopen(&mut self, disk: &SimDisk, segment_bytes: u64) -> Result<Log, Error> {
-        let (log, recovery) = open(disk, segment_bytes)?;
+        let (log, recovery) = open_known(disk, segment_bytes, self.durable)?;
         self.check(&log, recovery);
         Ok(log)
     }
@@ -140,8 +142,17 @@ fn entry(payload: &[u8], end: Lsn) -> Entry {
 }
 
 pub fn open(disk: &SimDisk, segment_bytes: u64) -> Result<(Log, Recovery), Error> {
+    open_known(disk, segment_bytes, Lsn::ZERO)
+}
+
+/// Opens the log of which `known` was reported durable.
+pub fn open_known(
+    disk: &SimDisk,
+    segment_bytes: u64,
+    known: Lsn,
+) -> Result<(Log, Recovery), Error> {
     let disk = Arc::new(disk.clone());
-    Log::open(disk, Path::new("/wal"), LINEAGE, segment_bytes)
+    Log::open(disk, Path::new(DIR), LINEAGE, segment_bytes, known)
 }
 
 pub fn read_all(log: &Log, from: Lsn) -> Result<Vec<Entry>, Error> {

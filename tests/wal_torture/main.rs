@@ -15,6 +15,7 @@ mod damage;
 mod disk;
 mod errors;
 mod history;
+mod media;
 mod power;
 
 /// The seeds of a test that by itself tries `count` of them.

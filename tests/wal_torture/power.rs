@@ -10,7 +10,7 @@ use steadfast::wal::{Options, Wal};
 
 use super::crash::combinations;
 use super::disk::SimDisk;
-use super::history::{LINEAGE, open, read_all};
+use super::history::{DIR, LINEAGE, open, read_all};
 use super::seeds;
 
 const WRITERS: u8 = 3;
@@ -37,7 +37,13 @@ fn cut_power_under_load(disk: &SimDisk) -> Vec<(Lsn, Vec<u8>)> {
         segment_bytes: SEGMENT_BYTES,
         ..Options::default()
     };
-    let Ok(opened) = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), LINEAGE, options) else {
+    let Ok(opened) = Wal::open(
+        Arc::new(disk.clone()),
+        Path::new(DIR),
+        LINEAGE,
+        options,
+        Lsn::ZERO,
+    ) else {
         return Vec::new();
     };
     let wal = &opened.wal;
@@ -53,6 +59,7 @@ fn cut_power_under_load(disk: &SimDisk) -> Vec<(Lsn, Vec<u8>)> {
 #[test]
 fn what_many_writers_were_told_is_durable_survives_a_power_cut() {
     for seed in seeds(100) {
+        eprintln!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
         let disk = SimDisk::new(512, seed);
         disk.cut_power_after(rng.random_range(0..300));
@@ -63,7 +70,7 @@ fn what_many_writers_were_told_is_durable_survives_a_power_cut() {
             let there = read_all(&log, recovery.first).unwrap();
             for (end, payload) in &durable {
                 let found = there.iter().find(|entry| entry.end == *end);
-                assert_eq!(found.unwrap().payload, payload, "seed {seed}");
+                assert_eq!(found.unwrap().payload, payload);
             }
         }
     }
