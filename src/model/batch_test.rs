@@ -128,7 +128,7 @@ impl Rowstore {
     }
 
     /// The rows as if all records from `first` on were one.
-    fn as_one_record(self, first: u64) -> BTreeMap<EntityKey, Row> {
+    fn into_one_record(self, first: u64) -> BTreeMap<EntityKey, Row> {
         let one = |version: &mut crate::model::Version| {
             version.stamp.seq = version.stamp.seq.min(Seq(first));
         };
@@ -172,7 +172,7 @@ proptest! {
             older += single.write(batch(&spec, vec![row]), seq).older;
         }
         let decided = folded.write(batch(&spec, rows), 10);
-        prop_assert_eq!(folded.as_one_record(10), single.as_one_record(10));
+        prop_assert_eq!(folded.into_one_record(10), single.into_one_record(10));
         let logged: usize = decided.groups.iter().map(|group| group.rows.len()).sum();
         prop_assert_eq!(decided.older, older);
         prop_assert_eq!(decided.older + decided.folded + u32::try_from(logged).unwrap(), total);
