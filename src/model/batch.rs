@@ -170,6 +170,7 @@ impl Batch {
         mut stored_event_time: impl FnMut(ViewId, &EntityKey) -> Result<Option<Micros>, E>,
     ) -> Result<Result<Rows, Refusal>, E> {
         let mut decided = Rows::default();
+        let mut latest = Latest::new(self.reads_stored_rows());
         let mut views: BTreeMap<ViewId, (Arc<View>, Vec<RowWrite>)> = BTreeMap::new();
         for (group_at, group) in self.groups.into_iter().enumerate() {
             let view = group.view;
@@ -180,8 +181,11 @@ impl Batch {
                 let event_time = match (row.event_time, &row.change) {
                     (Some(event_time), _) => event_time,
                     (None, Change::Delete) if view.spec.order == Order::EventTime => {
-                        stored_event_time(view.id, &row.key)?
-                            .map_or(moment.at, |stored| stored.max(moment.at))
+                        let stored = stored_event_time(view.id, &row.key)?;
+                        let before = latest.of(view.id, &row.key);
+                        stored
+                            .max(before)
+                            .map_or(moment.at, |held| held.max(moment.at))
                     }
                     (None, _) => moment.at,
                 };
@@ -190,6 +194,7 @@ impl Batch {
                 {
                     return Ok(Err(refusal));
                 }
+                latest.note(view.id, &row.key, event_time);
                 let expired = view
                     .expiry_floor(moment.at)
                     .is_some_and(|floor| event_time <= floor);
@@ -221,6 +226,27 @@ impl Batch {
             }
         }
         Ok(Ok(decided))
+    }
+}
+
+/// The greatest event times of the rows that stand earlier in the batch, which a delete hides as it hides stored ones.
+struct Latest(Option<HashMap<(ViewId, EntityKey), Micros>>);
+
+impl Latest {
+    /// Notes something only if it will be asked for.
+    fn new(is_needed: bool) -> Latest {
+        Latest(is_needed.then(HashMap::new))
+    }
+
+    fn note(&mut self, view: ViewId, key: &EntityKey, event_time: Micros) {
+        if let Some(times) = &mut self.0 {
+            let held = times.entry((view, key.clone())).or_insert(event_time);
+            *held = event_time.max(*held);
+        }
+    }
+
+    fn of(&self, view: ViewId, key: &EntityKey) -> Option<Micros> {
+        self.0.as_ref()?.get(&(view, key.clone())).copied()
     }
 }
 
@@ -257,7 +283,7 @@ fn admit(
 }
 
 /// Leaves one write per row, or per cell, of those that name the same one: the one with the greatest event time, and of
-/// equal ones the last. Returns what is left, in order, and how many writes are gone.
+/// equal ones the last. Cells that a later deletion of their row kills go too. Returns what is left, in order, and how many writes are gone.
 fn fold(
     merge: MergeMode,
     order: Order,
@@ -310,10 +336,11 @@ fn fold_cells(
     }
     let mut left = Vec::new();
     for (at, write) in writes.into_iter().enumerate() {
-        let wins = |feature| {
-            best.get(&(write.key.clone(), feature))
-                .is_some_and(|(_, winner)| *winner == at)
-        };
+        let best_of = |feature| best.get(&(write.key.clone(), feature));
+        // One stamp for both would let a cell stand beside the later deletion of its row.
+        let is_deleted = best_of(None).is_some_and(|dead| *dead > rank(at, &write));
+        let wins =
+            |feature| !is_deleted && best_of(feature).is_some_and(|(_, winner)| *winner == at);
         match &write.cells {
             None if wins(None) => left.push(write),
             None => {}

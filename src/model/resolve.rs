@@ -166,21 +166,20 @@ impl Resolver {
     }
 }
 
-/// Moves on to the cell of a feature. Features come in the order of their ids, and so do cells.
+/// Moves on to the cell of a feature and leaves it there, for the feature may be asked for twice. Features come in the
+/// order of their ids, and so do cells.
 fn find<'a>(
     cells: &mut Peekable<RowCells<'a>>,
     feature: &Feature,
 ) -> Result<Option<(CellRef<'a>, Version)>, DecodeError> {
     while let Some(cell) = cells.next_if(|cell| match cell {
-        Ok((cell, _)) => cell.feature <= feature.id,
+        Ok((cell, _)) => cell.feature < feature.id,
         Err(_) => true,
     }) {
-        let (cell, version) = cell?;
-        if cell.feature == feature.id {
-            return Ok(Some((cell, version)));
-        }
+        cell?;
     }
-    Ok(None)
+    let next = cells.peek().and_then(|cell| cell.as_ref().ok());
+    Ok(next.filter(|(cell, _)| cell.feature == feature.id).copied())
 }
 
 fn judge<'a>(

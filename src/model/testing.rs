@@ -1,11 +1,19 @@
 //! Pure: random values for property tests.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::catalogue::Definition;
+use super::cells::put_cell;
+use super::digest::Digest;
+use super::key::{EntityKey, KeyType, KeyValue};
+use super::record::{Body, Horizon, Marker, Opening, Record, RequestId, RowGroup, RowWrite, Rows};
 use super::value::{Items, Scalar, Value, ValueType};
-use super::version::Version;
-use crate::base::{Epoch, Hlc, Micros, RegionId, Seq, Stamp};
+use super::version::{Order, Version};
+use super::view::{Feature, FeatureId, JoinKey, MergeMode, ViewId, ViewSpec};
+use crate::base::{Epoch, Hlc, IncarnationId, LogId, Micros, RegionId, Seq, Stamp, VersionVector};
 
 pub(crate) fn value_types() -> impl Strategy<Value = ValueType> {
     (0..Scalar::ALL.len(), any::<bool>()).prop_map(|(at, list)| {
@@ -78,6 +86,178 @@ pub(crate) fn close_versions() -> impl Strategy<Value = Version> {
                 epoch: Epoch(epoch),
                 seq: Seq(seq),
             },
+        },
+    )
+}
+
+/// A merge mode with an order.
+pub(crate) fn modes() -> impl Strategy<Value = (MergeMode, Order)> {
+    let merge = prop_oneof![Just(MergeMode::Row), Just(MergeMode::Cell)];
+    let order = prop_oneof![Just(Order::EventTime), Just(Order::Arrival)];
+    (merge, order)
+}
+
+/// Encoded cells of any types.
+pub(crate) fn cells() -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(typed_values(), 0..4).prop_map(|values| {
+        let mut out = Vec::new();
+        for (at, (value_type, value)) in (0..).zip(&values) {
+            put_cell(&mut out, FeatureId(at), *value_type, value);
+        }
+        out.into()
+    })
+}
+
+/// Version vectors with and without folded logs.
+pub(crate) fn version_vectors() -> impl Strategy<Value = VersionVector> {
+    let bases = proptest::collection::vec((0..3u64, 1..4u64), 0..3);
+    let logs = proptest::collection::vec((0..3u64, 1..8u64, any::<u64>()), 0..6);
+    (bases, logs).prop_map(|(bases, logs)| {
+        let mut vector = VersionVector::new();
+        for (region, epoch) in bases {
+            vector.fold(RegionId(region), Epoch(epoch));
+        }
+        for (region, epoch, seq) in logs {
+            let (region, epoch) = (RegionId(region), Epoch(epoch));
+            vector.advance(LogId { region, epoch }, Seq(seq));
+        }
+        vector
+    })
+}
+
+/// Records of every kind.
+pub(crate) fn records() -> impl Strategy<Value = Record> {
+    let request =
+        (any::<String>(), any::<String>(), any::<u128>()).prop_map(|(caller, id, hash)| {
+            let body_hash = Digest(hash);
+            RequestId {
+                caller,
+                id,
+                body_hash,
+            }
+        });
+    let head = (
+        any::<[u64; 4]>(),
+        any::<u128>(),
+        proptest::option::of(request),
+    );
+    (head, bodies()).prop_map(
+        |(([hlc, region, epoch, seq], chain_before, request), body)| Record {
+            stamp: Stamp {
+                hlc: Hlc(hlc),
+                region: RegionId(region),
+                epoch: Epoch(epoch),
+                seq: Seq(seq),
+            },
+            chain_before: Digest(chain_before),
+            request,
+            body,
+        },
+    )
+}
+
+fn bodies() -> impl Strategy<Value = Body> {
+    let members = proptest::collection::vec(any::<u128>().prop_map(IncarnationId), 0..4);
+    let opening =
+        (any::<u64>(), members, version_vectors()).prop_map(|(floor, members, recovered)| {
+            let floor = Hlc(floor);
+            Body::Opening(Opening {
+                floor,
+                members,
+                recovered,
+            })
+        });
+    let marker =
+        (version_vectors(), any::<u64>(), any::<u128>()).prop_map(|(applied, swept, digest)| {
+            let (swept, digest) = (Hlc(swept), Digest(digest));
+            Body::Marker(Marker {
+                applied,
+                swept,
+                digest,
+            })
+        });
+    let horizon = (any::<u64>(), version_vectors()).prop_map(|(horizon, covered)| {
+        let horizon = Hlc(horizon);
+        Body::Horizon(Horizon { horizon, covered })
+    });
+    prop_oneof![
+        opening,
+        rows().prop_map(Body::Rows),
+        definitions().prop_map(Body::Definition),
+        marker,
+        horizon
+    ]
+}
+
+fn rows() -> impl Strategy<Value = Rows> {
+    let row = (any::<String>(), any::<i64>(), proptest::option::of(cells())).prop_map(
+        |(key, time, cells)| RowWrite {
+            key: EntityKey::encode(&[KeyValue::String(key)]),
+            event_time: Micros(time),
+            cells,
+        },
+    );
+    let group = (any::<u64>(), modes(), proptest::collection::vec(row, 0..4));
+    let group = group.prop_map(|(view, (merge, order), rows)| RowGroup {
+        view: ViewId(view),
+        merge,
+        order,
+        rows,
+    });
+    (
+        any::<u32>(),
+        any::<u32>(),
+        proptest::collection::vec(group, 0..3),
+    )
+        .prop_map(|(older, folded, groups)| Rows {
+            older,
+            folded,
+            groups,
+        })
+}
+
+/// Definitions of every kind. Names need not be such as a view file allows.
+pub(crate) fn definitions() -> impl Strategy<Value = Definition> {
+    let create = (any::<u32>(), specs())
+        .prop_map(|(generation, spec)| Definition::Create { generation, spec });
+    let add = (any::<u64>(), features()).prop_map(|(view, feature)| {
+        let view = ViewId(view);
+        Definition::AddFeature { view, feature }
+    });
+    let drop = any::<u64>().prop_map(|view| Definition::Drop { view: ViewId(view) });
+    prop_oneof![create, add, drop]
+}
+
+fn spans() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of(any::<u64>().prop_map(Duration::from_micros))
+}
+
+/// Features with and without default and `max_age`.
+pub(crate) fn features() -> impl Strategy<Value = Feature> {
+    (any::<String>(), typed_values(), any::<bool>(), spans()).prop_map(
+        |(name, (value_type, value), with_default, max_age)| {
+            let default = (with_default && value != Value::Null).then_some(value);
+            Feature::new(name, value_type, default, max_age)
+        },
+    )
+}
+
+fn specs() -> impl Strategy<Value = ViewSpec> {
+    let join_key = (any::<String>(), 0..KeyType::ALL.len()).prop_map(|(name, at)| JoinKey {
+        name,
+        key_type: KeyType::ALL[at],
+    });
+    let entity = proptest::collection::vec(join_key, 1..4);
+    let features = proptest::collection::vec(features(), 0..4);
+    (any::<String>(), entity, spans(), spans(), modes(), features).prop_map(
+        |(name, entity, ttl, max_lateness, (merge, order), features)| ViewSpec {
+            name,
+            entity,
+            ttl,
+            max_lateness,
+            merge,
+            order,
+            features,
         },
     )
 }

@@ -1,0 +1,70 @@
+//! What the store says of itself.
+
+use std::collections::BTreeMap;
+
+use steadfast::base::codec::{DecodeError, put_checksum};
+use steadfast::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId};
+use steadfast::model::record::Horizon;
+use steadfast::model::{Digest, ViewId};
+use steadfast::storage::State;
+
+use crate::{VERSION_VECTOR, bytes, stamp, version_vector};
+
+#[test]
+fn the_state_of_a_store_is_as_in_version_1() {
+    let log = LogId {
+        region: RegionId(5),
+        epoch: Epoch(3),
+    };
+    let horizon = Horizon {
+        horizon: Hlc::from_millis(1000),
+        covered: version_vector(),
+    };
+    let state = State {
+        applied: AppliedVv(version_vector()),
+        lsn: Lsn(42),
+        newest: stamp(7).hlc,
+        digest: Digest(0x40),
+        swept: Hlc::from_millis(1000),
+        horizon: Some(horizon),
+        opening: Some(log),
+        chains: BTreeMap::from([(log, Digest(0x50))]),
+        rows: BTreeMap::from([(ViewId(0xabcd), 17)]),
+    };
+    let golden = [
+        "01",
+        // lsn, applied
+        "2a00000000000000",
+        VERSION_VECTOR,
+        // newest, digest, swept
+        "0200e80300000000",
+        "40000000000000000000000000000000",
+        "0000e80300000000",
+        // horizon
+        "010000e80300000000",
+        VERSION_VECTOR,
+        // opening
+        "0105000000000000000300000000000000",
+        // one chain
+        "0100000005000000000000000300000000000000",
+        "50000000000000000000000000000000",
+        // one count of rows
+        "01000000cdab0000000000001100000000000000",
+        "c1240c09",
+    ];
+    assert_eq!(hex::encode(state.encode()), golden.concat());
+    assert_eq!(State::decode(&bytes(&golden)), Ok(state));
+}
+
+#[test]
+fn a_state_of_a_newer_format_is_refused_by_its_number() {
+    let mut newer = State::default().encode();
+    newer.truncate(newer.len() - 4);
+    newer[0] = 2;
+    put_checksum(&mut newer, 0);
+    let refused = State::decode(&newer);
+    assert!(
+        matches!(refused, Err(DecodeError::Invalid { value: 2, .. })),
+        "{refused:?}"
+    );
+}
