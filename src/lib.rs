@@ -4,6 +4,7 @@
 //! `tests/layering.rs` holds the code to it.
 
 pub mod base;
+pub mod client;
 pub mod control;
 pub mod engine;
 pub mod model;
