@@ -4,6 +4,8 @@
 //! `tests/layering.rs` holds the code to it.
 
 pub mod base;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod control;
 pub mod engine;

@@ -1,0 +1,238 @@
+//! `steadfast view`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::{Value as Json, json};
+
+use super::connection::Connection;
+use super::error::CliError;
+use super::keys::read_text;
+use super::output::{Output, grouped, plain, print, print_json, table};
+use crate::client::{Error, view_from_wire};
+use crate::model::json::value_to_json;
+use crate::model::{Feature, JoinKey, View};
+use crate::proto::v1;
+
+const EXAMPLES: &str = r#"Examples:
+  steadfast view create aircraft_stats.toml
+  steadfast view list
+  steadfast view describe aircraft_stats
+  steadfast view add-feature aircraft_stats feature.toml
+  steadfast view drop aircraft_stats
+
+A view file:
+  name = "aircraft_stats"
+  entity = [{ name = "tailnum", type = "string" }]
+  ttl = "30d"             # how long after its event time a row lives; "0" is for ever (the default)
+  max_lateness = "2d"     # how late a write is still taken; "0" is without bound (the default)
+  merge = "row"           # a write replaces the row; "cell": only the features it names
+  order = "event_time"    # the newest event time wins; "arrival": the last write wins
+  [[feature]]
+  name = "mean_arr_delay_last10"
+  type = "double"         # bool int32 int64 float double string bytes timestamp, or list<...> of one
+  default = 0.0           # for readers that ask for defaults
+  max_age = "12h"         # older values are EXPIRED"#;
+
+/// Create, list, describe, extend and drop views
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a view from a view file
+    Create {
+        /// The view file (TOML); - is standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// List the views
+    List {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Print a view's definition
+    Describe {
+        /// The view.
+        name: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Drop a view with all its rows
+    Drop {
+        /// The view.
+        name: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Add a feature to a view
+    AddFeature {
+        /// The view.
+        name: String,
+        /// A file with one [[feature]] table (TOML); - is standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+/// Runs one of the view commands.
+///
+/// # Errors
+/// If a file cannot be read or the call fails.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Create { file, connection } => {
+            let text = read_text(&file)?;
+            let view = connection.client().await?.create_view(text).await?;
+            describe(&view, connection.output)
+        }
+        Command::List { connection } => {
+            let views = connection.client().await?.list_views().await?;
+            list(&views, connection.output)
+        }
+        Command::Describe { name, connection } => {
+            let view = connection.client().await?.describe_view(&name).await?;
+            describe(&view, connection.output)
+        }
+        Command::Drop { name, connection } => {
+            connection.client().await?.drop_view(&name).await?;
+            match connection.output {
+                Output::Json => print_json(&json!({ "dropped": name })),
+                Output::Table => print(&format!("dropped view {name}")),
+            }
+        }
+        Command::AddFeature { name, file, connection } => {
+            let text = read_text(&file)?;
+            let view = connection.client().await?.add_feature(&name, text).await?;
+            describe(&view, connection.output)
+        }
+    }
+}
+
+fn list(views: &[v1::View], output: Output) -> Result<(), CliError> {
+    if output == Output::Json {
+        let views: Result<Vec<Json>, Error> = views.iter().map(to_json).collect();
+        return print_json(&json!({ "views": views? }));
+    }
+    let mut out = table(["view", "entity", "features", "merge", "order", "ttl", "rows"]);
+    for wire in views {
+        let view = view_from_wire(wire).map_err(Error::bad_answer)?;
+        out.add_row([
+            view.spec.name.clone(),
+            entity_text(&view.spec.entity),
+            view.spec.features.len().to_string(),
+            wire.merge.clone(),
+            wire.order.clone(),
+            span_text(view.spec.ttl),
+            grouped(wire.rows),
+        ]);
+    }
+    print(&out.to_string())
+}
+
+fn describe(wire: &v1::View, output: Output) -> Result<(), CliError> {
+    if output == Output::Json {
+        return print_json(&to_json(wire)?);
+    }
+    let view = view_from_wire(wire).map_err(Error::bad_answer)?;
+    print(&format!(
+        "view {}   entity {}   merge {}   order {}   ttl {}   max_lateness {}   rows {}   id {} generation {}",
+        view.spec.name,
+        entity_text(&view.spec.entity),
+        wire.merge,
+        wire.order,
+        span_text(view.spec.ttl),
+        span_text(view.spec.max_lateness),
+        grouped(wire.rows),
+        view.id,
+        view.generation,
+    ))?;
+    let mut out = table(["feature", "type", "default", "max_age", "id"]);
+    for feature in &view.spec.features {
+        out.add_row([
+            feature.name.clone(),
+            feature.value_type.to_string(),
+            plain(&default_json(feature)),
+            span_text(feature.max_age),
+            feature.id.to_string(),
+        ]);
+    }
+    print(&out.to_string())
+}
+
+fn to_json(wire: &v1::View) -> Result<Json, Error> {
+    let view: View = view_from_wire(wire).map_err(Error::bad_answer)?;
+    let join_key = |key: &JoinKey| json!({ "name": key.name, "type": key.key_type.name() });
+    let feature = |feature: &Feature| {
+        json!({
+            "name": feature.name,
+            "type": feature.value_type.to_string(),
+            "default": default_json(feature),
+            "max_age": span_text(feature.max_age),
+            "id": feature.id.to_string(),
+        })
+    };
+    Ok(json!({
+        "name": view.spec.name,
+        "entity": view.spec.entity.iter().map(join_key).collect::<Vec<_>>(),
+        "features": view.spec.features.iter().map(feature).collect::<Vec<_>>(),
+        "merge": wire.merge,
+        "order": wire.order,
+        "ttl": span_text(view.spec.ttl),
+        "max_lateness": span_text(view.spec.max_lateness),
+        "id": view.id.to_string(),
+        "generation": view.generation,
+        "rows": wire.rows,
+    }))
+}
+
+fn default_json(feature: &Feature) -> Json {
+    feature.default.as_ref().map_or(Json::Null, value_to_json)
+}
+
+fn entity_text(entity: &[JoinKey]) -> String {
+    let parts = entity.iter().map(|key| format!("{} {}", key.name, key.key_type));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// As view files write it; `0` is for ever or without bound.
+fn span_text(span: Option<Duration>) -> String {
+    span.map_or("0".to_owned(), |span| {
+        humantime::format_duration(span).to_string()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_as_json_names_types_and_spans_as_view_files_do() {
+        let view = v1::View {
+            name: "v".into(),
+            entity: vec![v1::JoinKey { name: "k".into(), r#type: "int64".into() }],
+            features: vec![v1::Feature {
+                name: "f".into(),
+                r#type: "list<double>".into(),
+                max_age_us: 3_600_000_000,
+                ..v1::Feature::default()
+            }],
+            merge: "row".into(),
+            order: "event_time".into(),
+            rows: 3,
+            ..v1::View::default()
+        };
+        let json = to_json(&view).unwrap();
+        assert_eq!(json["entity"], json!([{ "name": "k", "type": "int64" }]));
+        assert_eq!(json["features"][0]["type"], "list<double>");
+        assert_eq!((&json["features"][0]["max_age"], &json["ttl"]), (&json!("1h"), &json!("0")));
+        assert_eq!((&json["rows"], &json["features"][0]["default"]), (&json!(3), &Json::Null));
+    }
+}

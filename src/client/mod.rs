@@ -1,0 +1,17 @@
+//! The client library: calls a node over gRPC and answers with typed errors.
+//!
+//! **Invariants.** Every call carries a deadline. A write whose fate is not known says so ([`Kind::UnknownOutcome`]) and
+//! is never sent a second time by this module. It knows the wire's messages and the model, nothing of a node's inside.
+
+mod answer;
+mod call;
+mod convert;
+mod error;
+
+pub use answer::{Cell, Column, WrongAnswer};
+pub use call::{Acks, Client, Pages};
+pub use convert::{
+    BadView, commit_level_name, commit_level_to_wire, key_columns, key_to_wire, keys_from_wire,
+    read_level_name, read_level_to_wire, value_to_wire, view_from_wire,
+};
+pub use error::{Error, Kind};
