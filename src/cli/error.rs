@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn each_kind_has_its_exit_code() {
         assert_eq!(refused("x", "").exit(), Exit::Wrong);
-        let exit = |reason, code| CliError::from(client::Error::refused(reason, code, "x", "")).exit();
+        let exit =
+            |reason, code| CliError::from(client::Error::refused(reason, code, "x", "")).exit();
         assert_eq!(exit("STARTING", 14), Exit::Unavailable);
         assert_eq!(exit("OUTCOME_UNKNOWN", 4), Exit::UnknownOutcome);
         assert_eq!(exit("INTERNAL", 13), Exit::Failed);

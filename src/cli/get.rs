@@ -57,14 +57,26 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let start = now_monotonic();
     let mut found = Vec::new();
     for keys in keys.chunks(limits::LOOKUP_ENTITIES) {
-        found.push((keys, look_up(&client, &args, &view.spec.entity, keys).await?));
+        found.push((
+            keys,
+            look_up(&client, &args, &view.spec.entity, keys).await?,
+        ));
     }
     let took = start.elapsed();
-    let rows = |keys, columns| Rows { entity: &view.spec.entity, keys, columns };
-    let info = found.last().map(|(_, (_, info))| info.clone()).unwrap_or_default();
+    let rows = |keys, columns| Rows {
+        entity: &view.spec.entity,
+        keys,
+        columns,
+    };
+    let info = found
+        .last()
+        .map(|(_, (_, info))| info.clone())
+        .unwrap_or_default();
     match args.connection.output {
         Output::Json => {
-            let all = found.iter().flat_map(|(keys, (columns, _))| rows(keys, columns).to_json());
+            let all = found
+                .iter()
+                .flat_map(|(keys, (columns, _))| rows(keys, columns).to_json());
             print_json(&json!({
                 "rows": all.collect::<Vec<_>>(),
                 "level": read_level_name(info.level()),

@@ -33,7 +33,11 @@ impl KeyArgs {
         }
         if let Some(path) = &self.keys_file {
             let text = read_text(path)?;
-            for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            for (at, line) in text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim().is_empty())
+            {
                 let place = format!("{}, line {}", path.display(), at + 1);
                 keys.push(key_of(line, view).map_err(|problem| wrong(&place, line, &problem))?);
             }
@@ -63,7 +67,10 @@ pub fn read_text(path: &Path) -> Result<String, CliError> {
 /// The values of all join keys of `view`, in its order.
 fn key_of(text: &str, view: &View) -> Result<Vec<KeyValue>, String> {
     let pairs = parse_pairs(text)?;
-    if let Some((name, _)) = pairs.iter().find(|(name, _)| position(name, view).is_none()) {
+    if let Some((name, _)) = pairs
+        .iter()
+        .find(|(name, _)| position(name, view).is_none())
+    {
         return Err(no_such_key(name, view));
     }
     let value = |join_key: &JoinKey| {
@@ -88,7 +95,9 @@ pub fn prefix_of(text: &str, view: &View) -> Result<Vec<KeyValue>, CliError> {
         let slot = values.get_mut(at);
         let (Some(join_key), Some(slot)) = (join_key, slot) else {
             let names = key_names(view);
-            return Err(problem(format!("a prefix names the first of {names}, without a gap")));
+            return Err(problem(format!(
+                "a prefix names the first of {names}, without a gap"
+            )));
         };
         *slot = Some(typed(value, join_key).map_err(problem)?);
     }
@@ -96,7 +105,10 @@ pub fn prefix_of(text: &str, view: &View) -> Result<Vec<KeyValue>, CliError> {
 }
 
 fn position(name: &str, view: &View) -> Option<usize> {
-    view.spec.entity.iter().position(|join_key| join_key.name == name)
+    view.spec
+        .entity
+        .iter()
+        .position(|join_key| join_key.name == name)
 }
 
 fn typed(text: &str, join_key: &JoinKey) -> Result<KeyValue, String> {
@@ -113,7 +125,12 @@ fn no_such_key(name: &str, view: &View) -> String {
 }
 
 fn key_names(view: &View) -> String {
-    let names: Vec<&str> = view.spec.entity.iter().map(|key| key.name.as_str()).collect();
+    let names: Vec<&str> = view
+        .spec
+        .entity
+        .iter()
+        .map(|key| key.name.as_str())
+        .collect();
     names.join(",")
 }
 
@@ -193,9 +210,18 @@ mod tests {
         for (text, problem) in [
             ("UA", "\"UA\" is not of the form name=value"),
             ("carrier=UA", "join key \"number\" is missing"),
-            ("carrier=UA,number=x", "join key \"number\": \"x\" is not a int32"),
-            ("carrier=UA,seats=1", "has no join key \"seats\"; its key is carrier,number"),
-            ("carrier=UA,carrier=B6", "join key \"carrier\" is given twice"),
+            (
+                "carrier=UA,number=x",
+                "join key \"number\": \"x\" is not a int32",
+            ),
+            (
+                "carrier=UA,seats=1",
+                "has no join key \"seats\"; its key is carrier,number",
+            ),
+            (
+                "carrier=UA,carrier=B6",
+                "join key \"carrier\" is given twice",
+            ),
             ("carrier=\"UA", "a quote is not closed"),
             ("carrier=\"UA\"B6", "\"B6\" follows a closing quote"),
             ("carrier=UA,", "\"\" is not of the form name=value"),
@@ -208,10 +234,16 @@ mod tests {
     #[test]
     fn a_prefix_names_the_first_join_keys() {
         let prefix = |text| prefix_of(text, &routes());
-        assert_eq!(prefix("carrier=UA").unwrap(), [KeyValue::String("UA".into())]);
+        assert_eq!(
+            prefix("carrier=UA").unwrap(),
+            [KeyValue::String("UA".into())]
+        );
         assert_eq!(prefix("number=1,carrier=UA").unwrap().len(), 2);
         let error = prefix("number=1").unwrap_err().to_string();
-        assert!(error.contains("names the first of carrier,number"), "{error}");
+        assert!(
+            error.contains("names the first of carrier,number"),
+            "{error}"
+        );
     }
 
     proptest! {

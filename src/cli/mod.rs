@@ -70,8 +70,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| CliError::failed("NO_RUNTIME", format!("cannot start threads: {error}")))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        CliError::failed("NO_RUNTIME", format!("cannot start threads: {error}"))
+    })?;
     runtime.block_on(async {
         match command {
             Command::View(args) => view::run(args).await,
@@ -133,9 +134,15 @@ mod tests {
             "USAGE: unexpected argument '--kye' found tip: a similar argument exists: '--key'"
         );
         let message = refused(&["steadfast"]);
-        assert!(message.starts_with("USAGE: a command is missing: one of view, get"), "{message}");
+        assert!(
+            message.starts_with("USAGE: a command is missing: one of view, get"),
+            "{message}"
+        );
         let message = refused(&["steadfast", "get", "v", "--key", "a=1", "--level", "soon"]);
-        assert!(message.contains("expected local, bounded:DURATION"), "{message}");
+        assert!(
+            message.contains("expected local, bounded:DURATION"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -102,10 +102,19 @@ pub fn report(written: &v1::WriteResponse, output: Output) -> Result<(), CliErro
             "repeated": written.repeated,
         })),
         Output::Table => {
-            let repeated = if written.repeated { " (written before, under this request id)" } else { "" };
+            let repeated = if written.repeated {
+                " (written before, under this request id)"
+            } else {
+                ""
+            };
             print(&format!(
                 "applied {}, older {}, folded {}; level {level}, copies {}, epoch {}, stamp {}{repeated}",
-                written.applied, written.older, written.folded, written.copies, written.epoch, written.stamp
+                written.applied,
+                written.older,
+                written.folded,
+                written.copies,
+                written.epoch,
+                written.stamp
             ))
         }
     }
@@ -132,7 +141,8 @@ fn parse_rows(arguments: &[String]) -> Result<Vec<JsonRow>, CliError> {
 }
 
 fn parse_row(text: &str, place: impl Fn() -> String) -> Result<JsonRow, CliError> {
-    serde_json::from_str(text).map_err(|error| invalid(&place(), &format!("no JSON object: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| invalid(&place(), &format!("no JSON object: {error}")))
 }
 
 fn invalid(place: &str, problem: &str) -> CliError {
@@ -140,11 +150,27 @@ fn invalid(place: &str, problem: &str) -> CliError {
 }
 
 /// Rows for the wire. The features are those that any row names; a row is silent on the others.
-fn view_rows(view: &View, rows: &[JsonRow], event_time: Option<Micros>) -> Result<v1::ViewRows, CliError> {
-    let is_key = |name: &str| view.spec.entity.iter().any(|join_key| join_key.name == name);
-    let named: BTreeSet<&String> = rows.iter().flat_map(Map::keys).filter(|name| !is_key(name)).collect();
+fn view_rows(
+    view: &View,
+    rows: &[JsonRow],
+    event_time: Option<Micros>,
+) -> Result<v1::ViewRows, CliError> {
+    let is_key = |name: &str| {
+        view.spec
+            .entity
+            .iter()
+            .any(|join_key| join_key.name == name)
+    };
+    let named: BTreeSet<&String> = rows
+        .iter()
+        .flat_map(Map::keys)
+        .filter(|name| !is_key(name))
+        .collect();
     if let Some(unknown) = named.iter().find(|name| view.feature(name).is_none()) {
-        let message = format!("view {:?} has no feature or join key {unknown:?}", view.spec.name);
+        let message = format!(
+            "view {:?} has no feature or join key {unknown:?}",
+            view.spec.name
+        );
         return Err(CliError::wrong("UNKNOWN_FEATURE", message));
     }
     let features: Vec<String> = named.into_iter().cloned().collect();
@@ -168,9 +194,12 @@ fn wire_row(
     let mut key = Vec::with_capacity(view.spec.entity.len());
     for join_key in &view.spec.entity {
         let name = &join_key.name;
-        let json = row
-            .get(name)
-            .ok_or_else(|| invalid(&format!("row {number}"), &format!("join key {name:?} is missing")))?;
+        let json = row.get(name).ok_or_else(|| {
+            invalid(
+                &format!("row {number}"),
+                &format!("join key {name:?} is missing"),
+            )
+        })?;
         let value = key_from_json(json, join_key.key_type)
             .map_err(|error| wrong_type(number, "join key", name, &error))?;
         key.push(key_to_wire(value));
@@ -193,7 +222,10 @@ fn wire_row(
 
 fn wrong_type(row: usize, what: &str, name: &str, error: &impl ToString) -> CliError {
     let problem = error.to_string();
-    CliError::wrong("WRONG_TYPE", format!("row {row}, {what} {name:?}: {problem}"))
+    CliError::wrong(
+        "WRONG_TYPE",
+        format!("row {row}, {what} {name:?}: {problem}"),
+    )
 }
 
 #[cfg(test)]
@@ -216,9 +248,17 @@ mod tests {
 
     #[test]
     fn rows_name_the_features_of_any_and_are_silent_on_others() {
-        let rows = wire(&[r#"{"tailnum":"N1","flights":7}"#, r#"{"seats":null,"tailnum":"N2"}"#]).unwrap();
+        let rows = wire(&[
+            r#"{"tailnum":"N1","flights":7}"#,
+            r#"{"seats":null,"tailnum":"N2"}"#,
+        ])
+        .unwrap();
         assert_eq!(rows.features, ["flights", "seats"]);
-        let kinds: Vec<_> = rows.rows[1].values.iter().map(|value| value.kind.clone()).collect();
+        let kinds: Vec<_> = rows.rows[1]
+            .values
+            .iter()
+            .map(|value| value.kind.clone())
+            .collect();
         assert_eq!(kinds, [None, Some(v1::value::Kind::Null(true))]);
         assert_eq!(rows.rows[0].event_time_us, Some(5));
     }
@@ -227,10 +267,22 @@ mod tests {
     fn each_mistake_is_named_with_its_row() {
         for (row, message) in [
             ("[1]", "INVALID_ARGUMENT: --json \"[1]\": no JSON object"),
-            (r#"{"seats":1}"#, "INVALID_ARGUMENT: row 1: join key \"tailnum\" is missing"),
-            (r#"{"tailnum":7}"#, "WRONG_TYPE: row 1, join key \"tailnum\": 7 is not a string"),
-            (r#"{"tailnum":"N1","seats":1.5}"#, "WRONG_TYPE: row 1, feature \"seats\": 1.5 is not a int32"),
-            (r#"{"tailnum":"N1","wings":2}"#, "UNKNOWN_FEATURE: view \"aircraft\" has no feature or join key \"wings\""),
+            (
+                r#"{"seats":1}"#,
+                "INVALID_ARGUMENT: row 1: join key \"tailnum\" is missing",
+            ),
+            (
+                r#"{"tailnum":7}"#,
+                "WRONG_TYPE: row 1, join key \"tailnum\": 7 is not a string",
+            ),
+            (
+                r#"{"tailnum":"N1","seats":1.5}"#,
+                "WRONG_TYPE: row 1, feature \"seats\": 1.5 is not a int32",
+            ),
+            (
+                r#"{"tailnum":"N1","wings":2}"#,
+                "UNKNOWN_FEATURE: view \"aircraft\" has no feature or join key \"wings\"",
+            ),
         ] {
             let error = wire(&[row]).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");

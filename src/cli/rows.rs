@@ -73,7 +73,10 @@ impl Rows<'_> {
             let mut line: Vec<String> = key.collect();
             line.extend(self.cells(at).map(|(_, cell)| cell_to_text(cell)));
             if event_times {
-                let newest = self.cells(at).map(|(_, cell)| cell).max_by_key(|cell| cell.event_time);
+                let newest = self
+                    .cells(at)
+                    .map(|(_, cell)| cell)
+                    .max_by_key(|cell| cell.event_time);
                 line.push(newest.map(time_to_text).unwrap_or_default());
             }
             out.add_row(line);
@@ -86,9 +89,7 @@ impl Rows<'_> {
         self.columns
             .iter()
             .filter(move |column| cell(column))
-            .flat_map(move |column| {
-                column.cells().get(at).map(|cell| (column.feature(), cell))
-            })
+            .flat_map(move |column| column.cells().get(at).map(|cell| (column.feature(), cell)))
     }
 }
 
@@ -115,7 +116,9 @@ pub fn cell_to_text(cell: &Cell) -> String {
 }
 
 fn time_to_text(cell: &Cell) -> String {
-    cell.event_time.map(|time| time.to_string()).unwrap_or_default()
+    cell.event_time
+        .map(|time| time.to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -129,7 +132,9 @@ mod tests {
         Column::from_wire(v1::FeatureColumn {
             feature: "delay".into(),
             values: Some(v1::Items {
-                kind: Some(v1::items::Kind::Doubles(v1::DoubleItems { items: vec![1.5] })),
+                kind: Some(v1::items::Kind::Doubles(v1::DoubleItems {
+                    items: vec![1.5],
+                })),
             }),
             statuses: vec![status].into(),
             event_times_us: vec![event_time_us],
@@ -140,7 +145,10 @@ mod tests {
     }
 
     fn entity() -> Vec<JoinKey> {
-        vec![JoinKey { name: "tailnum".into(), key_type: KeyType::String }]
+        vec![JoinKey {
+            name: "tailnum".into(),
+            key_type: KeyType::String,
+        }]
     }
 
     #[test]
@@ -165,6 +173,9 @@ mod tests {
         assert_eq!(text(1), "1.5");
         assert_eq!(text(3), "NOT_FOUND");
         assert_eq!(text(4 + 16), "1.5 (default, EXPIRED)");
-        assert_eq!(value_to_wire(Some(Value::Null)).kind, Some(v1::value::Kind::Null(true)));
+        assert_eq!(
+            value_to_wire(Some(Value::Null)).kind,
+            Some(v1::value::Kind::Null(true))
+        );
     }
 }

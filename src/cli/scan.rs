@@ -59,11 +59,19 @@ fn parse_token(text: &str) -> Result<Bytes, String> {
 pub async fn run(args: Args) -> Result<(), CliError> {
     let client = args.connection.client().await?;
     let view = client.view(&args.view).await?;
-    let prefix = args.prefix.as_deref().map(|text| prefix_of(text, &view)).transpose()?;
+    let prefix = args
+        .prefix
+        .as_deref()
+        .map(|text| prefix_of(text, &view))
+        .transpose()?;
     let request = v1::ScanFeaturesRequest {
         view: args.view.clone(),
         features: args.features.clone(),
-        prefix: prefix.unwrap_or_default().into_iter().map(key_to_wire).collect(),
+        prefix: prefix
+            .unwrap_or_default()
+            .into_iter()
+            .map(key_to_wire)
+            .collect(),
         resume_token: args.resume.clone().unwrap_or_default(),
         limit: args.limit,
         include_event_times: true,
@@ -80,7 +88,11 @@ async fn print_pages(mut pages: Pages, args: &Args, entity: &[JoinKey]) -> Resul
         token = page.resume_token.clone();
         let (keys, columns) = unpack(page)?;
         count += u64::try_from(keys.len()).unwrap_or(u64::MAX);
-        let rows = Rows { entity, keys: &keys, columns: &columns };
+        let rows = Rows {
+            entity,
+            keys: &keys,
+            columns: &columns,
+        };
         match args.connection.output {
             Output::Json => json_rows.extend(rows.to_json()),
             Output::Table if keys.is_empty() => {}
@@ -110,7 +122,9 @@ pub fn unpack(page: v1::ScanFeaturesResponse) -> Result<(Vec<Vec<KeyValue>>, Vec
         if keys.is_empty() {
             keys = values.into_iter().map(|value| vec![value]).collect();
         } else if keys.len() == values.len() {
-            keys.iter_mut().zip(values).for_each(|(key, value)| key.push(value));
+            keys.iter_mut()
+                .zip(values)
+                .for_each(|(key, value)| key.push(value));
         } else {
             return Err(bad());
         }
@@ -127,24 +141,45 @@ mod tests {
     use crate::model::KeyType;
 
     fn page(columns: Vec<v1::KeyColumn>) -> v1::ScanFeaturesResponse {
-        v1::ScanFeaturesResponse { entities: columns, ..v1::ScanFeaturesResponse::default() }
+        v1::ScanFeaturesResponse {
+            entities: columns,
+            ..v1::ScanFeaturesResponse::default()
+        }
     }
 
     #[test]
     fn a_page_gives_each_entity_all_its_join_keys() {
-        let join_key = |name: &str, key_type| JoinKey { name: name.into(), key_type };
-        let entity = [join_key("carrier", KeyType::String), join_key("number", KeyType::Int32)];
-        let key = |carrier: &str, number| vec![KeyValue::String(carrier.into()), KeyValue::Int32(number)];
+        let join_key = |name: &str, key_type| JoinKey {
+            name: name.into(),
+            key_type,
+        };
+        let entity = [
+            join_key("carrier", KeyType::String),
+            join_key("number", KeyType::Int32),
+        ];
+        let key =
+            |carrier: &str, number| vec![KeyValue::String(carrier.into()), KeyValue::Int32(number)];
         let keys = vec![key("UA", 1), key("B6", 2)];
         assert_eq!(unpack(page(key_columns(&entity, &keys))).unwrap().0, keys);
     }
 
     #[test]
     fn key_columns_of_different_lengths_are_refused() {
-        let join_key = JoinKey { name: "n".into(), key_type: KeyType::Bool };
+        let join_key = JoinKey {
+            name: "n".into(),
+            key_type: KeyType::Bool,
+        };
         let one = [join_key];
         let mut columns = key_columns(&one, &[vec![KeyValue::Bool(true)]]);
-        columns.extend(key_columns(&one, &[vec![KeyValue::Bool(true)], vec![KeyValue::Bool(false)]]));
-        assert!(unpack(page(columns)).unwrap_err().to_string().contains("does not fit"));
+        columns.extend(key_columns(
+            &one,
+            &[vec![KeyValue::Bool(true)], vec![KeyValue::Bool(false)]],
+        ));
+        assert!(
+            unpack(page(columns))
+                .unwrap_err()
+                .to_string()
+                .contains("does not fit")
+        );
     }
 }

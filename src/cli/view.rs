@@ -108,7 +108,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                 Output::Table => print(&format!("dropped view {name}")),
             }
         }
-        Command::AddFeature { name, file, connection } => {
+        Command::AddFeature {
+            name,
+            file,
+            connection,
+        } => {
             let text = read_text(&file)?;
             let view = connection.client().await?.add_feature(&name, text).await?;
             describe(&view, connection.output)
@@ -121,7 +125,9 @@ fn list(views: &[v1::View], output: Output) -> Result<(), CliError> {
         let views: Result<Vec<Json>, Error> = views.iter().map(to_json).collect();
         return print_json(&json!({ "views": views? }));
     }
-    let mut out = table(["view", "entity", "features", "merge", "order", "ttl", "rows"]);
+    let mut out = table([
+        "view", "entity", "features", "merge", "order", "ttl", "rows",
+    ]);
     for wire in views {
         let view = view_from_wire(wire).map_err(Error::bad_answer)?;
         out.add_row([
@@ -198,7 +204,9 @@ fn default_json(feature: &Feature) -> Json {
 }
 
 fn entity_text(entity: &[JoinKey]) -> String {
-    let parts = entity.iter().map(|key| format!("{} {}", key.name, key.key_type));
+    let parts = entity
+        .iter()
+        .map(|key| format!("{} {}", key.name, key.key_type));
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -217,7 +225,10 @@ mod tests {
     fn a_view_as_json_names_types_and_spans_as_view_files_do() {
         let view = v1::View {
             name: "v".into(),
-            entity: vec![v1::JoinKey { name: "k".into(), r#type: "int64".into() }],
+            entity: vec![v1::JoinKey {
+                name: "k".into(),
+                r#type: "int64".into(),
+            }],
             features: vec![v1::Feature {
                 name: "f".into(),
                 r#type: "list<double>".into(),
@@ -232,7 +243,13 @@ mod tests {
         let json = to_json(&view).unwrap();
         assert_eq!(json["entity"], json!([{ "name": "k", "type": "int64" }]));
         assert_eq!(json["features"][0]["type"], "list<double>");
-        assert_eq!((&json["features"][0]["max_age"], &json["ttl"]), (&json!("1h"), &json!("0")));
-        assert_eq!((&json["rows"], &json["features"][0]["default"]), (&json!(3), &Json::Null));
+        assert_eq!(
+            (&json["features"][0]["max_age"], &json["ttl"]),
+            (&json!("1h"), &json!("0"))
+        );
+        assert_eq!(
+            (&json["rows"], &json["features"][0]["default"]),
+            (&json!(3), &Json::Null)
+        );
     }
 }

@@ -17,7 +17,7 @@ mod upkeep;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,45 +34,42 @@ use crate::base::task::thread;
 use crate::base::{Clock, Epoch, TaskGroup};
 use crate::config::Config;
 use crate::control::LocalControl;
-use crate::engine::{Engine, ReplayProgress};
+use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
 use crate::storage::RequestEntry;
 
 pub use identity::Identity;
+pub use reads::Columns;
 pub use request::{
-    Answered, CatalogueChange, Error, Health, LookupRequest, ScanPage, ScanRequest, Selection,
-    WriteRequest, Written,
+    Answered, CatalogueChange, Error, Health, LookupRequest, Replay, ScanPage, ScanRequest,
+    Selection, WriteRequest, Written,
 };
 pub use start::StartError;
 
 /// Jobs that may wait for the writer thread; beyond it, writes wait for room until their deadline.
 const JOBS: usize = 256;
+/// How long a change of the catalogue may take before its fate is reported as unknown.
+const DEFINE_WITHIN: Duration = Duration::from_secs(30);
 
-/// A node that is starting: what can be said of it before it serves.
-#[derive(Debug, Clone, Default)]
-pub struct Starting {
-    progress: Arc<ReplayProgress>,
-}
-
-impl Starting {
-    /// Bytes of WAL replayed, and to be replayed in all.
-    #[must_use]
-    pub fn replay(&self) -> (u64, u64) {
-        (
-            self.progress.done_bytes.load(Ordering::Relaxed),
-            self.progress.total_bytes.load(Ordering::Relaxed),
-        )
-    }
-}
-
-/// A serving node. Cloning shares it.
+/// A node, starting or serving. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Node {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Shared {
+    config: Config,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    progress: Arc<ReplayProgress>,
+    /// Set once the node serves.
+    serving: OnceLock<Arc<Serving>>,
+}
+
+/// What a node is once its data are open.
+#[derive(Debug)]
+struct Serving {
     config: Config,
     identity: Identity,
     epoch: Epoch,
@@ -91,38 +88,135 @@ struct Inner {
     jobs: RwLock<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     tasks: TaskGroup,
-    /// Guards the names under which everything is counted.
-    registry: Mutex<Registry>,
+    /// The names under which everything is counted.
+    registry: Registry,
     gauges: status::Gauges,
     lock: Mutex<Option<DirLock>>,
 }
 
 impl Node {
-    /// Starts the node on its data directory.
+    /// A node that has not been opened: it says so to whoever asks.
+    #[must_use]
+    pub fn new(config: Config, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Node {
+        let progress = Arc::default();
+        Node {
+            shared: Arc::new(Shared {
+                config,
+                disk,
+                clock,
+                progress,
+                serving: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Opens the data directory, replays its log and becomes primary. To be called once.
     ///
     /// # Errors
     /// Why it cannot start; nothing in the directory is changed for the worse.
-    pub async fn start(
-        config: Config,
-        disk: Arc<dyn Disk>,
-        clock: Arc<dyn Clock>,
-        starting: &Starting,
-    ) -> Result<Node, StartError> {
-        let progress = Arc::clone(&starting.progress);
-        let (blocking, on_disk, by_clock) = (config.clone(), Arc::clone(&disk), Arc::clone(&clock));
+    pub async fn open(&self) -> Result<(), StartError> {
+        let shared = Arc::clone(&self.shared);
         let started = tokio::task::spawn_blocking(move || {
-            start::start(&blocking, &on_disk, &by_clock, &progress)
+            let Shared {
+                config,
+                disk,
+                clock,
+                progress,
+                ..
+            } = shared.as_ref();
+            start::start(config, disk, clock, progress)
         });
         let started = started.await.map_err(|_| StartError::Aborted)??;
-        Node::assemble(config, disk, clock, started)
+        let serving = Arc::new(Serving::assemble(&self.shared, started)?);
+        self.shared
+            .serving
+            .set(Arc::clone(&serving))
+            .map_err(|_| StartError::Aborted)?;
+        upkeep::spawn(&serving);
+        Ok(())
     }
 
-    fn assemble(
-        config: Config,
-        disk: Arc<dyn Disk>,
-        clock: Arc<dyn Clock>,
-        started: Started,
-    ) -> Result<Node, StartError> {
+    fn serving(&self) -> Result<&Arc<Serving>, Error> {
+        self.shared.serving.get().ok_or_else(|| Error::Starting {
+            replay: self.replay(),
+        })
+    }
+
+    fn replay(&self) -> Replay {
+        let progress = &self.shared.progress;
+        Replay {
+            done_bytes: progress.done_bytes.load(Ordering::Relaxed),
+            total_bytes: progress.total_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The views in force; none before the node serves.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.serving()
+            .map_or_else(|_| Arc::default(), |serving| serving.engine.catalogue())
+    }
+
+    /// Rows of a view that hold features.
+    #[must_use]
+    pub fn row_count(&self, view: ViewId) -> u64 {
+        self.serving().map_or(0, |serving| serving.row_count(view))
+    }
+
+    /// Writes a batch. All its rows are written, or none.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the write may have happened; after any other error it has not.
+    pub async fn write(&self, request: WriteRequest) -> Result<Written, Error> {
+        self.serving()?.write(request).await
+    }
+
+    /// Changes the catalogue; on return the change is in force. Returns the view, unless it was dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the change may have happened; after any other error it has not.
+    pub async fn define(&self, change: CatalogueChange) -> Result<Option<Arc<View>>, Error> {
+        self.serving()?.define(change).await
+    }
+
+    /// Looks features up.
+    ///
+    /// # Errors
+    /// If stored rows cannot be read or are damaged, or the deadline passes.
+    pub async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
+        self.serving()?.lookup(request).await
+    }
+
+    /// Reads a page of a view in key order.
+    ///
+    /// # Errors
+    /// If stored rows cannot be read or are damaged.
+    pub async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
+        self.serving()?.scan(request).await
+    }
+
+    /// Waits until the node has failed so badly that its process should end; then says why.
+    pub async fn failure(&self) -> String {
+        match self.serving() {
+            Ok(serving) => serving.tasks.failure().await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops: what was acknowledged is applied and flushed, so that the next start has nothing to replay.
+    ///
+    /// # Errors
+    /// If log or store had failed; what was acknowledged is durable in either case.
+    pub async fn stop(&self, limit: Duration) -> Result<(), engine::Error> {
+        match self.serving() {
+            Ok(serving) => serving.stop(limit).await,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Serving {
+    fn assemble(shared: &Shared, started: Started) -> Result<Serving, StartError> {
         let Started {
             lock,
             identity,
@@ -138,13 +232,13 @@ impl Node {
         let mut registry = Registry::with_prefix("steadfast");
         engine.register(&mut registry);
         let gauges = status::Gauges::register(&mut registry);
-        let inner = Inner {
-            admission: Admission::new(config.write.in_flight_bytes),
-            config,
+        Ok(Serving {
+            admission: Admission::new(shared.config.write.in_flight_bytes),
+            config: shared.config.clone(),
             identity,
             epoch,
-            clock,
-            disk,
+            clock: Arc::clone(&shared.clock),
+            disk: Arc::clone(&shared.disk),
             control,
             engine,
             ceiling,
@@ -154,63 +248,17 @@ impl Node {
             jobs: RwLock::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
             tasks: TaskGroup::new(),
-            registry: Mutex::new(registry),
+            registry,
             gauges,
             lock: Mutex::new(Some(lock)),
-        };
-        let node = Node {
-            inner: Arc::new(inner),
-        };
-        upkeep::spawn(&node);
-        Ok(node)
+        })
     }
 
-    /// The views in force.
-    #[must_use]
-    pub fn catalogue(&self) -> Arc<Catalogue> {
-        self.inner.engine.catalogue()
+    fn row_count(&self, view: ViewId) -> u64 {
+        self.engine.state().rows.get(&view).copied().unwrap_or(0)
     }
 
-    /// Rows of a view that hold features.
-    #[must_use]
-    pub fn row_count(&self, view: ViewId) -> u64 {
-        self.inner
-            .engine
-            .state()
-            .rows
-            .get(&view)
-            .copied()
-            .unwrap_or(0)
-    }
-
-    /// Who the node is.
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.inner.identity
-    }
-
-    /// The epoch of which it is primary.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.inner.epoch
-    }
-
-    /// Lets others name what they count.
-    pub fn with_registry<T>(&self, work: impl FnOnce(&mut Registry) -> T) -> T {
-        work(
-            &mut self
-                .inner
-                .registry
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
-    }
-
-    /// Writes a batch. All its rows are written, or none.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] if the write may have happened; after any other error it has not.
-    pub async fn write(&self, request: WriteRequest) -> Result<Written, Error> {
+    async fn write(&self, request: WriteRequest) -> Result<Written, Error> {
         let WriteRequest {
             batch,
             level,
@@ -226,8 +274,8 @@ impl Node {
         }
         self.check_writable()?;
         let full = |Full { in_flight, max }| Error::Overloaded { in_flight, max };
-        let admitted = self.inner.admission.admit(bytes).map_err(full)?;
-        let until = self.inner.clock.monotonic() + deadline;
+        let admitted = self.admission.admit(bytes).map_err(full)?;
+        let until = self.clock.monotonic() + deadline;
         let (reply, accepted) = oneshot::channel();
         self.submit(
             Job::Write {
@@ -268,38 +316,34 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Unknown`] if the change may have happened; after any other error it has not.
-    pub async fn define(
-        &self,
-        change: CatalogueChange,
-        deadline: Duration,
-    ) -> Result<Option<Arc<View>>, Error> {
+    pub async fn define(&self, change: CatalogueChange) -> Result<Option<Arc<View>>, Error> {
         self.check_writable()?;
-        let until = self.inner.clock.monotonic() + deadline;
+        let until = self.clock.monotonic() + DEFINE_WITHIN;
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Define { change, reply }, deadline).await?;
+        self.submit(Job::Define { change, reply }, DEFINE_WITHIN)
+            .await?;
         self.within(until, answer, None).await?
     }
 
     fn check_writable(&self) -> Result<(), Error> {
-        let inner = &self.inner;
-        if let Some(cause) = inner.engine.applied().closed() {
+        if let Some(cause) = self.engine.applied().closed() {
             return Err(Error::NotWritable {
                 cause: cause.to_string(),
             });
         }
-        if let Some(cause) = inner.engine.wal().durable().closed() {
+        if let Some(cause) = self.engine.wal().durable().closed() {
             return Err(Error::NotWritable {
                 cause: cause.to_string(),
             });
         }
-        if let Some(cause) = inner.ceiling.closed() {
+        if let Some(cause) = self.ceiling.closed() {
             return Err(Error::NotWritable { cause });
         }
-        if inner.disk_is_low.load(Ordering::Acquire) {
-            let available = inner.disk_available.load(Ordering::Acquire);
+        if self.disk_is_low.load(Ordering::Acquire) {
+            let available = self.disk_available.load(Ordering::Acquire);
             return Err(Error::LowDisk {
                 available,
-                needed: inner.config.disk.low_watermark_bytes,
+                needed: self.config.disk.low_watermark_bytes,
             });
         }
         Ok(())
@@ -307,7 +351,6 @@ impl Node {
 
     async fn submit(&self, job: Job, deadline: Duration) -> Result<(), Error> {
         let jobs = self
-            .inner
             .jobs
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -326,7 +369,7 @@ impl Node {
         reply: oneshot::Receiver<T>,
         stamp: Option<crate::base::Stamp>,
     ) -> Result<T, Error> {
-        let left = until.saturating_sub(self.inner.clock.monotonic());
+        let left = until.saturating_sub(self.clock.monotonic());
         let unknown = |reason: &str| Error::Unknown {
             reason: reason.to_owned(),
             stamp,
@@ -338,38 +381,26 @@ impl Node {
         }
     }
 
-    /// Waits until the node has failed so badly that its process should end; then says why.
-    pub async fn failure(&self) -> String {
-        self.inner.tasks.failure().await
-    }
-
-    /// Stops: what was acknowledged is applied and flushed, so that the next start has nothing to replay.
-    ///
-    /// # Errors
-    /// If log or store had failed; what was acknowledged is durable in either case.
-    pub async fn stop(&self, limit: Duration) -> Result<(), crate::engine::Error> {
-        self.inner
-            .jobs
+    async fn stop(&self, limit: Duration) -> Result<(), engine::Error> {
+        self.jobs
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let writer = self
-            .inner
             .writer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let inner = Arc::clone(&self.inner);
+        let engine = Arc::clone(&self.engine);
         let ended = tokio::task::spawn_blocking(move || {
             if writer.is_some_and(|writer| writer.join().is_err()) {
                 warn!("the writer thread had panicked");
             }
-            inner.engine.stop()
+            engine.stop()
         });
-        let outcome = ended.await.unwrap_or(Err(crate::engine::Error::Stopped));
-        self.inner.tasks.stop(limit).await;
-        self.inner
-            .lock
+        let outcome = ended.await.unwrap_or(Err(engine::Error::Stopped));
+        self.tasks.stop(limit).await;
+        self.lock
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Node;
+use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection};
 use crate::base::Lsn;
 use crate::base::clock::timeout;
@@ -23,17 +23,13 @@ use crate::storage::{RowKey, ScanStart};
 /// One column list for each selection.
 pub type Columns = Vec<Vec<Column>>;
 
-impl Node {
-    /// Looks features up.
-    ///
-    /// # Errors
-    /// If stored rows cannot be read or are damaged, or the deadline passes.
-    pub async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
+impl Serving {
+    pub(super) async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
         let limit = request.deadline;
         let level = request.level;
         let answer = timeout(limit, self.look_up(request)).await;
         let answer = answer.map_err(|_| Error::DeadlineExceeded { limit })??;
-        let (node, epoch) = (self.inner.identity.incarnation, self.inner.epoch);
+        let (node, epoch) = (self.identity.incarnation, self.epoch);
         Ok(Answered {
             answer,
             level,
@@ -51,9 +47,8 @@ impl Node {
             ..
         } = request;
         if level == ReadLevel::Primary {
-            let appended = Lsn(self.inner.appended.load(Ordering::Acquire));
-            self.inner
-                .engine
+            let appended = Lsn(self.appended.load(Ordering::Acquire));
+            self.engine
                 .applied()
                 .reached(appended)
                 .await
@@ -73,25 +68,21 @@ impl Node {
             keys,
         } = selection;
         let id = view.id;
-        let resolver = Resolver::new(view, features, keys.len(), wanted, self.inner.clock.wall());
+        let resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall());
         let keys: Vec<RowKey> = keys.iter().map(|key| RowKey::new(id, key)).collect();
-        let rows = match self.inner.engine.cached_rows(&keys) {
+        let rows = match self.engine.cached_rows(&keys) {
             Some(rows) => rows,
             None => {
-                let engine = Arc::clone(&self.inner.engine);
+                let engine = Arc::clone(&self.engine);
                 self.blocking(move || engine.rows(&keys)).await?
             }
         };
         resolve(resolver, &rows)
     }
 
-    /// Reads a page of a view in key order.
-    ///
-    /// # Errors
-    /// If stored rows cannot be read or are damaged.
-    pub async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
-        let engine = Arc::clone(&self.inner.engine);
-        let now = self.inner.clock.wall();
+    pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
+        let engine = Arc::clone(&self.engine);
+        let now = self.clock.wall();
         let ScanRequest {
             view,
             features,

@@ -131,13 +131,24 @@ pub enum CatalogueChange {
     },
 }
 
+/// How far the replay of the log has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// Bytes of WAL replayed.
+    pub done_bytes: u64,
+    /// Bytes of WAL to replay in all.
+    pub total_bytes: u64,
+}
+
 /// How a node does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// Has it started? Until then, how far the replay is: bytes done and in all.
-    pub replay: Option<(u64, u64)>,
-    /// Can it take writes? If not, why.
-    pub writable: Result<(), String>,
+    /// Has it opened its data, so that it can be asked anything?
+    pub started: bool,
+    /// How far the replay is, while it starts.
+    pub replay: Option<Replay>,
+    /// Does it take reads and writes? If not, why.
+    pub ready: Result<(), String>,
 }
 
 /// Why a node refuses or fails. Cheap to clone.
@@ -211,6 +222,12 @@ pub enum Error {
     /// Stored data could not be read or are damaged.
     #[error(transparent)]
     Read(engine::Error),
+    /// The node is replaying its log; nothing was read or written.
+    #[error("the node is starting: {} of {} bytes of its log are replayed", replay.done_bytes, replay.total_bytes)]
+    Starting {
+        /// How far it is.
+        replay: Replay,
+    },
     /// The node is stopping; nothing was written.
     #[error("the node is stopping")]
     Stopping,

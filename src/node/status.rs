@@ -10,8 +10,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
-use super::Node;
 use super::request::Health;
+use super::{Node, Serving};
 
 type UnsignedGauge = Gauge<u64, AtomicU64>;
 type Labels = Vec<(&'static str, String)>;
@@ -84,36 +84,66 @@ impl Node {
     /// How the node does.
     #[must_use]
     pub fn health(&self) -> Health {
-        let stopping = self
-            .inner
-            .jobs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none();
-        let writable = match self.check_writable() {
-            _ if stopping => Err("the node is stopping".to_owned()),
-            outcome => outcome.map_err(|cause| cause.to_string()),
-        };
-        Health {
-            replay: None,
-            writable,
+        match self.serving() {
+            Ok(serving) => Health {
+                started: true,
+                replay: None,
+                ready: serving.ready(),
+            },
+            Err(cause) => Health {
+                started: false,
+                replay: Some(self.replay()),
+                ready: Err(cause.to_string()),
+            },
         }
     }
 
     /// The status document.
     #[must_use]
     pub fn status(&self) -> Json {
-        let inner = &self.inner;
-        let (places, state) = (inner.engine.places(), inner.engine.state());
-        let (row_cache, block_cache, memtables) = inner.engine.memory_bytes();
-        let wal = inner.engine.wal().size();
-        let health = self.health();
-        let catalogue = self.catalogue();
+        match self.serving() {
+            Ok(serving) => serving.status(),
+            Err(cause) => json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "role": "starting",
+                "writable": false,
+                "not_writable_because": cause.to_string(),
+            }),
+        }
+    }
+
+    /// Everything counted, in the OpenMetrics text format; nothing before the node serves.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        self.serving()
+            .map_or_else(|_| String::new(), |serving| serving.metrics_text())
+    }
+}
+
+impl Serving {
+    fn ready(&self) -> Result<(), String> {
+        if self
+            .jobs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
+        {
+            return Err("the node is stopping".to_owned());
+        }
+        self.check_writable().map_err(|cause| cause.to_string())
+    }
+
+    fn status(&self) -> Json {
+        let (places, state) = (self.engine.places(), self.engine.state());
+        let (row_cache, block_cache, memtables) = self.engine.memory_bytes();
+        let wal = self.engine.wal().size();
+        let ready = self.ready();
+        let catalogue = self.engine.catalogue();
         let views: Vec<Json> = catalogue
             .views()
             .map(|view| json!({"name": view.spec.name, "id": view.id.to_string(), "rows": self.row_count(view.id)}))
             .collect();
-        let control = inner
+        let control = self
             .control
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -122,19 +152,18 @@ impl Node {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "role": "primary",
-            "writable": health.writable.is_ok(),
-            "not_writable_because": health.writable.err(),
-            "insecure": inner.config.insecure,
-            "lineage": inner.identity.lineage,
-            "region": inner.identity.region,
-            "incarnation": inner.identity.incarnation,
-            "boot": inner.identity.boot,
-            "epoch": inner.epoch,
-            "promise": inner.identity.promise,
+            "writable": ready.is_ok(),
+            "not_writable_because": ready.err(),
+            "lineage": self.identity.lineage,
+            "region": self.identity.region,
+            "incarnation": self.identity.incarnation,
+            "boot": self.identity.boot,
+            "epoch": self.epoch,
+            "promise": self.identity.promise,
             "members": control.members.len(),
             "window_ceiling": control.ceiling.to_string(),
             "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
-            "digest": state.digest,
+            "digest": state.digest.to_string(),
             "positions": {
                 "durable": places.durable.to_string(),
                 "applied": places.applied.to_string(),
@@ -145,27 +174,23 @@ impl Node {
             },
             "wal": {"bytes": wal.bytes, "segments": wal.segments},
             "memory_bytes": {"row_cache": row_cache, "block_cache": block_cache, "memtables": memtables},
-            "disk_available_bytes": inner.disk_available.load(Ordering::Acquire),
+            "disk_available_bytes": self.disk_available.load(Ordering::Acquire),
             "views": views,
         })
     }
 
-    /// Everything counted, in the OpenMetrics text format.
-    #[must_use]
-    pub fn metrics_text(&self) -> String {
+    fn metrics_text(&self) -> String {
         self.refresh_gauges();
         let mut text = String::new();
-        self.with_registry(|registry| {
-            // Writing to a text does not fail.
-            let _written = encode(&mut text, registry);
-        });
+        // Writing to a text does not fail.
+        let _written = encode(&mut text, &self.registry);
         text
     }
 
     fn refresh_gauges(&self) {
-        let (inner, gauges) = (&self.inner, &self.inner.gauges);
+        let gauges = &self.gauges;
         let label = |name: &'static str, value: &str| vec![(name, value.to_owned())];
-        let places = inner.engine.places();
+        let places = self.engine.places();
         for (place, lsn) in [
             ("durable", places.durable_lsn),
             ("applied", places.applied_lsn),
@@ -176,7 +201,7 @@ impl Node {
                 .get_or_create(&label("place", place))
                 .set(lsn.0);
         }
-        let (row_cache, block_cache, memtables) = inner.engine.memory_bytes();
+        let (row_cache, block_cache, memtables) = self.engine.memory_bytes();
         let block_cache = u64::try_from(block_cache).unwrap_or(u64::MAX);
         for (part, bytes) in [
             ("row_cache", row_cache),
@@ -186,22 +211,20 @@ impl Node {
             gauges.memory.get_or_create(&label("part", part)).set(bytes);
         }
         gauges.rows.clear();
-        for view in self.catalogue().views() {
+        for view in self.engine.catalogue().views() {
             gauges
                 .rows
                 .get_or_create(&label("view", &view.spec.name))
                 .set(self.row_count(view.id));
         }
-        let wal = inner.engine.wal().size();
+        let wal = self.engine.wal().size();
         gauges.wal_bytes.set(wal.bytes);
         gauges.wal_segments.set(wal.segments);
         gauges
             .disk_available
-            .set(inner.disk_available.load(Ordering::Acquire));
-        gauges.in_flight.set(inner.admission.in_flight());
-        gauges.epoch.set(inner.epoch.0);
-        gauges
-            .writable
-            .set(u64::from(self.health().writable.is_ok()));
+            .set(self.disk_available.load(Ordering::Acquire));
+        gauges.in_flight.set(self.admission.in_flight());
+        gauges.epoch.set(self.epoch.0);
+        gauges.writable.set(u64::from(self.ready().is_ok()));
     }
 }

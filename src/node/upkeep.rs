@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::Serving;
 use super::start::extend;
-use super::{Inner, Job, Node};
+use super::writer::Job;
 use crate::base::clock::sleep;
 use crate::control::{self, EXTEND_EVERY};
 use crate::engine;
@@ -23,26 +24,26 @@ const MARK_EVERY: Duration = Duration::from_secs(10);
 const HORIZON_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts all tasks of the node's upkeep.
-pub(super) fn spawn(node: &Node) {
-    let inner = || Arc::clone(&node.inner);
-    every(inner(), "extend", EXTEND_EVERY, extend_window);
-    every(inner(), "watch", WATCH_EVERY, watch);
-    every(inner(), "flush", FLUSH_CHECK_EVERY, flush);
-    every(inner(), "mark", MARK_EVERY, |inner| async move {
-        submit(&inner, Job::Mark).await
+pub(super) fn spawn(node: &Arc<Serving>) {
+    let node = || Arc::clone(node);
+    every(node(), "extend", EXTEND_EVERY, extend_window);
+    every(node(), "watch", WATCH_EVERY, watch);
+    every(node(), "flush", FLUSH_CHECK_EVERY, flush);
+    every(node(), "mark", MARK_EVERY, |node| async move {
+        submit(&node, Job::Mark).await
     });
-    every(inner(), "horizon", HORIZON_EVERY, |inner| async move {
-        submit(&inner, Job::RaiseHorizon).await
+    every(node(), "horizon", HORIZON_EVERY, |node| async move {
+        submit(&node, Job::RaiseHorizon).await
     });
 }
 
 /// Runs `work` again and again until the node stops; its failure ends the node.
-fn every<F, W>(inner: Arc<Inner>, name: &'static str, pause: Duration, work: W)
+fn every<F, W>(node: Arc<Serving>, name: &'static str, pause: Duration, work: W)
 where
     F: Future<Output = Result<(), String>> + Send,
-    W: Fn(Arc<Inner>) -> F + Send + 'static,
+    W: Fn(Arc<Serving>) -> F + Send + 'static,
 {
-    let tasks = inner.tasks.clone();
+    let tasks = node.tasks.clone();
     let stopped = tasks.cancelled();
     tasks.spawn(name, async move {
         loop {
@@ -51,7 +52,7 @@ where
                 () = stopped.cancelled() => return Ok::<(), String>(()),
                 () = sleep(pause) => {}
             }
-            work(Arc::clone(&inner)).await?;
+            work(Arc::clone(&node)).await?;
         }
     });
 }
@@ -65,20 +66,20 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Gets a higher ceiling. If control fails, writes end where the ceiling stands, and reads go on.
-async fn extend_window(inner: Arc<Inner>) -> Result<(), String> {
-    if inner.ceiling.closed().is_some() {
+async fn extend_window(node: Arc<Serving>) -> Result<(), String> {
+    if node.ceiling.closed().is_some() {
         return Ok(());
     }
-    let work = Arc::clone(&inner);
+    let work = Arc::clone(&node);
     let granted = blocking(move || {
         let mut control = work.control.lock().unwrap_or_else(PoisonError::into_inner);
         extend(&mut control, work.epoch, work.clock.as_ref(), &work.engine)
     });
     match granted.await? {
-        Ok(ceiling) => inner.ceiling.advance(ceiling),
+        Ok(ceiling) => node.ceiling.advance(ceiling),
         Err(cause) => {
             error!(%cause, "no stamps beyond the window: writing ends");
-            inner.ceiling.close(explain(&cause));
+            node.ceiling.close(explain(&cause));
         }
     }
     Ok(())
@@ -87,19 +88,19 @@ async fn extend_window(inner: Arc<Inner>) -> Result<(), String> {
 fn explain(error: &control::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
+    while let Some(node) = cause {
+        text = format!("{text}: {node}");
+        cause = node.source();
     }
     text
 }
 
 /// Ends the process if the disk stalls (I20), and refuses writes before it is full.
-async fn watch(inner: Arc<Inner>) -> Result<(), String> {
-    if let Err(stalled @ Poisoned::Stalled { .. }) = inner.engine.wal().check_stall() {
+async fn watch(node: Arc<Serving>) -> Result<(), String> {
+    if let Err(stalled @ Poisoned::Stalled { .. }) = node.engine.wal().check_stall() {
         return Err(stalled.to_string());
     }
-    let work = Arc::clone(&inner);
+    let work = Arc::clone(&node);
     let available = blocking(move || work.disk.available_bytes(&work.config.data_dir)).await?;
     let available = match available {
         Ok(available) => available,
@@ -108,9 +109,9 @@ async fn watch(inner: Arc<Inner>) -> Result<(), String> {
             return Ok(());
         }
     };
-    inner.disk_available.store(available, Ordering::Release);
-    let watermark = inner.config.disk.low_watermark_bytes;
-    let was_low = inner.disk_is_low.load(Ordering::Acquire);
+    node.disk_available.store(available, Ordering::Release);
+    let watermark = node.config.disk.low_watermark_bytes;
+    let was_low = node.disk_is_low.load(Ordering::Acquire);
     // Once low, a quarter more must be free again, so that the state does not flicker.
     let is_low = available
         < if was_low {
@@ -119,7 +120,7 @@ async fn watch(inner: Arc<Inner>) -> Result<(), String> {
             watermark
         };
     if is_low != was_low {
-        inner.disk_is_low.store(is_low, Ordering::Release);
+        node.disk_is_low.store(is_low, Ordering::Release);
         if is_low {
             warn!(
                 available,
@@ -135,11 +136,11 @@ async fn watch(inner: Arc<Inner>) -> Result<(), String> {
     Ok(())
 }
 
-async fn flush(inner: Arc<Inner>) -> Result<(), String> {
-    if !inner.engine.wants_flush() || inner.engine.applied().closed().is_some() {
+async fn flush(node: Arc<Serving>) -> Result<(), String> {
+    if !node.engine.wants_flush() || node.engine.applied().closed().is_some() {
         return Ok(());
     }
-    let work = Arc::clone(&inner);
+    let work = Arc::clone(&node);
     match blocking(move || work.engine.flush()).await? {
         Ok(()) => Ok(()),
         Err(engine::Error::Store(cause)) => Err(format!("cannot flush the store: {cause}")),
@@ -150,8 +151,8 @@ async fn flush(inner: Arc<Inner>) -> Result<(), String> {
     }
 }
 
-async fn submit(inner: &Inner, job: Job) -> Result<(), String> {
-    let jobs = inner
+async fn submit(node: &Serving, job: Job) -> Result<(), String> {
+    let jobs = node
         .jobs
         .read()
         .unwrap_or_else(PoisonError::into_inner)

@@ -23,12 +23,27 @@ pub type Batches = mpsc::Receiver<Result<Batch, CliError>>;
 ///
 /// # Errors
 /// If there is no thread for it.
-pub fn start(rows: Rows, plan: Plan, from: u64, batch_rows: usize) -> Result<(Batches, JoinHandle<()>), CliError> {
+pub fn start(
+    rows: Rows,
+    plan: Plan,
+    from: u64,
+    batch_rows: usize,
+) -> Result<(Batches, JoinHandle<()>), CliError> {
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let mut gather = Gather { plan, batch_rows, batch: Batch::default(), bytes: 0 };
-    gather.batch = Batch { start: from, end: from, ..Batch::default() };
-    let handle = thread("import-reader", move || gather.run(rows, &sender))
-        .map_err(|error| CliError::failed("NO_THREAD", format!("cannot start a thread: {error}")))?;
+    let mut gather = Gather {
+        plan,
+        batch_rows,
+        batch: Batch::default(),
+        bytes: 0,
+    };
+    gather.batch = Batch {
+        start: from,
+        end: from,
+        ..Batch::default()
+    };
+    let handle = thread("import-reader", move || gather.run(rows, &sender)).map_err(|error| {
+        CliError::failed("NO_THREAD", format!("cannot start a thread: {error}"))
+    })?;
     Ok((receiver, handle))
 }
 
@@ -77,7 +92,14 @@ impl Gather {
     fn cut(&mut self) -> Batch {
         let end = self.batch.end;
         self.bytes = 0;
-        std::mem::replace(&mut self.batch, Batch { start: end, end, ..Batch::default() })
+        std::mem::replace(
+            &mut self.batch,
+            Batch {
+                start: end,
+                end,
+                ..Batch::default()
+            },
+        )
     }
 }
 
@@ -90,8 +112,13 @@ fn convert(plan: &Plan, raw: RawRow) -> Result<crate::proto::v1::Row, Refusal> {
         problem,
     };
     match raw.cells {
-        Ok(cells) => plan.row(cells).map_err(|problem| refusal(problem.column, problem.problem)),
-        Err(problem) => Err(Refusal { reason: "BAD_ROW".to_owned(), ..refusal(None, problem) }),
+        Ok(cells) => plan
+            .row(cells)
+            .map_err(|problem| refusal(problem.column, problem.problem)),
+        Err(problem) => Err(Refusal {
+            reason: "BAD_ROW".to_owned(),
+            ..refusal(None, problem)
+        }),
     }
 }
 
@@ -105,22 +132,41 @@ mod tests {
 
     fn plan() -> Plan {
         let text = "name = \"v\"\nentity = [{ name = \"k\", type = \"int32\" }]\nfeature = [{ name = \"f\", type = \"int32\" }]";
-        let header = Header { columns: vec!["k".into(), "f".into()], complete: true };
-        Plan::new(&View::new(parse_view(text).unwrap(), 0), &header, &Mapping::default()).unwrap()
+        let header = Header {
+            columns: vec!["k".into(), "f".into()],
+            complete: true,
+        };
+        Plan::new(
+            &View::new(parse_view(text).unwrap(), 0),
+            &header,
+            &Mapping::default(),
+        )
+        .unwrap()
     }
 
     fn row(number: u64, value: &str) -> Result<RawRow, CliError> {
         let cells = vec![Cell::Text(number.to_string()), Cell::Text(value.into())];
-        Ok(RawRow { number, line: None, cells: Ok(cells) })
+        Ok(RawRow {
+            number,
+            line: None,
+            cells: Ok(cells),
+        })
     }
 
     #[tokio::test]
     async fn rows_are_gathered_and_those_that_cannot_be_written_set_aside() {
-        let rows = [row(3, "1"), row(4, "x"), row(5, "2"), Err(CliError::failed("FILE", "damaged"))];
+        let rows = [
+            row(3, "1"),
+            row(4, "x"),
+            row(5, "2"),
+            Err(CliError::failed("FILE", "damaged")),
+        ];
         let (mut batches, handle) = start(Box::new(rows.into_iter()), plan(), 2, 2).unwrap();
         let first = batches.recv().await.unwrap().unwrap();
         assert_eq!((first.start, first.end, first.rows.len()), (2, 4, 1));
-        let [refusal] = &first.refused[..] else { panic!("one row is wrong") };
+        let [refusal] = &first.refused[..] else {
+            panic!("one row is wrong")
+        };
         assert_eq!((refusal.number, refusal.column.as_deref()), (4, Some("f")));
         let second = batches.recv().await.unwrap().unwrap();
         assert_eq!((second.start, second.end), (4, 5));

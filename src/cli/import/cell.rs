@@ -113,7 +113,10 @@ fn value_from_text(text: String, value_type: ValueType) -> Result<Value, String>
         Scalar::Bool => text.to_ascii_lowercase().parse().ok().map(Value::Bool),
         Scalar::Int32 => text.parse().ok().map(Value::Int32),
         Scalar::Int64 => text.parse().ok().map(Value::Int64),
-        Scalar::Float => text.parse().ok().and_then(|wide| coerce(Value::Double(wide), scalar).ok()),
+        Scalar::Float => text
+            .parse()
+            .ok()
+            .and_then(|wide| coerce(Value::Double(wide), scalar).ok()),
         Scalar::Double => text.parse().ok().map(Value::Double),
         Scalar::Timestamp => {
             let time = time_from_text(&text).or_else(|| text.parse().ok().map(Micros));
@@ -137,9 +140,9 @@ fn coerce(value: Value, wanted: Scalar) -> Result<Value, String> {
         (Value::Float(number), Scalar::Double) => Some(Value::Double(f64::from(*number))),
         (Value::Double(number), Scalar::Float) => rounded(*number).map(Value::Float),
         (Value::Double(number), Scalar::Int64) => whole(*number).map(Value::Int64),
-        (Value::Double(number), Scalar::Int32) => {
-            whole(*number).and_then(|number| i32::try_from(number).ok()).map(Value::Int32)
-        }
+        (Value::Double(number), Scalar::Int32) => whole(*number)
+            .and_then(|number| i32::try_from(number).ok())
+            .map(Value::Int32),
         _ => None,
     };
     fits.ok_or_else(|| {
@@ -175,7 +178,10 @@ fn singles(items: Items) -> Vec<Value> {
         Items::Double(items) => items.into_iter().map(Value::Double).collect(),
         Items::String(items) => items.into_iter().map(Value::String).collect(),
         Items::Bytes(items) => items.into_iter().map(Value::Bytes).collect(),
-        Items::Timestamp(items) => items.into_iter().map(|item| Value::Timestamp(Micros(item))).collect(),
+        Items::Timestamp(items) => items
+            .into_iter()
+            .map(|item| Value::Timestamp(Micros(item)))
+            .collect(),
     }
 }
 
@@ -191,7 +197,11 @@ fn typed_key(value: Value, key_type: KeyType) -> Result<KeyValue, String> {
     let whole_number = !matches!(value, Value::Float(_) | Value::Double(_));
     let shown = shown(&Cell::Typed(value.clone()));
     let wrong = || format!("{shown} is not a {key_type}");
-    match coerce(value, scalar).ok().filter(|_| whole_number).ok_or_else(wrong)? {
+    match coerce(value, scalar)
+        .ok()
+        .filter(|_| whole_number)
+        .ok_or_else(wrong)?
+    {
         Value::String(value) => Ok(KeyValue::String(value)),
         Value::Bytes(value) => Ok(KeyValue::Bytes(value)),
         Value::Int32(value) => Ok(KeyValue::Int32(value)),
@@ -219,7 +229,10 @@ fn exact_float(number: i64) -> Option<Value> {
 }
 
 /// A double as the nearest float, unless that is infinite though the double is not.
-#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounding is what is wanted"
+)]
 fn rounded(number: f64) -> Option<f32> {
     let float = number as f32;
     (float.is_infinite() == number.is_infinite()).then_some(float)
@@ -250,7 +263,10 @@ mod tests {
         assert_eq!(typed(Value::Int32(7), INT64), Ok(Value::Int64(7)));
         assert_eq!(typed(Value::Float(1.5), DOUBLE), Ok(Value::Double(1.5)));
         assert_eq!(typed(Value::Int64(7), DOUBLE), Ok(Value::Double(7.0)));
-        let list = typed(Value::List(Items::Float(vec![1.5])), ValueType::List(Scalar::Double));
+        let list = typed(
+            Value::List(Items::Float(vec![1.5])),
+            ValueType::List(Scalar::Double),
+        );
         assert_eq!(list, Ok(Value::List(Items::Double(vec![1.5]))));
     }
 
@@ -260,13 +276,25 @@ mod tests {
         assert_eq!(typed(Value::Double(7.0), INT32), Ok(Value::Int32(7)));
         assert_eq!(typed(Value::Double(0.1), FLOAT), Ok(Value::Float(0.1)));
         for (value, value_type, problem) in [
-            (Value::Int64(3_000_000_000), INT32, "3000000000 is not a int32"),
+            (
+                Value::Int64(3_000_000_000),
+                INT32,
+                "3000000000 is not a int32",
+            ),
             (Value::Double(1.5), INT64, "1.5 is not a int64"),
             (Value::Double(1e300), FLOAT, "1e+300 is not a float"),
-            (Value::Int64(i64::MAX), DOUBLE, "9223372036854775807 is not a double"),
+            (
+                Value::Int64(i64::MAX),
+                DOUBLE,
+                "9223372036854775807 is not a double",
+            ),
             (Value::String("7".into()), INT32, "\"7\" is not a int32"),
             (Value::Bool(true), INT32, "true is not a int32"),
-            (Value::Int32(1), ValueType::List(Scalar::Int32), "1 is not a list<int32>"),
+            (
+                Value::Int32(1),
+                ValueType::List(Scalar::Int32),
+                "1 is not a list<int32>",
+            ),
         ] {
             assert_eq!(typed(value, value_type), Err(problem.to_owned()));
         }
@@ -279,12 +307,24 @@ mod tests {
         };
         let scalar = ValueType::Scalar;
         assert_eq!(text("", INT32), Ok(Value::Null));
-        assert_eq!(text("7", scalar(Scalar::String)), Ok(Value::String("7".into())));
+        assert_eq!(
+            text("7", scalar(Scalar::String)),
+            Ok(Value::String("7".into()))
+        );
         assert_eq!(text("TRUE", scalar(Scalar::Bool)), Ok(Value::Bool(true)));
-        assert_eq!(text("[1,2]", ValueType::List(Scalar::Int32)), Ok(Value::List(Items::Int32(vec![1, 2]))));
-        assert_eq!(text("1970-01-01T00:00:01Z", scalar(Scalar::Timestamp)), Ok(Value::Timestamp(Micros(1_000_000))));
+        assert_eq!(
+            text("[1,2]", ValueType::List(Scalar::Int32)),
+            Ok(Value::List(Items::Int32(vec![1, 2])))
+        );
+        assert_eq!(
+            text("1970-01-01T00:00:01Z", scalar(Scalar::Timestamp)),
+            Ok(Value::Timestamp(Micros(1_000_000)))
+        );
         assert_eq!(text("x", INT32), Err("\"x\" is not a int32".into()));
-        assert_eq!(text("3000000000", INT32), Err("\"3000000000\" is not a int32".into()));
+        assert_eq!(
+            text("3000000000", INT32),
+            Err("\"3000000000\" is not a int32".into())
+        );
     }
 
     #[test]
@@ -293,15 +333,33 @@ mod tests {
         assert_eq!(to_time(Cell::Text("1970-01-01T00:00:01Z".into())), second);
         assert_eq!(to_time(Cell::Text("1000000".into())), second);
         assert_eq!(to_time(Cell::Json(serde_json::json!(1_000_000))), second);
-        assert_eq!(to_time(Cell::Typed(Value::Timestamp(Micros(1_000_000)))), second);
-        assert!(to_time(Cell::Text("noon".into())).unwrap_err().contains("\"noon\" is no time"));
-        assert!(to_time(Cell::Typed(Value::Null)).unwrap_err().contains("must not be null"));
+        assert_eq!(
+            to_time(Cell::Typed(Value::Timestamp(Micros(1_000_000)))),
+            second
+        );
+        assert!(
+            to_time(Cell::Text("noon".into()))
+                .unwrap_err()
+                .contains("\"noon\" is no time")
+        );
+        assert!(
+            to_time(Cell::Typed(Value::Null))
+                .unwrap_err()
+                .contains("must not be null")
+        );
     }
 
     #[test]
     fn keys_are_never_null_and_never_made_of_floats() {
-        assert!(to_key(Cell::Absent, KeyType::Int32).unwrap_err().contains("null"));
+        assert!(
+            to_key(Cell::Absent, KeyType::Int32)
+                .unwrap_err()
+                .contains("null")
+        );
         assert!(to_key(Cell::Typed(Value::Double(1.0)), KeyType::Int64).is_err());
-        assert_eq!(to_key(Cell::Typed(Value::Int32(1)), KeyType::Int64), Ok(KeyValue::Int64(1)));
+        assert_eq!(
+            to_key(Cell::Typed(Value::Int32(1)), KeyType::Int64),
+            Ok(KeyValue::Int64(1))
+        );
     }
 }

@@ -22,13 +22,20 @@ impl CsvReader {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text);
         let header = reader.headers().map_err(|error| damaged(&error))?;
         let header = header.iter().map(str::to_owned).collect();
-        Ok(CsvReader { reader, header, position })
+        Ok(CsvReader {
+            reader,
+            header,
+            position,
+        })
     }
 
     /// The columns.
     #[must_use]
     pub fn header(&self) -> Header {
-        Header { columns: self.header.clone(), complete: true }
+        Header {
+            columns: self.header.clone(),
+            complete: true,
+        }
     }
 
     /// How far it is read, in bytes.
@@ -60,14 +67,19 @@ fn row(
         Ok(record) => record,
         Err(error) => return not_utf8(number, &error).ok_or_else(|| damaged(&error)),
     };
-    let cell = |at: &Option<usize>| Cell::Text(at.and_then(|at| record.get(at)).unwrap_or("").to_owned());
+    let cell =
+        |at: &Option<usize>| Cell::Text(at.and_then(|at| record.get(at)).unwrap_or("").to_owned());
     let cells = if record.len() == width {
         Ok(indexes.iter().map(cell).collect())
     } else {
         Err(format!("{} fields instead of {width}", record.len()))
     };
     let line = record.position().map(csv::Position::line);
-    Ok(RawRow { number, line, cells })
+    Ok(RawRow {
+        number,
+        line,
+        cells,
+    })
 }
 
 /// A row that is no UTF-8 is wrong by itself; the rows after it can be read.
@@ -101,14 +113,20 @@ mod tests {
         let rows = rows(b"a,b\n\"x\ny\",1\nz,2\n", &["b", "a"]);
         assert_eq!((rows[1].number, rows[1].line), (2, Some(4)));
         let cells = |b: &str, a: &str| Ok(vec![Cell::Text(b.into()), Cell::Text(a.into())]);
-        assert_eq!([&rows[0].cells, &rows[1].cells], [&cells("1", "x\ny"), &cells("2", "z")]);
+        assert_eq!(
+            [&rows[0].cells, &rows[1].cells],
+            [&cells("1", "x\ny"), &cells("2", "z")]
+        );
     }
 
     #[test]
     fn a_row_of_another_width_or_without_utf8_is_wrong_by_itself() {
         let rows = rows(b"a,b\n1\n\xff,2\n3,4\n", &["a"]);
         assert_eq!(rows[0].cells, Err("1 fields instead of 2".into()));
-        assert_eq!((rows[1].line, &rows[1].cells), (Some(3), &Err("field 1 is not UTF-8".into())));
+        assert_eq!(
+            (rows[1].line, &rows[1].cells),
+            (Some(3), &Err("field 1 is not UTF-8".into()))
+        );
         assert!(rows[2].cells.is_ok());
     }
 }

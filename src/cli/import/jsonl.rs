@@ -39,7 +39,10 @@ impl JsonlReader {
     /// The fields of the first line; later ones may have others.
     #[must_use]
     pub fn header(&self) -> Header {
-        Header { columns: self.header.clone(), complete: false }
+        Header {
+            columns: self.header.clone(),
+            complete: false,
+        }
     }
 
     /// How far it is read, in bytes.
@@ -53,7 +56,9 @@ impl JsonlReader {
     pub fn rows(self, wanted: Vec<String>, ignore_extra: bool) -> Rows {
         let mut lines = self.lines;
         let lines = std::iter::from_fn(move || read_line(&mut lines).transpose());
-        let filled = (1..).zip(lines).filter(|(_, line)| !matches!(line, Ok(line) if line.trim_ascii().is_empty()));
+        let filled = (1..)
+            .zip(lines)
+            .filter(|(_, line)| !matches!(line, Ok(line) if line.trim_ascii().is_empty()));
         let rows = (1..).zip(filled).map(move |(number, (line, text))| {
             Ok(RawRow {
                 number,
@@ -72,10 +77,16 @@ fn read_line(lines: &mut impl BufRead) -> Result<Option<Vec<u8>>, CliError> {
     match read {
         Ok(0) => Ok(None),
         Ok(count) if u64::try_from(count).unwrap_or(u64::MAX) >= LINE_BYTES => {
-            Err(CliError::wrong("TOO_LARGE", format!("a line is longer than {LINE_BYTES} bytes")))
+            Err(CliError::wrong(
+                "TOO_LARGE",
+                format!("a line is longer than {LINE_BYTES} bytes"),
+            ))
         }
         Ok(_) => Ok(Some(line)),
-        Err(error) => Err(CliError::wrong("FILE", format!("cannot read JSON lines: {error}"))),
+        Err(error) => Err(CliError::wrong(
+            "FILE",
+            format!("cannot read JSON lines: {error}"),
+        )),
     }
 }
 
@@ -84,7 +95,9 @@ fn cells(line: &[u8], wanted: &[String], ignore_extra: bool) -> Result<Vec<Cell>
         serde_json::from_slice(line).map_err(|error| format!("no JSON object: {error}"))?;
     let unknown = object.keys().find(|name| !wanted.contains(name));
     if let Some(name) = unknown.filter(|_| !ignore_extra) {
-        return Err(format!("field {name:?} is neither join key, event time nor feature"));
+        return Err(format!(
+            "field {name:?} is neither join key, event time nor feature"
+        ));
     }
     let cell = |name: &String| object.remove(name).map_or(Cell::Absent, Cell::Json);
     Ok(wanted.iter().map(cell).collect())
@@ -101,7 +114,10 @@ mod tests {
 
     fn rows(text: &'static str, ignore_extra: bool) -> Vec<RawRow> {
         let wanted = vec!["a".to_owned(), "b".to_owned()];
-        open(text).rows(wanted, ignore_extra).map(Result::unwrap).collect()
+        open(text)
+            .rows(wanted, ignore_extra)
+            .map(Result::unwrap)
+            .collect()
     }
 
     #[test]
@@ -110,7 +126,10 @@ mod tests {
         assert_eq!(open(text).header().columns, ["b", "a"]);
         let rows = rows(text, false);
         assert_eq!((rows[1].number, rows[1].line), (2, Some(3)));
-        assert_eq!(rows[0].cells, Ok(vec![Cell::Json(Json::Null), Cell::Json(json!(1))]));
+        assert_eq!(
+            rows[0].cells,
+            Ok(vec![Cell::Json(Json::Null), Cell::Json(json!(1))])
+        );
         assert_eq!(rows[1].cells, Ok(vec![Cell::Json(json!(2)), Cell::Absent]));
     }
 
@@ -118,8 +137,20 @@ mod tests {
     fn a_line_that_is_no_object_or_has_other_fields_is_wrong_by_itself() {
         let text = "{\"a\":1}\n[1]\n{\"a\":1,\"c\":2}\n{\"a\":3}\n";
         let found = rows(text, false);
-        assert!(found[1].cells.as_ref().unwrap_err().starts_with("no JSON object"));
-        assert!(found[2].cells.as_ref().unwrap_err().contains("field \"c\" is neither"));
+        assert!(
+            found[1]
+                .cells
+                .as_ref()
+                .unwrap_err()
+                .starts_with("no JSON object")
+        );
+        assert!(
+            found[2]
+                .cells
+                .as_ref()
+                .unwrap_err()
+                .contains("field \"c\" is neither")
+        );
         assert!(found[3].cells.is_ok());
         assert!(rows(text, true)[2].cells.is_ok());
     }

@@ -144,7 +144,11 @@ struct Done {
     errors_file: Option<PathBuf>,
 }
 
-async fn import(client: &Client, args: &Args, interrupted: impl Future<Output = ()>) -> Result<Done, CliError> {
+async fn import(
+    client: &Client,
+    args: &Args,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Done, CliError> {
     let view = client.view(&args.view).await?;
     let source = Source::new(args.file.clone(), args.format)?;
     let prepared = prepare(&view, &source, args)?;
@@ -159,11 +163,27 @@ async fn import(client: &Client, args: &Args, interrupted: impl Future<Output = 
     let batch_rows = usize::try_from(args.batch_rows).unwrap_or(usize::MAX);
     let (batches, reader) = batches::start(prepared.rows, prepared.plan, args.from, batch_rows)?;
     let in_flight = in_flight(&view, args.on_error);
-    let ended = send(client, batches, (target, args.from), in_flight, &mut refusals, &mut progress, interrupted).await;
-    reader.join().map_err(|_| CliError::failed("INTERNAL", "the thread that reads the file panicked"))?;
+    let ended = send(
+        client,
+        batches,
+        (target, args.from),
+        in_flight,
+        &mut refusals,
+        &mut progress,
+        interrupted,
+    )
+    .await;
+    reader
+        .join()
+        .map_err(|_| CliError::failed("INTERNAL", "the thread that reads the file panicked"))?;
     let errors_file = refusals.finish()?.map(PathBuf::from);
     let took = progress.elapsed();
-    finish(ended, prepared.shifted_by).map(|totals| Done { totals, took, shifted_by: prepared.shifted_by, errors_file })
+    finish(ended, prepared.shifted_by).map(|totals| Done {
+        totals,
+        took,
+        shifted_by: prepared.shifted_by,
+        errors_file,
+    })
 }
 
 /// A file that is ready to be read.
@@ -182,12 +202,22 @@ fn prepare(view: &View, source: &Source, args: &Args) -> Result<Prepared, CliErr
         ignore_extra: args.ignore_extra,
     };
     let mut plan = Plan::new(view, &reader.header(), &mapping)?;
-    let shifted_by = args.shift_event_time.map(|shift| shift.span(source, &plan)).transpose()?;
-    plan.shift(shifted_by.map_or(0, |span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX)));
+    let shifted_by = args
+        .shift_event_time
+        .map(|shift| shift.span(source, &plan))
+        .transpose()?;
+    plan.shift(shifted_by.map_or(0, |span| {
+        i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+    }));
     let wanted = plan.columns().map(str::to_owned).collect();
     let position = reader.position();
     let rows = reader.rows(wanted, args.from, args.ignore_extra)?;
-    Ok(Prepared { rows, plan, position, shifted_by })
+    Ok(Prepared {
+        rows,
+        plan,
+        position,
+        shifted_by,
+    })
 }
 
 /// A batch sent again comes after later ones; where the last write wins it must not have any.
@@ -209,19 +239,28 @@ fn errors_file(args: &Args) -> PathBuf {
 
 /// What was done, or why it broke off and how it goes on.
 fn finish(ended: Ended, shifted_by: Option<Duration>) -> Result<Totals, CliError> {
-    let Err(error) = ended.outcome else { return Ok(ended.totals) };
+    let Err(error) = ended.outcome else {
+        return Ok(ended.totals);
+    };
     let shift = shifted_by.map_or(String::new(), |span| {
-        let span = humantime::format_duration(span).to_string().replace(' ', "");
+        let span = humantime::format_duration(span)
+            .to_string()
+            .replace(' ', "");
         format!(" --shift-event-time={span}")
     });
     let rows = ended.acknowledged;
-    Err(error.with(&format!("the first {rows} rows are done: go on with --from {rows}{shift}")))
+    Err(error.with(&format!(
+        "the first {rows} rows are done: go on with --from {rows}{shift}"
+    )))
 }
 
 fn report(done: &Done, output: Output) -> Result<(), CliError> {
     let totals = &done.totals;
     let rate = per_second(totals.read, done.took);
-    let errors_file = done.errors_file.as_ref().map(|path| path.display().to_string());
+    let errors_file = done
+        .errors_file
+        .as_ref()
+        .map(|path| path.display().to_string());
     if output == Output::Json {
         return print_json(&json!({
             "read": totals.read,
@@ -262,7 +301,10 @@ mod tests {
         let ended = || Ended {
             totals: Totals::default(),
             acknowledged: 12_000,
-            outcome: Err(CliError::failed("INTERRUPTED", "the import was interrupted")),
+            outcome: Err(CliError::failed(
+                "INTERRUPTED",
+                "the import was interrupted",
+            )),
         };
         let message = |shift| finish(ended(), shift).unwrap_err().to_string();
         assert_eq!(
@@ -270,8 +312,14 @@ mod tests {
             "INTERRUPTED: the import was interrupted; the first 12000 rows are done: go on with --from 12000"
         );
         let shifted = message(Some(Duration::from_secs(90_061)));
-        assert!(shifted.ends_with("--from 12000 --shift-event-time=1day1h1m1s"), "{shifted}");
-        assert_eq!(Shift::parse("1day1h1m1s"), Ok(Shift::By(Duration::from_secs(90_061))));
+        assert!(
+            shifted.ends_with("--from 12000 --shift-event-time=1day1h1m1s"),
+            "{shifted}"
+        );
+        assert_eq!(
+            Shift::parse("1day1h1m1s"),
+            Ok(Shift::By(Duration::from_secs(90_061)))
+        );
     }
 
     #[test]

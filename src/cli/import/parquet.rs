@@ -45,10 +45,17 @@ impl ParquetReader {
     /// If it is no Parquet.
     pub fn of_file(file: File, path: &Path) -> Result<ParquetReader, CliError> {
         let opened = open(file).map_err(|error| {
-            CliError::wrong("FILE", format!("cannot read {} as Parquet: {error}", path.display()))
+            CliError::wrong(
+                "FILE",
+                format!("cannot read {} as Parquet: {error}", path.display()),
+            )
         })?;
-        let position = Position::of(u64::try_from(opened.metadata().file_metadata().num_rows()).ok());
-        Ok(ParquetReader { file: Input::File(opened), position })
+        let position =
+            Position::of(u64::try_from(opened.metadata().file_metadata().num_rows()).ok());
+        Ok(ParquetReader {
+            file: Input::File(opened),
+            position,
+        })
     }
 
     /// Reads the schema of a whole file in memory, for standard input cannot be read from the end.
@@ -56,17 +63,32 @@ impl ParquetReader {
     /// # Errors
     /// If it is no Parquet.
     pub fn of_bytes(bytes: Vec<u8>) -> Result<ParquetReader, CliError> {
-        let opened = open(Bytes::from(bytes))
-            .map_err(|error| CliError::wrong("FILE", format!("cannot read standard input as Parquet: {error}")))?;
-        let position = Position::of(u64::try_from(opened.metadata().file_metadata().num_rows()).ok());
-        Ok(ParquetReader { file: Input::Bytes(opened), position })
+        let opened = open(Bytes::from(bytes)).map_err(|error| {
+            CliError::wrong(
+                "FILE",
+                format!("cannot read standard input as Parquet: {error}"),
+            )
+        })?;
+        let position =
+            Position::of(u64::try_from(opened.metadata().file_metadata().num_rows()).ok());
+        Ok(ParquetReader {
+            file: Input::Bytes(opened),
+            position,
+        })
     }
 
     /// The columns.
     #[must_use]
     pub fn header(&self) -> Header {
-        let columns = self.schema().fields().iter().map(|field| field.name().clone());
-        Header { columns: columns.collect(), complete: true }
+        let columns = self
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone());
+        Header {
+            columns: columns.collect(),
+            complete: true,
+        }
     }
 
     fn schema(&self) -> &SchemaRef {
@@ -87,9 +109,18 @@ impl ParquetReader {
     /// # Errors
     /// If a wanted column is of a type that no feature has.
     pub fn rows(self, wanted: Vec<String>, from: u64) -> Result<Rows, CliError> {
-        for field in self.schema().fields().iter().filter(|field| wanted.contains(field.name())) {
+        for field in self
+            .schema()
+            .fields()
+            .iter()
+            .filter(|field| wanted.contains(field.name()))
+        {
             if !is_supported(field.data_type()) {
-                let message = format!("column {:?} is of type {}, which no feature has", field.name(), field.data_type());
+                let message = format!(
+                    "column {:?} is of type {}, which no feature has",
+                    field.name(),
+                    field.data_type()
+                );
                 return Err(CliError::wrong("WRONG_TYPE", message));
             }
         }
@@ -103,7 +134,9 @@ impl ParquetReader {
 }
 
 /// Without Arrow's own notes on the schema, which would bring back dictionaries and other spellings of the same types.
-fn open<T: ChunkReader + 'static>(file: T) -> parquet::errors::Result<ParquetRecordBatchReaderBuilder<T>> {
+fn open<T: ChunkReader + 'static>(
+    file: T,
+) -> parquet::errors::Result<ParquetRecordBatchReaderBuilder<T>> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
 }
@@ -115,7 +148,9 @@ fn read<T: ChunkReader + 'static>(
     position: Position,
 ) -> Result<Rows, CliError> {
     let roots = opened.schema().fields().iter().enumerate();
-    let roots = roots.filter(|(_, field)| wanted.contains(field.name())).map(|(at, _)| at);
+    let roots = roots
+        .filter(|(_, field)| wanted.contains(field.name()))
+        .map(|(at, _)| at);
     let mask = ProjectionMask::roots(opened.parquet_schema(), roots.collect::<Vec<_>>());
     let batches = opened
         .with_projection(mask)
@@ -127,10 +162,16 @@ fn read<T: ChunkReader + 'static>(
         Ok(batch) => rows_of(&batch, &wanted).into_iter().map(Ok).collect(),
         Err(error) => vec![Err(damaged(error))],
     });
-    Ok(Box::new((from + 1..).zip(cells).map(move |(number, cells)| {
-        position.advance(1);
-        Ok(RawRow { number, line: None, cells: cells? })
-    })))
+    Ok(Box::new((from + 1..).zip(cells).map(
+        move |(number, cells)| {
+            position.advance(1);
+            Ok(RawRow {
+                number,
+                line: None,
+                cells: cells?,
+            })
+        },
+    )))
 }
 
 fn damaged(error: impl ToString) -> CliError {
@@ -139,7 +180,10 @@ fn damaged(error: impl ToString) -> CliError {
 
 /// The cells of each row, or what is wrong with it.
 fn rows_of(batch: &RecordBatch, wanted: &[String]) -> Vec<Result<Vec<Cell>, String>> {
-    let columns: Vec<Option<&ArrayRef>> = wanted.iter().map(|name| batch.column_by_name(name)).collect();
+    let columns: Vec<Option<&ArrayRef>> = wanted
+        .iter()
+        .map(|name| batch.column_by_name(name))
+        .collect();
     let cell = |column: &Option<&ArrayRef>, name: &String, row| match column {
         None => Ok(Cell::Absent),
         Some(array) => value_at(array, row)
@@ -148,7 +192,9 @@ fn rows_of(batch: &RecordBatch, wanted: &[String]) -> Vec<Result<Vec<Cell>, Stri
     };
     let row = |row| {
         let columns = columns.iter().zip(wanted);
-        columns.map(|(column, name)| cell(column, name, row)).collect()
+        columns
+            .map(|(column, name)| cell(column, name, row))
+            .collect()
     };
     (0..batch.num_rows()).map(row).collect()
 }
@@ -161,11 +207,16 @@ fn is_supported(data_type: &DataType) -> bool {
 }
 
 /// The type that holds values of an Arrow type without loss.
-#[expect(clippy::wildcard_enum_match_arm, reason = "Arrow has many types that features do not have")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Arrow has many types that features do not have"
+)]
 fn scalar_of(data_type: &DataType) -> Option<Scalar> {
     Some(match data_type {
         DataType::Boolean => Scalar::Bool,
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => Scalar::Int32,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+            Scalar::Int32
+        }
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => Scalar::Int64,
         DataType::Float32 => Scalar::Float,
         DataType::Float64 => Scalar::Double,
@@ -183,7 +234,8 @@ fn value_at(array: &ArrayRef, row: usize) -> Result<Value, String> {
     match array.data_type() {
         DataType::List(item) => {
             let elements = array.as_list::<i32>().value(row);
-            let scalar = scalar_of(item.data_type()).ok_or("a list of a type that no feature has")?;
+            let scalar =
+                scalar_of(item.data_type()).ok_or("a list of a type that no feature has")?;
             let mut items = Items::with_capacity(scalar, elements.len());
             for at in 0..elements.len() {
                 match scalar_at(&elements, at)? {
@@ -197,7 +249,10 @@ fn value_at(array: &ArrayRef, row: usize) -> Result<Value, String> {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "Arrow has many types that features do not have")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Arrow has many types that features do not have"
+)]
 fn scalar_at(array: &ArrayRef, row: usize) -> Result<Value, String> {
     if array.is_null(row) {
         return Ok(Value::Null);
@@ -218,12 +273,16 @@ fn scalar_at(array: &ArrayRef, row: usize) -> Result<Value, String> {
         DataType::Float32 => Value::Float(number::<Float32Type>(array, row)),
         DataType::Float64 => Value::Double(number::<Float64Type>(array, row)),
         DataType::Utf8 => Value::String(array.as_string::<i32>().value(row).to_owned()),
-        DataType::Binary => Value::Bytes(Bytes::copy_from_slice(array.as_binary::<i32>().value(row))),
-        DataType::FixedSizeBinary(_) => {
-            Value::Bytes(Bytes::copy_from_slice(array.as_fixed_size_binary().value(row)))
+        DataType::Binary => {
+            Value::Bytes(Bytes::copy_from_slice(array.as_binary::<i32>().value(row)))
         }
+        DataType::FixedSizeBinary(_) => Value::Bytes(Bytes::copy_from_slice(
+            array.as_fixed_size_binary().value(row),
+        )),
         DataType::Timestamp(unit, _) => Value::Timestamp(Micros(micros_at(array, row, *unit)?)),
-        DataType::Date32 => Value::Timestamp(Micros(i64::from(number::<Date32Type>(array, row)) * DAY_US)),
+        DataType::Date32 => {
+            Value::Timestamp(Micros(i64::from(number::<Date32Type>(array, row)) * DAY_US))
+        }
         other => return Err(format!("type {other}, which no feature has")),
     })
 }
@@ -237,7 +296,9 @@ fn micros_at(array: &ArrayRef, row: usize, unit: TimeUnit) -> Result<i64, String
         TimeUnit::Second => number::<TimestampSecondType>(array, row).checked_mul(1_000_000),
         TimeUnit::Millisecond => number::<TimestampMillisecondType>(array, row).checked_mul(1_000),
         TimeUnit::Microsecond => Some(number::<TimestampMicrosecondType>(array, row)),
-        TimeUnit::Nanosecond => Some(number::<TimestampNanosecondType>(array, row).div_euclid(1_000)),
+        TimeUnit::Nanosecond => {
+            Some(number::<TimestampNanosecondType>(array, row).div_euclid(1_000))
+        }
     };
     micros.ok_or_else(|| "a time beyond what microseconds can count".to_owned())
 }
@@ -257,12 +318,21 @@ mod tests {
         list.append_null();
         list.append_value([None]);
         let columns: Vec<(&str, ArrayRef)> = vec![
-            ("name", Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]))),
-            ("at", Arc::new(TimestampNanosecondArray::from(vec![5_000, -1, 7_999]))),
+            (
+                "name",
+                Arc::new(StringArray::from(vec![Some("a"), None, Some("c")])),
+            ),
+            (
+                "at",
+                Arc::new(TimestampNanosecondArray::from(vec![5_000, -1, 7_999])),
+            ),
             ("list", Arc::new(list.finish())),
             ("other", Arc::new(Int64Array::from(vec![1, 2, 3]))),
         ];
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap();
         let mut bytes = Vec::new();
         let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
@@ -273,7 +343,11 @@ mod tests {
     fn rows(wanted: &[&str], from: u64) -> Vec<RawRow> {
         let reader = ParquetReader::of_bytes(file()).unwrap();
         let wanted = wanted.iter().map(|name| (*name).to_owned()).collect();
-        reader.rows(wanted, from).unwrap().map(Result::unwrap).collect()
+        reader
+            .rows(wanted, from)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     #[test]
@@ -285,18 +359,35 @@ mod tests {
         let list = Value::List(Items::Int32(vec![1, 2]));
         assert_eq!(cells(0), typed([list, time(5), Value::String("a".into())]));
         assert_eq!(cells(1), typed([Value::Null, time(-1), Value::Null]));
-        assert_eq!(rows[2].cells, Err("column \"list\": a list holds a null".into()));
+        assert_eq!(
+            rows[2].cells,
+            Err("column \"list\": a list holds a null".into())
+        );
     }
 
     #[test]
     fn rows_before_the_start_are_passed_over_but_counted() {
         let rows = rows(&["other"], 2);
-        assert_eq!(rows, [RawRow { number: 3, line: None, cells: Ok(vec![Cell::Typed(Value::Int64(3))]) }]);
+        assert_eq!(
+            rows,
+            [RawRow {
+                number: 3,
+                line: None,
+                cells: Ok(vec![Cell::Typed(Value::Int64(3))])
+            }]
+        );
     }
 
     #[test]
     fn what_is_no_parquet_is_refused() {
-        let error = ParquetReader::of_bytes(b"a,b\n1,2\n".to_vec()).err().unwrap();
-        assert!(error.to_string().starts_with("FILE: cannot read standard input as Parquet"), "{error}");
+        let error = ParquetReader::of_bytes(b"a,b\n1,2\n".to_vec())
+            .err()
+            .unwrap();
+        assert!(
+            error
+                .to_string()
+                .starts_with("FILE: cannot read standard input as Parquet"),
+            "{error}"
+        );
     }
 }

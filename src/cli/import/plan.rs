@@ -1,7 +1,7 @@
 //! Pure: which column of a file serves which join key and feature, and a row of the file as a row for the wire.
 
-use super::cell::{Cell, to_key, to_time, to_value};
 use super::super::error::CliError;
+use super::cell::{Cell, to_key, to_time, to_value};
 use crate::base::Micros;
 use crate::client::{key_to_wire, value_to_wire};
 use crate::model::{KeyType, ValueType, View};
@@ -103,16 +103,29 @@ impl Plan {
     }
 
     fn check(&self, view: &View, header: &Header, mapping: &Mapping) -> Result<(), CliError> {
-        let missing_key = self.keys.iter().find(|wanted| header.complete && !header.columns.contains(&wanted.column));
+        let missing_key = self
+            .keys
+            .iter()
+            .find(|wanted| header.complete && !header.columns.contains(&wanted.column));
         if let Some(wanted) = missing_key {
-            return Err(missing(&wanted.column, &format!("join key {:?}", wanted.name), header));
+            return Err(missing(
+                &wanted.column,
+                &format!("join key {:?}", wanted.name),
+                header,
+            ));
         }
-        let mapped = mapping.map.iter().find(|(_, column)| header.complete && !header.columns.contains(column));
+        let mapped = mapping
+            .map
+            .iter()
+            .find(|(_, column)| header.complete && !header.columns.contains(column));
         if let Some((target, column)) = mapped {
             return Err(missing(column, &format!("feature {target:?}"), header));
         }
         if self.features.is_empty() {
-            let message = format!("no column of the file is a feature of view {:?}", view.spec.name);
+            let message = format!(
+                "no column of the file is a feature of view {:?}",
+                view.spec.name
+            );
             return Err(CliError::wrong("INVALID_ARGUMENT", message));
         }
         let extra: Vec<String> = header
@@ -155,7 +168,10 @@ impl Plan {
     /// The features that the rows give.
     #[must_use]
     pub fn features(&self) -> Vec<String> {
-        self.features.iter().map(|wanted| wanted.name.clone()).collect()
+        self.features
+            .iter()
+            .map(|wanted| wanted.name.clone())
+            .collect()
     }
 
     /// Moves all event times by so many microseconds.
@@ -172,11 +188,13 @@ impl Plan {
         let mut next = || cells.next().unwrap_or(Cell::Absent);
         let mut row = v1::Row::default();
         for wanted in &self.keys {
-            let key = to_key(next(), wanted.of_type).map_err(|problem| at(&wanted.column, problem))?;
+            let key =
+                to_key(next(), wanted.of_type).map_err(|problem| at(&wanted.column, problem))?;
             row.key.push(key_to_wire(key));
         }
         for wanted in &self.features {
-            let value = to_value(next(), wanted.of_type).map_err(|problem| at(&wanted.column, problem))?;
+            let value =
+                to_value(next(), wanted.of_type).map_err(|problem| at(&wanted.column, problem))?;
             row.values.push(value_to_wire(value));
         }
         if let Some(column) = &self.event_time {
@@ -188,23 +206,40 @@ impl Plan {
 }
 
 fn at(column: &str, problem: String) -> Problem {
-    Problem { column: Some(column.to_owned()), problem }
+    Problem {
+        column: Some(column.to_owned()),
+        problem,
+    }
 }
 
 fn check_map(view: &View, mapping: &Mapping) -> Result<(), CliError> {
-    let is_join_key = |name: &String| view.spec.entity.iter().any(|join_key| join_key.name == *name);
-    let unknown = mapping.map.iter().find(|(name, _)| !is_join_key(name) && view.feature(name).is_none());
+    let is_join_key = |name: &String| {
+        view.spec
+            .entity
+            .iter()
+            .any(|join_key| join_key.name == *name)
+    };
+    let unknown = mapping
+        .map
+        .iter()
+        .find(|(name, _)| !is_join_key(name) && view.feature(name).is_none());
     match unknown {
         None => Ok(()),
         Some((name, column)) => Err(CliError::wrong(
             "UNKNOWN_FEATURE",
-            format!("--map {name}={column}: view {:?} has no feature or join key {name:?}", view.spec.name),
+            format!(
+                "--map {name}={column}: view {:?} has no feature or join key {name:?}",
+                view.spec.name
+            ),
         )),
     }
 }
 
 fn missing(column: &str, purpose: &str, header: &Header) -> CliError {
-    let message = format!("the file has no column {column:?} for {purpose}; it has {}", header.columns.join(", "));
+    let message = format!(
+        "the file has no column {column:?} for {purpose}; it has {}",
+        header.columns.join(", ")
+    );
     CliError::wrong("INVALID_ARGUMENT", message)
 }
 
@@ -223,7 +258,10 @@ mod tests {
     }
 
     fn header(columns: &[&str]) -> Header {
-        Header { columns: columns.iter().map(|column| (*column).to_owned()).collect(), complete: true }
+        Header {
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            complete: true,
+        }
     }
 
     fn plan(columns: &[&str], mapping: Mapping) -> Result<Plan, CliError> {
@@ -243,8 +281,15 @@ mod tests {
 
     #[test]
     fn names_that_differ_are_mapped() {
-        let map = vec![("tailnum".into(), "tail".into()), ("seats".into(), "places".into())];
-        let mapping = Mapping { map, event_time: Some("at".into()), ignore_extra: true };
+        let map = vec![
+            ("tailnum".into(), "tail".into()),
+            ("seats".into(), "places".into()),
+        ];
+        let mapping = Mapping {
+            map,
+            event_time: Some("at".into()),
+            ignore_extra: true,
+        };
         let plan = plan(&["tail", "places", "at", "colour"], mapping).unwrap();
         assert_eq!(columns(&plan), ["tail", "places", "at"]);
     }
@@ -252,17 +297,44 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         let mapping = |map: &[(&str, &str)], event_time: Option<&str>| Mapping {
-            map: map.iter().map(|(name, column)| ((*name).into(), (*column).into())).collect(),
+            map: map
+                .iter()
+                .map(|(name, column)| ((*name).into(), (*column).into()))
+                .collect(),
             event_time: event_time.map(str::to_owned),
             ignore_extra: false,
         };
         for (columns, mapping, message) in [
-            (&["seats"][..], mapping(&[], None), "no column \"tailnum\" for join key \"tailnum\"; it has seats"),
-            (&["tailnum"], mapping(&[], None), "no column of the file is a feature of view \"aircraft\""),
-            (&["tailnum", "seats", "x", "y"], mapping(&[], None), "view \"aircraft\": \"x\", \"y\"; --ignore-extra"),
-            (&["tailnum", "seats"], mapping(&[("wings", "seats")], None), "no feature or join key \"wings\""),
-            (&["tailnum", "seats"], mapping(&[("flights", "x")], None), "no column \"x\" for feature \"flights\""),
-            (&["tailnum", "seats"], mapping(&[], Some("at")), "no column \"at\" for the event time"),
+            (
+                &["seats"][..],
+                mapping(&[], None),
+                "no column \"tailnum\" for join key \"tailnum\"; it has seats",
+            ),
+            (
+                &["tailnum"],
+                mapping(&[], None),
+                "no column of the file is a feature of view \"aircraft\"",
+            ),
+            (
+                &["tailnum", "seats", "x", "y"],
+                mapping(&[], None),
+                "view \"aircraft\": \"x\", \"y\"; --ignore-extra",
+            ),
+            (
+                &["tailnum", "seats"],
+                mapping(&[("wings", "seats")], None),
+                "no feature or join key \"wings\"",
+            ),
+            (
+                &["tailnum", "seats"],
+                mapping(&[("flights", "x")], None),
+                "no column \"x\" for feature \"flights\"",
+            ),
+            (
+                &["tailnum", "seats"],
+                mapping(&[], Some("at")),
+                "no column \"at\" for the event time",
+            ),
         ] {
             let error = plan(columns, mapping).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
@@ -273,11 +345,18 @@ mod tests {
     fn a_row_is_typed_and_its_event_time_shifted() {
         let mut plan = plan(&["tailnum", "seats", "event_time"], Mapping::default()).unwrap();
         plan.shift(10);
-        let cells = |seats: &str| ["N1", seats, "5"].map(|text| Cell::Text(text.into())).to_vec();
+        let cells = |seats: &str| {
+            ["N1", seats, "5"]
+                .map(|text| Cell::Text(text.into()))
+                .to_vec()
+        };
         let row = plan.row(cells("55")).unwrap();
         assert_eq!(row.event_time_us, Some(15));
         assert_eq!(row.values, [value_to_wire(Some(Value::Int32(55)))]);
         let problem = plan.row(cells("many")).unwrap_err();
-        assert_eq!((problem.column.as_deref(), problem.problem.as_str()), (Some("seats"), "\"many\" is not a int32"));
+        assert_eq!(
+            (problem.column.as_deref(), problem.problem.as_str()),
+            (Some("seats"), "\"many\" is not a int32")
+        );
     }
 }

@@ -28,7 +28,13 @@ impl Progress {
     pub fn new(name: String, position: Position) -> Progress {
         let start = now_monotonic();
         let bar = std::io::stderr().is_terminal().then(|| bar(&position));
-        Progress { name, position, start, bar, last_line: start }
+        Progress {
+            name,
+            position,
+            start,
+            bar,
+            last_line: start,
+        }
     }
 
     /// Since the start.
@@ -77,7 +83,10 @@ impl Progress {
 
 fn bar(position: &Position) -> ProgressBar {
     let (bar, template) = match position.total {
-        Some(total) => (ProgressBar::new(total), "{bar:30} {percent:>3}%  {msg}  (about {eta} left)"),
+        Some(total) => (
+            ProgressBar::new(total),
+            "{bar:30} {percent:>3}%  {msg}  (about {eta} left)",
+        ),
         None => (ProgressBar::new_spinner(), "{spinner} {msg}"),
     };
     let style = ProgressStyle::with_template(template).expect("the template is well-formed");

@@ -50,8 +50,11 @@ impl Refusals {
     /// # Errors
     /// If the file cannot be written.
     pub fn finish(&mut self) -> Result<Option<&Path>, CliError> {
-        let Some(file) = &mut self.file else { return Ok(None) };
-        file.flush().map_err(|error| CliError::file("write", &self.path, &error))?;
+        let Some(file) = &mut self.file else {
+            return Ok(None);
+        };
+        file.flush()
+            .map_err(|error| CliError::file("write", &self.path, &error))?;
         Ok(Some(&self.path))
     }
 }

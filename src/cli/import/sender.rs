@@ -90,8 +90,14 @@ impl Sender<'_> {
     }
 
     /// Says whether more is to be read.
-    async fn on_batch(&mut self, batch: Option<Result<Batch, CliError>>, link: &Link) -> Result<bool, CliError> {
-        let Some(batch) = batch.transpose()? else { return Ok(false) };
+    async fn on_batch(
+        &mut self,
+        batch: Option<Result<Batch, CliError>>,
+        link: &Link,
+    ) -> Result<bool, CliError> {
+        let Some(batch) = batch.transpose()? else {
+            return Ok(false);
+        };
         let mut refused = batch.refused.clone();
         if self.stop_at_refusal && !refused.is_empty() {
             return self.stop_at(batch, link).await;
@@ -106,7 +112,9 @@ impl Sender<'_> {
     /// Sends what comes before the first refused row of a batch, then stops there.
     async fn stop_at(&mut self, mut batch: Batch, link: &Link) -> Result<bool, CliError> {
         let mut refused = std::mem::take(&mut batch.refused).into_iter();
-        let Some(first) = refused.next() else { return Ok(true) };
+        let Some(first) = refused.next() else {
+            return Ok(true);
+        };
         batch.rows.retain(|row| row.number < first.number);
         batch.end = first.number - 1;
         self.push(batch, link).await?;
@@ -121,7 +129,11 @@ impl Sender<'_> {
         Ok(())
     }
 
-    async fn on_answer(&mut self, answer: Option<v1::IngestFeaturesResponse>, link: &Link) -> Result<(), CliError> {
+    async fn on_answer(
+        &mut self,
+        answer: Option<v1::IngestFeaturesResponse>,
+        link: &Link,
+    ) -> Result<(), CliError> {
         let answer = answer.ok_or_else(broken)?;
         if let Some((again, refusal)) = self.window.on_answer(answer)? {
             self.refusals.push(&refusal)?;
@@ -136,7 +148,10 @@ impl Sender<'_> {
 
 impl Link {
     async fn send(&self, request: v1::IngestFeaturesRequest) -> Result<(), CliError> {
-        self.requests.send(request).await.map_err(|_| broken().into())
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| broken().into())
     }
 }
 

@@ -38,7 +38,9 @@ impl Shift {
     /// If there is no event time column, or the file cannot be read twice.
     pub fn span(self, source: &Source, plan: &Plan) -> Result<Duration, CliError> {
         let Some(column) = plan.event_time() else {
-            return Err(CliError::usage("--shift-event-time needs a column of event times: name it with --event-time"));
+            return Err(CliError::usage(
+                "--shift-event-time needs a column of event times: name it with --event-time",
+            ));
         };
         match self {
             Shift::By(span) => Ok(span),
@@ -93,7 +95,10 @@ mod tests {
     #[test]
     fn a_shift_is_now_or_a_duration() {
         assert_eq!(Shift::parse("now"), Ok(Shift::ToNow));
-        assert_eq!(Shift::parse("2days"), Ok(Shift::By(Duration::from_secs(172_800))));
+        assert_eq!(
+            Shift::parse("2days"),
+            Ok(Shift::By(Duration::from_secs(172_800)))
+        );
         assert!(Shift::parse("soon").is_err());
     }
 }

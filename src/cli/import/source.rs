@@ -55,7 +55,10 @@ impl Position {
     /// A start, of something that long.
     #[must_use]
     pub fn of(total: Option<u64>) -> Position {
-        Position { done: Arc::default(), total }
+        Position {
+            done: Arc::default(),
+            total,
+        }
     }
 
     /// Moves on.
@@ -114,7 +117,9 @@ impl Source {
     /// If it cannot be read or is not of the format.
     pub fn open(&self) -> Result<Reader, CliError> {
         Ok(match self.format {
-            Format::Parquet if self.is_stdin() => Reader::Parquet(ParquetReader::of_bytes(self.read_all()?)?),
+            Format::Parquet if self.is_stdin() => {
+                Reader::Parquet(ParquetReader::of_bytes(self.read_all()?)?)
+            }
             Format::Parquet => Reader::Parquet(ParquetReader::of_file(self.file()?, &self.path)?),
             Format::Csv => Reader::Csv(CsvReader::open(self.text()?)?),
             Format::Jsonl => Reader::Jsonl(JsonlReader::open(self.text()?)?),
@@ -138,7 +143,10 @@ impl Source {
             return Ok(Text::new(Box::new(std::io::stdin()), None));
         }
         let file = self.file()?;
-        let length = file.metadata().map_err(|error| CliError::file("open", &self.path, &error))?.len();
+        let length = file
+            .metadata()
+            .map_err(|error| CliError::file("open", &self.path, &error))?
+            .len();
         Ok(Text::new(Box::new(file), Some(length)))
     }
 }
@@ -169,7 +177,12 @@ impl Reader {
     ///
     /// # Errors
     /// If a wanted column is of a type that no feature has.
-    pub fn rows(self, wanted: Vec<String>, from: u64, ignore_extra: bool) -> Result<Rows, CliError> {
+    pub fn rows(
+        self,
+        wanted: Vec<String>,
+        from: u64,
+        ignore_extra: bool,
+    ) -> Result<Rows, CliError> {
         Ok(match self {
             Reader::Parquet(reader) => reader.rows(wanted, from)?,
             Reader::Csv(reader) => past(reader.rows(wanted), from),
@@ -193,7 +206,10 @@ impl Text {
     /// A text of `length` bytes, if that is known.
     #[must_use]
     pub fn new(inner: Box<dyn Read + Send>, length: Option<u64>) -> Text {
-        Text { inner, position: Position::of(length) }
+        Text {
+            inner,
+            position: Position::of(length),
+        }
     }
 
     /// How far it is read.
@@ -217,10 +233,16 @@ mod tests {
 
     #[test]
     fn the_extension_tells_the_format_unless_it_is_given() {
-        let format = |path: &str, format| Source::new(path.into(), format).map(|source| source.format);
+        let format =
+            |path: &str, format| Source::new(path.into(), format).map(|source| source.format);
         assert_eq!(format("a.parquet", None), Ok(Format::Parquet));
         assert_eq!(format("a.ndjson", None), Ok(Format::Jsonl));
         assert_eq!(format("a.txt", Some(Format::Csv)), Ok(Format::Csv));
-        assert!(format("-", None).unwrap_err().to_string().starts_with("USAGE: - does not tell"));
+        assert!(
+            format("-", None)
+                .unwrap_err()
+                .to_string()
+                .starts_with("USAGE: - does not tell")
+        );
     }
 }

@@ -53,8 +53,13 @@ impl Refusal {
     /// The refusal as the reason to stop.
     #[must_use]
     pub fn into_error(self) -> CliError {
-        let column = self.column.map_or(String::new(), |column| format!(", column {column:?}"));
-        CliError::wrong(&self.reason, format!("row {}{column}: {}", self.number, self.problem))
+        let column = self
+            .column
+            .map_or(String::new(), |column| format!(", column {column:?}"));
+        CliError::wrong(
+            &self.reason,
+            format!("row {}{column}: {}", self.number, self.problem),
+        )
     }
 }
 
@@ -136,7 +141,11 @@ impl Window {
         answer: v1::IngestFeaturesResponse,
     ) -> Result<Option<(Option<v1::IngestFeaturesRequest>, Refusal)>, CliError> {
         let sequence = answer.sequence;
-        let stray = || Error::bad_answer(format!("batch {sequence} was acknowledged, but is not under way"));
+        let stray = || {
+            Error::bad_answer(format!(
+                "batch {sequence} was acknowledged, but is not under way"
+            ))
+        };
         match answer.outcome {
             Some(Outcome::Written(written)) => {
                 self.under_way.remove(&sequence).ok_or_else(stray)?;
@@ -241,19 +250,39 @@ mod tests {
     use super::*;
 
     fn window(skip_refused: bool) -> Window {
-        let target = Target { view: "v".into(), features: vec![], level: 0, skip_refused };
+        let target = Target {
+            view: "v".into(),
+            features: vec![],
+            level: 0,
+            skip_refused,
+        };
         Window::new(target, 0)
     }
 
     fn batch(start: u64, rows: u64) -> Batch {
-        let row = |number| NumberedRow { number, line: None, row: v1::Row::default() };
+        let row = |number| NumberedRow {
+            number,
+            line: None,
+            row: v1::Row::default(),
+        };
         let end = start + rows;
-        Batch { start, end, rows: (start + 1..=end).map(row).collect(), refused: vec![] }
+        Batch {
+            start,
+            end,
+            rows: (start + 1..=end).map(row).collect(),
+            refused: vec![],
+        }
     }
 
     fn written(sequence: u64) -> v1::IngestFeaturesResponse {
-        let outcome = v1::WriteResponse { applied: 2, ..v1::WriteResponse::default() };
-        v1::IngestFeaturesResponse { sequence, outcome: Some(Outcome::Written(outcome)) }
+        let outcome = v1::WriteResponse {
+            applied: 2,
+            ..v1::WriteResponse::default()
+        };
+        v1::IngestFeaturesResponse {
+            sequence,
+            outcome: Some(Outcome::Written(outcome)),
+        }
     }
 
     fn refused(sequence: u64, field: &str) -> v1::IngestFeaturesResponse {
@@ -263,7 +292,10 @@ mod tests {
             message: "too late".into(),
             field: field.into(),
         };
-        v1::IngestFeaturesResponse { sequence, outcome: Some(Outcome::Error(error)) }
+        v1::IngestFeaturesResponse {
+            sequence,
+            outcome: Some(Outcome::Error(error)),
+        }
     }
 
     #[test]
@@ -281,10 +313,16 @@ mod tests {
     fn a_refused_row_is_left_out_and_the_rest_of_its_batch_sent_again() {
         let mut window = window(true);
         window.push(batch(10, 3));
-        let (again, refusal) = window.on_answer(refused(1, "writes[0].rows[1].event_time_us")).unwrap().unwrap();
+        let (again, refusal) = window
+            .on_answer(refused(1, "writes[0].rows[1].event_time_us"))
+            .unwrap()
+            .unwrap();
         assert_eq!((refusal.number, refusal.reason.as_str()), (12, "TOO_LATE"));
         let again = again.unwrap();
-        assert_eq!((again.sequence, again.batch.unwrap().writes[0].rows.len()), (1, 2));
+        assert_eq!(
+            (again.sequence, again.batch.unwrap().writes[0].rows.len()),
+            (1, 2)
+        );
         assert_eq!((window.acknowledged(), window.totals().skipped), (10, 1));
         window.on_answer(written(1)).unwrap();
         assert_eq!(window.acknowledged(), 13);
@@ -294,7 +332,9 @@ mod tests {
     fn a_refusal_stops_where_nothing_is_to_be_left_out() {
         let mut window = window(false);
         window.push(batch(10, 3));
-        let error = window.on_answer(refused(1, "writes[0].rows[1]")).unwrap_err();
+        let error = window
+            .on_answer(refused(1, "writes[0].rows[1]"))
+            .unwrap_err();
         assert_eq!(error.to_string(), "TOO_LATE: row 12: too late");
         assert_eq!(window.acknowledged(), 10);
     }
@@ -303,21 +343,44 @@ mod tests {
     fn a_batch_refused_as_a_whole_stops_and_is_named() {
         let mut window = window(true);
         window.push(batch(10, 3));
-        let error = window.on_answer(refused(1, "writes[0].view")).unwrap_err().to_string();
-        assert!(error.starts_with("TOO_LATE: too late") && error.ends_with("rows 11 to 13"), "{error}");
+        let error = window
+            .on_answer(refused(1, "writes[0].view"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("TOO_LATE: too late") && error.ends_with("rows 11 to 13"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_batch_without_rows_is_done_at_once() {
         let mut window = window(true);
-        let refusal = Refusal { number: 1, line: None, column: None, reason: String::new(), problem: String::new() };
-        let empty = Batch { start: 0, end: 1, rows: vec![], refused: vec![refusal] };
+        let refusal = Refusal {
+            number: 1,
+            line: None,
+            column: None,
+            reason: String::new(),
+            problem: String::new(),
+        };
+        let empty = Batch {
+            start: 0,
+            end: 1,
+            rows: vec![],
+            refused: vec![refusal],
+        };
         assert!(window.push(empty).is_none());
         assert_eq!((window.acknowledged(), window.totals().skipped), (1, 1));
     }
 
     #[test]
     fn what_was_not_sent_cannot_be_acknowledged() {
-        assert!(window(true).on_answer(written(7)).unwrap_err().to_string().contains("batch 7"));
+        assert!(
+            window(true)
+                .on_answer(written(7))
+                .unwrap_err()
+                .to_string()
+                .contains("batch 7")
+        );
     }
 }
