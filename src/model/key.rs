@@ -14,6 +14,7 @@ use std::str::FromStr;
 use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
+use super::value::Items;
 use crate::base::Micros;
 use crate::base::codec::{DecodeError, Reader};
 
@@ -127,6 +128,26 @@ impl EntityKey {
             .into_iter()
             .for_each(|value| put_key_value(&mut out, value));
         EntityKey(out.into())
+    }
+
+    /// Encodes the key of one of many entities, whose join keys are columns: the items at `at`. `None` if a column ends
+    /// before, or is of a type that is no [`KeyType`].
+    #[must_use]
+    pub fn from_columns(columns: &[&Items], at: usize) -> Option<EntityKey> {
+        let mut out = Vec::new();
+        for column in columns {
+            match column {
+                Items::Bool(items) => put_key_value(&mut out, &KeyValue::Bool(*items.get(at)?)),
+                Items::Int32(items) => put_key_value(&mut out, &KeyValue::Int32(*items.get(at)?)),
+                Items::Int64(items) | Items::Timestamp(items) => {
+                    put_key_value(&mut out, &KeyValue::Int64(*items.get(at)?));
+                }
+                Items::String(items) => put_escaped(&mut out, items.get(at)?.as_bytes()),
+                Items::Bytes(items) => put_escaped(&mut out, items.get(at)?),
+                Items::Float(_) | Items::Double(_) => return None,
+            }
+        }
+        Some(EntityKey(out.into()))
     }
 
     /// Takes bytes that were encoded before, as a record or a resume token holds them.

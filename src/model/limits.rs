@@ -14,9 +14,15 @@ pub const VALUE_BYTES: usize = 1 << 20;
 pub const ROW_BYTES: usize = 4 << 20;
 /// Rows of one batch.
 pub const BATCH_ROWS: usize = 100_000;
+/// Groups of rows in one batch.
+pub const BATCH_GROUPS: usize = 1_000;
 /// Bytes of one batch as logged.
 pub const BATCH_BYTES: usize = 32 << 20;
 /// Bytes of a request id.
 pub const REQUEST_ID_BYTES: usize = 128;
 /// Entities of one lookup.
 pub const LOOKUP_ENTITIES: usize = 10_000;
+/// Views of one lookup.
+pub const LOOKUP_VIEWS: usize = 64;
+/// Values of one lookup: entities times features, over all views.
+pub const LOOKUP_VALUES: usize = 4_000_000;
