@@ -4,6 +4,26 @@
 //! **Invariant.** A message that comes from outside is checked here, once, into types that cannot be wrong; every error
 //! names the field.
 
+mod invalid;
+mod keys;
+mod lookup;
+mod names;
+mod reason;
+mod scan;
+mod values;
+mod views;
+mod write;
+
+pub use invalid::{Invalid, Problem};
+pub use keys::keys_to_columns;
+pub use lookup::{Lookup, Selection, column_to_proto, lookup_of_get, view_columns};
+pub use names::{commit_level_to_proto, read_level_to_proto};
+pub use reason::{DOMAIN, Reason, Retry};
+pub use scan::{Scan, page_to_proto, resume_token, scan_of_request};
+pub use values::{items_from_proto, items_to_proto, value_from_proto, value_to_proto};
+pub use views::view_to_proto;
+pub use write::{Write, write_of_delete, write_of_put};
+
 /// Generated from `proto/steadfast/v1`.
 #[allow(
     missing_docs,
