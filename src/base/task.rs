@@ -66,6 +66,23 @@ impl TaskGroup {
         self.lock().running.spawn(watched);
     }
 
+    /// Runs a task that ends by itself, such as the serving of one stream. It watches [`cancelled`](Self::cancelled), so
+    /// that stopping does not wait for its natural end. A panic is logged and concerns nobody else.
+    pub fn spawn_finite<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let watched = async move {
+            if let Err(cause) = spawn_raw(task.instrument(info_span!("task", name))).await {
+                error!(%cause, "task {name} did not finish");
+            }
+        };
+        let mut tasks = self.lock();
+        // What has ended is forgotten here, so that the set does not grow with every stream ever served.
+        while tasks.running.try_join_next().is_some() {}
+        tasks.running.spawn(watched);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,6 +179,17 @@ mod tests {
                 .await
                 .starts_with("task sender did not finish")
         );
+    }
+
+    #[tokio::test]
+    async fn a_finite_task_may_end_or_panic_without_failing_the_group() {
+        let group = TaskGroup::new();
+        let (ended, seen) = tokio::sync::oneshot::channel();
+        group.spawn_finite("broken stream", async { panic!("boom") });
+        group.spawn_finite("stream", async { ended.send(()).unwrap() });
+        seen.await.unwrap();
+        assert!(group.stop(Duration::from_secs(5)).await);
+        assert!(group.lock().failure.is_none());
     }
 
     #[tokio::test]
