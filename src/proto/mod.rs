@@ -10,6 +10,8 @@ mod lookup;
 mod names;
 mod reason;
 mod scan;
+#[cfg(test)]
+mod testing;
 mod values;
 mod views;
 mod write;
@@ -17,7 +19,7 @@ mod write;
 pub use invalid::{Invalid, Problem};
 pub use keys::keys_to_columns;
 pub use lookup::{Lookup, Selection, column_to_proto, lookup_of_get, view_columns};
-pub use names::{commit_level_to_proto, read_level_to_proto};
+pub use names::{commit_level_to_proto, find_view, read_level_to_proto};
 pub use reason::{DOMAIN, Reason, Retry};
 pub use scan::{Scan, page_to_proto, resume_token, scan_of_request};
 pub use values::{items_from_proto, items_to_proto, value_from_proto, value_to_proto};

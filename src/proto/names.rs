@@ -9,11 +9,11 @@ use super::v1;
 use crate::model::limits;
 use crate::model::{Catalogue, CommitLevel, Feature, ReadLevel, View};
 
-/// The view of this name.
-pub(super) fn find_view<'a>(
-    catalogue: &'a Catalogue,
-    name: &str,
-) -> Result<&'a Arc<View>, Problem> {
+/// The view in force of this name.
+///
+/// # Errors
+/// If there is none, or the name is longer than names are.
+pub fn find_view<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Arc<View>, Problem> {
     check_bytes("view name", name.len(), limits::NAME_BYTES)?;
     catalogue
         .view(name)

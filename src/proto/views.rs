@@ -52,3 +52,46 @@ fn micros(span: Option<Duration>) -> u64 {
         u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::testing::catalogue;
+    use crate::proto::{Problem, value_from_proto};
+
+    #[test]
+    fn a_view_says_all_that_its_file_did() {
+        let catalogue = catalogue();
+        let (legs, users) = (
+            catalogue.view("legs").unwrap(),
+            catalogue.view("users").unwrap(),
+        );
+        let message = view_to_proto(legs, 12);
+        let keys: Vec<_> = message
+            .entity
+            .iter()
+            .map(|key| (key.name.as_str(), key.r#type.as_str()))
+            .collect();
+        assert_eq!(keys, [("carrier", "string"), ("number", "int32")]);
+        assert_eq!(
+            (message.merge.as_str(), message.order.as_str(), message.rows),
+            ("row", "event_time", 12)
+        );
+        assert_eq!(message.id, legs.id.to_string());
+        let delay = message.features[0].clone();
+        let default: Result<_, Problem> = value_from_proto(delay.default.unwrap());
+        assert_eq!(default, Ok(Some(crate::model::Value::Double(1.5))));
+        assert_eq!(
+            (
+                message.features[1].default.clone(),
+                message.features[1].max_age_us
+            ),
+            (None, 3_600_000_000)
+        );
+        assert_eq!(message.features[2].r#type, "list<string>");
+        assert_eq!(
+            (message.ttl_us, view_to_proto(users, 0).ttl_us),
+            (0, 7_200_000_000)
+        );
+    }
+}
