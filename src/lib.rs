@@ -12,5 +12,6 @@ pub mod engine;
 pub mod model;
 pub mod node;
 pub mod proto;
+pub mod server;
 pub mod storage;
 pub mod wal;

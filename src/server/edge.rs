@@ -1,0 +1,96 @@
+//! What all edges share: the node, how far its life is, and where it listens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use super::status::Failure;
+use crate::base::TaskGroup;
+use crate::model::Catalogue;
+use crate::node::Node;
+use crate::proto::Reason;
+
+/// Where a node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// gRPC for clients.
+    pub client: SocketAddr,
+    /// gRPC for other nodes.
+    pub peer: SocketAddr,
+    /// Health, metrics and status.
+    pub http: SocketAddr,
+}
+
+/// What a handler needs; a handle that is cheap to clone.
+#[derive(Clone)]
+pub(super) struct Edge {
+    pub(super) node: Node,
+    pub(super) tasks: TaskGroup,
+    pub(super) metrics: Metrics,
+    /// Cancelled when draining begins: health says so, streams end at their next step.
+    pub(super) draining: CancellationToken,
+    /// Cancelled once health has said so: no new connections, the old ones end after their requests.
+    pub(super) closing: CancellationToken,
+    pub(super) addresses: Addresses,
+    pub(super) insecure: bool,
+    /// Seen the node started; it never goes back.
+    started: Arc<AtomicBool>,
+}
+
+impl Edge {
+    pub(super) fn new(
+        node: Node,
+        tasks: TaskGroup,
+        metrics: Metrics,
+        addresses: Addresses,
+        insecure: bool,
+    ) -> Edge {
+        Edge {
+            node,
+            tasks,
+            metrics,
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            addresses,
+            insecure,
+            started: Arc::default(),
+        }
+    }
+
+    /// The catalogue, once the node has replayed its log: before, a view that is there would seem not to be.
+    pub(super) fn catalogue(&self) -> Result<Arc<Catalogue>, Failure> {
+        if !self.started.load(Ordering::Relaxed) {
+            if !self.node.health().started {
+                return Err(Failure::new(Reason::Starting, "the node is starting"));
+            }
+            self.started.store(true, Ordering::Relaxed);
+        }
+        Ok(self.node.catalogue())
+    }
+
+    /// Why the node is not to be sent requests, if it is not.
+    pub(super) fn readiness(&self) -> Result<(), String> {
+        if self.draining.is_cancelled() {
+            return Err("the node is stopping".to_owned());
+        }
+        self.node.health().ready
+    }
+
+    /// The status document: the node's, and how it is reached.
+    pub(super) fn status(&self) -> Json {
+        let mut status = self.node.status();
+        if let Some(fields) = status.as_object_mut() {
+            let addresses = serde_json::to_value(self.addresses);
+            fields.insert("listen".to_owned(), addresses.unwrap_or_default());
+            fields.insert("insecure".to_owned(), self.insecure.into());
+            let draining = self.draining.is_cancelled();
+            fields.insert("draining".to_owned(), draining.into());
+        }
+        status
+    }
+}

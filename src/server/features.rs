@@ -1,0 +1,204 @@
+//! The feature service: lookups and writes.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::deadline::budget;
+use super::edge::Edge;
+use super::ingest::{self, Acknowledged};
+use super::metrics::{ServedLevel, TimedByHandler};
+use super::scan::{self, Pages};
+use super::status::Failure;
+use crate::model::{CommitLevel, ReadLevel};
+use crate::node::{Answered, LookupRequest, Selection, WriteRequest, Written};
+use crate::proto::v1::feature_service_server::FeatureService;
+use crate::proto::{self, Reason, Write, v1};
+
+/// The largest answer, and the largest message that is taken.
+pub(super) const MESSAGE_BYTES: usize = 16 << 20;
+
+pub(super) struct Features(pub(super) Edge);
+
+#[tonic::async_trait]
+impl FeatureService for Features {
+    type IngestFeaturesStream = futures::stream::Map<
+        ReceiverStream<Acknowledged>,
+        fn(Acknowledged) -> Result<v1::IngestFeaturesResponse, Status>,
+    >;
+    type ScanFeaturesStream = Pages;
+
+    async fn get_features(
+        &self,
+        request: Request<v1::GetFeaturesRequest>,
+    ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
+        let deadline = budget(request.metadata());
+        let (answer, level) = self.look_up(request.into_inner(), deadline).await?;
+        let mut response = Response::new(answer);
+        response
+            .extensions_mut()
+            .insert(ServedLevel(read_level_name(level)));
+        Ok(response)
+    }
+
+    async fn put_features(
+        &self,
+        request: Request<v1::PutFeaturesRequest>,
+    ) -> Result<Response<v1::WriteResponse>, Status> {
+        let deadline = budget(request.metadata());
+        let written = put(&self.0, request.into_inner(), deadline).await?;
+        Ok(write_response(written))
+    }
+
+    async fn delete_features(
+        &self,
+        request: Request<v1::DeleteFeaturesRequest>,
+    ) -> Result<Response<v1::WriteResponse>, Status> {
+        let deadline = budget(request.metadata());
+        let catalogue = self.0.catalogue()?;
+        let write =
+            proto::write_of_delete(request.into_inner(), &catalogue).map_err(Failure::from)?;
+        let written = self.0.node.write(write_request(write, deadline)).await;
+        Ok(write_response(written.map_err(Failure::of_delete)?))
+    }
+
+    async fn ingest_features(
+        &self,
+        request: Request<Streaming<v1::IngestFeaturesRequest>>,
+    ) -> Result<Response<Self::IngestFeaturesStream>, Status> {
+        let mut response = Response::new(ingest::serve(self.0.clone(), request.into_inner()));
+        response.extensions_mut().insert(TimedByHandler);
+        Ok(response)
+    }
+
+    async fn scan_features(
+        &self,
+        request: Request<v1::ScanFeaturesRequest>,
+    ) -> Result<Response<Self::ScanFeaturesStream>, Status> {
+        let catalogue = self.0.catalogue()?;
+        let scan =
+            proto::scan_of_request(request.into_inner(), &catalogue).map_err(Failure::from)?;
+        let mut response = Response::new(scan::serve(self.0.clone(), scan));
+        response.extensions_mut().insert(TimedByHandler);
+        Ok(response)
+    }
+}
+
+impl Features {
+    async fn look_up(
+        &self,
+        request: v1::GetFeaturesRequest,
+        deadline: Duration,
+    ) -> Result<(v1::GetFeaturesResponse, ReadLevel), Failure> {
+        let lookup = proto::lookup_of_get(request, &*self.0.catalogue()?)?;
+        let names: Vec<String> = lookup
+            .selections
+            .iter()
+            .map(|selection| selection.view.spec.name.clone())
+            .collect();
+        let request = LookupRequest {
+            selections: lookup.selections.into_iter().map(selection).collect(),
+            level: lookup.level,
+            wanted: lookup.wanted,
+            deadline,
+        };
+        let answered = self.0.node.lookup(request).await?;
+        let info = answer_info(&answered);
+        let columns = names.into_iter().zip(answered.answer);
+        let answer = v1::GetFeaturesResponse {
+            views: columns
+                .map(|(view, columns)| proto::view_columns(view, columns))
+                .collect(),
+            info: Some(info),
+        };
+        check_size(answer.encoded_len())?;
+        Ok((answer, answered.level))
+    }
+}
+
+fn check_size(bytes: usize) -> Result<(), Failure> {
+    if bytes <= MESSAGE_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "the answer of {bytes} bytes exceeds the limit of {MESSAGE_BYTES}: ask for fewer entities or features at once"
+    );
+    Err(Failure::new(Reason::TooLarge, message).in_field("entities"))
+}
+
+fn selection(selection: proto::Selection) -> Selection {
+    Selection {
+        view: selection.view,
+        features: selection.features,
+        keys: selection.keys,
+    }
+}
+
+fn answer_info<T>(answered: &Answered<T>) -> v1::AnswerInfo {
+    v1::AnswerInfo {
+        level: proto::read_level_to_proto(answered.level).into(),
+        node: answered.node.to_string(),
+        epoch: answered.epoch.0,
+        staleness_ms: u64::try_from(answered.staleness.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Checks a put and hands it to the node.
+pub(super) async fn put(
+    edge: &Edge,
+    request: v1::PutFeaturesRequest,
+    deadline: Duration,
+) -> Result<Written, Failure> {
+    let write = proto::write_of_put(request, &*edge.catalogue()?)?;
+    let written = edge.node.write(write_request(write, deadline)).await;
+    written.map_err(Failure::of_put)
+}
+
+fn write_request(write: Write, deadline: Duration) -> WriteRequest {
+    WriteRequest {
+        batch: write.batch,
+        level: write.level,
+        // Clients have no identity yet, so that all share one space of request ids.
+        request_id: write.request_id.map(|id| (String::new(), id)),
+        deadline,
+    }
+}
+
+fn write_response(written: Written) -> Response<v1::WriteResponse> {
+    let level = ServedLevel(commit_level_name(written.level));
+    let mut response = Response::new(written_to_proto(written));
+    response.extensions_mut().insert(level);
+    response
+}
+
+pub(super) fn written_to_proto(written: Written) -> v1::WriteResponse {
+    v1::WriteResponse {
+        applied: written.applied,
+        older: written.older,
+        folded: written.folded,
+        stamp: written.stamp.to_string(),
+        epoch: written.stamp.epoch.0,
+        copies: written.copies,
+        level: proto::commit_level_to_proto(written.level).into(),
+        repeated: written.repeated,
+    }
+}
+
+fn read_level_name(level: ReadLevel) -> &'static str {
+    match level {
+        ReadLevel::Local => "local",
+        ReadLevel::Bounded(_) => "bounded",
+        ReadLevel::Quorum => "quorum",
+        ReadLevel::Primary => "primary",
+    }
+}
+
+pub(super) fn commit_level_name(level: CommitLevel) -> &'static str {
+    match level {
+        CommitLevel::Async => "async",
+        CommitLevel::Quorum => "quorum",
+        CommitLevel::All => "all",
+    }
+}

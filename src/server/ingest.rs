@@ -1,0 +1,128 @@
+//! A stream of batches: written as they come, several at once, acknowledged in the order they came.
+//!
+//! One task drives one stream, so that writes under way are finished however slowly the client reads. A batch is taken
+//! from the stream only when there is a permit for it, which comes back when its acknowledgement is sent: at most
+//! [`IN_FLIGHT`] batches are held, and beyond that HTTP/2 flow control stops the client. When the client goes away or
+//! the node drains, nothing more is taken; what was taken is finished.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::deadline::budget;
+use super::edge::Edge;
+use super::features::{commit_level_name, put, written_to_proto};
+use super::status::{Failure, explain};
+use crate::base::clock::now_monotonic;
+use crate::proto::{Reason, v1};
+use v1::ingest_features_response::Outcome;
+
+/// Batches of one stream that may be under way at once.
+const IN_FLIGHT: usize = 16;
+
+/// What is sent back, with the permit that its sending frees; none for the stream's end.
+pub(super) struct Acknowledged {
+    outcome: Result<v1::IngestFeaturesResponse, Status>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The acknowledgements of a stream of batches.
+pub(super) fn serve(
+    edge: Edge,
+    batches: Streaming<v1::IngestFeaturesRequest>,
+) -> futures::stream::Map<
+    ReceiverStream<Acknowledged>,
+    fn(Acknowledged) -> Result<v1::IngestFeaturesResponse, Status>,
+> {
+    // One place more than permits, for the status that ends the stream.
+    let (outbox, acknowledgements) = mpsc::channel(IN_FLIGHT + 1);
+    let tasks = edge.tasks.clone();
+    tasks.spawn_finite("ingest", drive(edge, batches, outbox));
+    ReceiverStream::new(acknowledgements).map(|acknowledged| acknowledged.outcome)
+}
+
+async fn drive(
+    edge: Edge,
+    mut batches: Streaming<v1::IngestFeaturesRequest>,
+    outbox: mpsc::Sender<Acknowledged>,
+) {
+    let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+    let stopped = edge.tasks.cancelled();
+    let mut under_way = FuturesOrdered::new();
+    let end = loop {
+        tokio::select! {
+            biased;
+            () = stopped.cancelled() => return,
+            () = outbox.closed() => break None,
+            // Polled before the next batch is taken, so that writes begin in the order they came.
+            Some(acknowledged) = under_way.next() => send(&outbox, acknowledged),
+            () = edge.draining.cancelled() => break Some(stopping()),
+            taken = take(&permits, &mut batches) => match taken {
+                Ok(Some((batch, permit))) => under_way.push_back(write(&edge, batch, permit)),
+                Ok(None) => break None,
+                Err(status) => break Some(explain(status)),
+            },
+        }
+    };
+    while let Some(acknowledged) = under_way.next().await {
+        send(&outbox, acknowledged);
+    }
+    if let Some(status) = end {
+        let outcome = Err(status);
+        let _permit = None;
+        send(&outbox, Acknowledged { outcome, _permit });
+    }
+}
+
+/// There is room for as many as there are permits; that the client has gone away is seen by the loop.
+fn send(outbox: &mpsc::Sender<Acknowledged>, acknowledged: Acknowledged) {
+    let _sent = outbox.try_send(acknowledged);
+}
+
+fn stopping() -> Status {
+    Failure::new(
+        Reason::Stopping,
+        "the node is stopping: batches that are not acknowledged were not taken",
+    )
+    .into()
+}
+
+/// The next batch, once there is a permit for it. Dropping this loses neither.
+async fn take(
+    permits: &Arc<Semaphore>,
+    batches: &mut Streaming<v1::IngestFeaturesRequest>,
+) -> Result<Option<(v1::IngestFeaturesRequest, OwnedSemaphorePermit)>, Status> {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    Ok(batches.message().await?.map(|batch| (batch, permit)))
+}
+
+async fn write(
+    edge: &Edge,
+    request: v1::IngestFeaturesRequest,
+    permit: OwnedSemaphorePermit,
+) -> Acknowledged {
+    let begun = now_monotonic();
+    let limit = budget(&tonic::metadata::MetadataMap::new());
+    let batch = request.batch.unwrap_or_default();
+    let outcome = match put(edge, batch, limit).await {
+        Ok(written) => {
+            let level = commit_level_name(written.level);
+            edge.metrics
+                .observe("IngestFeatures", level, begun.elapsed());
+            Outcome::Written(written_to_proto(written))
+        }
+        Err(failure) => Outcome::Error(failure.into_batch_error()),
+    };
+    Acknowledged {
+        outcome: Ok(v1::IngestFeaturesResponse {
+            sequence: request.sequence,
+            outcome: Some(outcome),
+        }),
+        _permit: Some(permit),
+    }
+}

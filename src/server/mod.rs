@@ -1,0 +1,271 @@
+//! The edges of a node: gRPC for clients and peers, HTTP for probes and scrapers. They translate and decide nothing.
+//!
+//! **Invariants.** What comes in is checked by [`proto`](crate::proto) before the node sees it. Every failure becomes a
+//! [`Reason`](crate::proto::Reason) in [`status`] and nowhere else. Every task belongs to the group that serving was
+//! given. What was accepted before draining began is answered, or the client learns that its fate is unknown.
+
+mod admin;
+mod deadline;
+mod edge;
+mod features;
+mod health;
+mod http;
+mod ingest;
+mod metrics;
+mod options;
+mod scan;
+pub mod status;
+mod views;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
+use tracing::{info, warn};
+
+use self::edge::Edge;
+use self::health::Health;
+use self::metrics::{Metrics, MetricsLayer};
+use crate::base::TaskGroup;
+use crate::base::clock::timeout;
+use crate::node::Node;
+use crate::proto::v1;
+use v1::admin_service_server::AdminServiceServer;
+use v1::feature_service_server::FeatureServiceServer;
+use v1::view_service_server::ViewServiceServer;
+
+pub use edge::Addresses;
+pub use options::Options;
+
+/// Requests that one connection may have under way; more wait at the client.
+const STREAMS_PER_CONNECTION: u32 = 1_024;
+/// Bytes of one stream and of one connection that may be on their way before the server has taken them.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// How long a connection may be silent before it is pinged, and how long the answer may take.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// After this a connection is told to go away when its requests are done, so that clients spread again over nodes that
+/// were restarted. There is no limit to that, because the library's cuts the connection without a word.
+const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
+
+/// Why a node cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Other machines could reach an address although nothing protects it.
+    #[error(
+        "the {what} address {address} can be reached from other machines and nothing is encrypted: ask for it with --insecure, or listen on loopback"
+    )]
+    Exposed {
+        /// What it is for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The operating system refuses the address.
+    #[error("cannot listen on the {what} address {address}")]
+    Listen {
+        /// What it is for.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The descriptors for reflection do not describe our services: a bug in the build.
+    #[error("the compiled service descriptors cannot be read")]
+    Descriptors(#[source] tonic_reflection::server::Error),
+}
+
+/// Listeners that are bound but not served yet, so that addresses are known and refusals come before a node is opened.
+#[derive(Debug)]
+pub struct BoundServer {
+    client: TcpListener,
+    peer: TcpListener,
+    http: TcpListener,
+    addresses: Addresses,
+    insecure: bool,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    draining: CancellationToken,
+    client_ended: CancellationToken,
+    peer_ended: CancellationToken,
+}
+
+impl Server {
+    /// Binds all listeners.
+    ///
+    /// # Errors
+    /// If an address reaches beyond loopback without `insecure`, or cannot be listened on.
+    pub async fn bind(options: &Options) -> Result<BoundServer, Error> {
+        let (client, client_at) = listen("client", options.client, options.insecure).await?;
+        let (peer, peer_at) = listen("peer", options.peer, options.insecure).await?;
+        let (http, http_at) = listen("http", options.http, options.insecure).await?;
+        Ok(BoundServer {
+            client,
+            peer,
+            http,
+            addresses: Addresses {
+                client: client_at,
+                peer: peer_at,
+                http: http_at,
+            },
+            insecure: options.insecure,
+        })
+    }
+
+    /// Says NOT_SERVING, accepts no more connections, lets requests under way end for at most `limit`; says whether all
+    /// did. HTTP goes on until the task group stops.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        info!("draining");
+        self.draining.cancel();
+        let all = timeout(limit, async {
+            self.client_ended.cancelled().await;
+            self.peer_ended.cancelled().await;
+        })
+        .await
+        .is_ok();
+        if !all {
+            warn!("connections were still open at the end of the drain limit");
+        }
+        all
+    }
+}
+
+async fn listen(
+    what: &'static str,
+    address: SocketAddr,
+    insecure: bool,
+) -> Result<(TcpListener, SocketAddr), Error> {
+    if !insecure && !address.ip().is_loopback() {
+        return Err(Error::Exposed { what, address });
+    }
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let at = listener.local_addr()?;
+        Ok((listener, at))
+    };
+    bound.await.map_err(|source| Error::Listen {
+        what,
+        address,
+        source,
+    })
+}
+
+impl BoundServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves a node, which may still be starting: health says so, and so does every other answer.
+    ///
+    /// # Errors
+    /// [`Error::Descriptors`].
+    pub async fn serve(self, node: Node, tasks: &TaskGroup) -> Result<Server, Error> {
+        if self.insecure {
+            warn!("insecure: nothing is encrypted and nobody is asked who they are");
+        }
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let layer = MetricsLayer(metrics.clone());
+        let edge = Edge::new(node, tasks.clone(), metrics, self.addresses, self.insecure);
+        let (client_health, peer_health) = (Health::new().await, Health::new().await);
+        let server = Server {
+            draining: edge.draining.clone(),
+            client_ended: CancellationToken::new(),
+            peer_ended: CancellationToken::new(),
+        };
+        let routes = client_routes(&edge, &client_health)?;
+        let (client, peer) = (self.client, self.peer);
+        let grpc = |listener, routes, ended: &CancellationToken| {
+            serve_grpc(listener, routes, layer.clone(), edge.clone(), ended.clone())
+        };
+        tasks.spawn("client grpc", grpc(client, routes, &server.client_ended));
+        let routes = peer_routes(&peer_health);
+        tasks.spawn("peer grpc", grpc(peer, routes, &server.peer_ended));
+        tasks.spawn("http", http::serve(self.http, edge.clone(), registry));
+        tasks.spawn(
+            "health",
+            health::follow(edge, vec![client_health, peer_health]),
+        );
+        Ok(server)
+    }
+}
+
+fn client_routes(edge: &Edge, health: &Health) -> Result<Routes, Error> {
+    let features = FeatureServiceServer::new(features::Features(edge.clone()))
+        .max_decoding_message_size(features::MESSAGE_BYTES)
+        .max_encoding_message_size(features::MESSAGE_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd);
+    let mut routes = health_routes(health);
+    routes
+        .add_service(features)
+        .add_service(ViewServiceServer::new(views::Views(edge.clone())))
+        .add_service(AdminServiceServer::new(admin::Admin(edge.clone())))
+        .add_service(reflection().build_v1().map_err(Error::Descriptors)?)
+        .add_service(reflection().build_v1alpha().map_err(Error::Descriptors)?);
+    Ok(routes.routes())
+}
+
+fn peer_routes(health: &Health) -> Routes {
+    health_routes(health).routes()
+}
+
+fn health_routes(health: &Health) -> RoutesBuilder {
+    let service = HealthService::from_health_reporter(health.reporter());
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(HealthServer::new(service));
+    routes
+}
+
+fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Serves until draining begins and the last connection has ended, then waits for the group to stop.
+async fn serve_grpc(
+    listener: TcpListener,
+    routes: Routes,
+    layer: MetricsLayer,
+    edge: Edge,
+    ended: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let stopped = edge.tasks.cancelled();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let closing = edge.closing.clone();
+    let served = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_LIST_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_connection_age(CONNECTION_AGE)
+        .layer(layer)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async move { closing.cancelled().await });
+    tokio::select! {
+        biased;
+        () = stopped.cancelled() => return Ok(()),
+        outcome = served => outcome?,
+    }
+    ended.cancel();
+    stopped.cancelled().await;
+    Ok(())
+}

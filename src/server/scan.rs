@@ -1,0 +1,77 @@
+//! A scan: pages of a view's rows, each read when the client has room for it. Nothing is held between pages, so a slow
+//! client costs nothing, and a row written meanwhile is seen or not as its key lies ahead or behind.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use futures::stream::try_unfold;
+use tonic::Status;
+
+use super::edge::Edge;
+use super::status::Failure;
+use crate::base::clock::now_monotonic;
+use crate::node::{ScanPage, ScanRequest};
+use crate::proto::{self, Reason, Scan, v1};
+
+/// Rows of one page at the most.
+const PAGE_ROWS: u64 = 1_000;
+/// Bytes of one page, more or less: well below the 4 MiB that clients take by default.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The answers of a scan.
+pub(super) type Pages =
+    Pin<Box<dyn Stream<Item = Result<v1::ScanFeaturesResponse, Status>> + Send>>;
+
+pub(super) fn serve(edge: Edge, scan: Scan) -> Pages {
+    Box::pin(try_unfold(Some(scan), move |scan| {
+        let edge = edge.clone();
+        async move {
+            match scan {
+                Some(scan) => Ok(next_page(&edge, scan).await?),
+                None => Ok(None),
+            }
+        }
+    }))
+}
+
+/// The next page and what is left to scan; no page at the end.
+async fn next_page(
+    edge: &Edge,
+    mut scan: Scan,
+) -> Result<Option<(v1::ScanFeaturesResponse, Option<Scan>)>, Failure> {
+    if edge.draining.is_cancelled() {
+        let message = "the node is stopping: continue with the last resume token";
+        return Err(Failure::new(Reason::Stopping, message));
+    }
+    let begun = now_monotonic();
+    let page = edge.node.scan(page_request(&scan)).await?;
+    edge.metrics
+        .observe("ScanFeatures", "local", begun.elapsed());
+    let Some(last) = page.keys.last() else {
+        return Ok(None);
+    };
+    scan.after = Some(last.clone());
+    let rows = u64::try_from(page.keys.len()).unwrap_or(u64::MAX);
+    scan.limit = scan.limit.map(|limit| limit.saturating_sub(rows));
+    let ScanPage {
+        keys,
+        columns,
+        more,
+    } = page;
+    let answer = proto::page_to_proto(&scan.view, &keys, columns)?;
+    let goes_on = more && scan.limit != Some(0);
+    Ok(Some((answer, goes_on.then_some(scan))))
+}
+
+fn page_request(scan: &Scan) -> ScanRequest {
+    let rows = scan.limit.unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+    ScanRequest {
+        view: scan.view.clone(),
+        features: scan.features.clone(),
+        prefix: scan.prefix.clone(),
+        after: scan.after.clone(),
+        max_rows: usize::try_from(rows).unwrap_or(usize::MAX),
+        max_bytes: PAGE_BYTES,
+        event_times: scan.event_times,
+    }
+}
