@@ -1,0 +1,216 @@
+use std::time::Duration;
+
+use steadfast::proto::v1;
+use steadfast::server::{Error, Options, Server};
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::{v1 as reflection, v1alpha as reflection_alpha};
+
+use crate::support::*;
+
+const SERVICES: [&str; 3] = [
+    "steadfast.v1.AdminService",
+    "steadfast.v1.FeatureService",
+    "steadfast.v1.ViewService",
+];
+
+fn of(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: service.into(),
+    }
+}
+
+/// Waits until the overall health at an address is this.
+async fn await_health(address: std::net::SocketAddr, wanted: ServingStatus) {
+    let mut client = HealthClient::new(connect(address).await);
+    let mut changes = client.watch(of("")).await.unwrap().into_inner();
+    while let Some(change) = changes.message().await.unwrap() {
+        if change.status == wanted as i32 {
+            return;
+        }
+    }
+    panic!("the health never was {wanted:?}");
+}
+
+#[tokio::test]
+async fn health_serves_overall_and_by_service_for_clients_and_peers() {
+    let node = start().await;
+    await_health(node.addresses.client, ServingStatus::Serving).await;
+    await_health(node.addresses.peer, ServingStatus::Serving).await;
+    let mut client = HealthClient::new(node.channel.clone());
+    for service in SERVICES {
+        let health = client.check(of(service)).await.unwrap().into_inner();
+        assert_eq!(health.status, ServingStatus::Serving as i32, "{service}");
+    }
+    let unknown = client.check(of("none")).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    drop(client);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn watchers_of_health_learn_of_draining_and_new_connections_are_refused() {
+    let node = start().await;
+    await_health(node.addresses.client, ServingStatus::Serving).await;
+    let mut client = HealthClient::new(connect(node.addresses.client).await);
+    let mut changes = client.watch(of("")).await.unwrap().into_inner();
+    assert!(changes.message().await.unwrap().is_some());
+    let drained = node.server.drain(Duration::from_secs(10));
+    let watched = async {
+        let last = changes.message().await.unwrap().unwrap();
+        drop((changes, client));
+        last.status
+    };
+    let (drained, last) = futures::future::join(drained, watched).await;
+    assert!(drained);
+    assert_eq!(last, ServingStatus::NotServing as i32);
+    assert!(
+        tokio::net::TcpStream::connect(node.addresses.client)
+            .await
+            .is_err()
+    );
+    let (code, body) = node.http("/health/ready").await;
+    assert_eq!(
+        (code, body.as_str()),
+        (503, r#"{"ready":false,"reason":"the node is stopping"}"#)
+    );
+    assert_eq!(node.http("/health/live").await.0, 200);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn both_reflection_protocols_list_the_services() {
+    let node = start().await;
+    let request = reflection::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            reflection::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let mut client =
+        reflection::server_reflection_client::ServerReflectionClient::new(node.channel.clone());
+    let asked = tokio_stream::once(request);
+    let answer = client
+        .server_reflection_info(asked)
+        .await
+        .unwrap()
+        .into_inner()
+        .message()
+        .await
+        .unwrap()
+        .unwrap();
+    let listed = format!("{answer:?}");
+
+    let request = reflection_alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            reflection_alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let mut client = reflection_alpha::server_reflection_client::ServerReflectionClient::new(
+        node.channel.clone(),
+    );
+    let asked = tokio_stream::once(request);
+    let answer = client
+        .server_reflection_info(asked)
+        .await
+        .unwrap()
+        .into_inner()
+        .message()
+        .await
+        .unwrap()
+        .unwrap();
+    let listed_alpha = format!("{answer:?}");
+    for service in SERVICES.into_iter().chain(["grpc.health.v1.Health"]) {
+        assert!(listed.contains(service), "{listed}");
+        assert!(listed_alpha.contains(service), "{listed_alpha}");
+    }
+    drop(client);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn http_tells_probes_scrapers_and_people() {
+    let node = start().await;
+    node.put(put_leg(1, 7)).await;
+    node.get(get_legs(&[1], &["seats"])).await;
+    let refused = node
+        .features()
+        .get_features(get_legs(&[1], &["none"]))
+        .await;
+    assert!(refused.is_err());
+
+    assert_eq!(
+        node.http("/health/live").await,
+        (200, r#"{"live":true}"#.to_owned())
+    );
+    assert_eq!(
+        node.http("/health/ready").await,
+        (200, r#"{"ready":true}"#.to_owned())
+    );
+    let (code, startup) = node.http("/health/startup").await;
+    assert!(
+        code == 200 && startup.starts_with(r#"{"started":true"#),
+        "{startup}"
+    );
+    let (code, metrics) = node.http("/metrics").await;
+    assert_eq!(code, 200);
+    for line in [
+        r#"steadfast_requests_total{method="PutFeatures",code="OK"} 1"#,
+        r#"steadfast_requests_total{method="GetFeatures",code="OK"} 1"#,
+        r#"steadfast_requests_total{method="GetFeatures",code="NOT_FOUND"} 1"#,
+        r#"steadfast_request_duration_seconds_count{method="PutFeatures",level="quorum"} 1"#,
+        r#"steadfast_request_duration_seconds_count{method="GetFeatures",level="local"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert_eq!(metrics.matches("# EOF").count(), 1);
+
+    let (_, status) = node.http("/status").await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let client = node.addresses.client.to_string();
+    assert_eq!(status["listen"]["client"], client.as_str());
+    assert_eq!(status["insecure"], false);
+    let admin = node
+        .admin()
+        .get_status(v1::GetStatusRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let admin: serde_json::Value = serde_json::from_str(&admin.json).unwrap();
+    assert_eq!(admin["listen"], status["listen"]);
+    assert_eq!(node.http("/none").await.0, 404);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn beyond_loopback_nothing_listens_unless_asked_to() {
+    let exposed = Options {
+        peer: "0.0.0.0:0".parse().unwrap(),
+        ..any_ports()
+    };
+    let refused = Server::bind(&exposed).await.unwrap_err();
+    assert!(matches!(refused, Error::Exposed { what: "peer", .. }));
+    assert!(refused.to_string().contains("--insecure"), "{refused}");
+    let asked = Options {
+        insecure: true,
+        ..exposed
+    };
+    assert!(Server::bind(&asked).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let first = Server::bind(&any_ports()).await.unwrap();
+    let same = Options {
+        http: first.addresses().http,
+        ..any_ports()
+    };
+    let refused = Server::bind(&same).await.unwrap_err();
+    let expected = format!(
+        "cannot listen on the http address {}",
+        first.addresses().http
+    );
+    assert_eq!(refused.to_string(), expected);
+}

@@ -1,0 +1,16 @@
+//! A node with its edges, in this process, over loopback: what a client sees.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod bad_input;
+mod edges;
+mod ingest;
+mod lookups;
+mod scans;
+mod support;
+mod views;
+mod writes;

@@ -1,0 +1,256 @@
+//! A running node, clients of it, and short forms of messages.
+
+use std::time::Duration;
+
+use steadfast::base::TaskGroup;
+use steadfast::model::{Items, Value};
+use steadfast::node::Node;
+use steadfast::proto::v1::admin_service_client::AdminServiceClient;
+use steadfast::proto::v1::feature_service_client::FeatureServiceClient;
+use steadfast::proto::v1::view_service_client::ViewServiceClient;
+use steadfast::proto::{items_from_proto, items_to_proto, v1, value_to_proto};
+use steadfast::server::{Addresses, Options, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// Views with two join keys, with cell merge, and with bounds on event times.
+const VIEWS: [&str; 3] = [
+    r#"
+        name = "legs"
+        entity = [{ name = "carrier", type = "string" }, { name = "number", type = "int32" }]
+        feature = [
+            { name = "delay", type = "double", default = 1.5 },
+            { name = "seats", type = "int64" },
+            { name = "tags", type = "list<string>" },
+        ]
+    "#,
+    r#"
+        name = "profiles"
+        entity = [{ name = "carrier", type = "string" }]
+        merge = "cell"
+        feature = [{ name = "fleet", type = "int32" }, { name = "country", type = "string" }]
+    "#,
+    r#"
+        name = "late"
+        entity = [{ name = "carrier", type = "string" }]
+        max_lateness = "1h"
+        feature = [{ name = "fleet", type = "int32" }]
+    "#,
+];
+
+pub struct Running {
+    pub node: Node,
+    pub server: Server,
+    pub tasks: TaskGroup,
+    pub addresses: Addresses,
+    pub channel: Channel,
+}
+
+pub fn any_ports() -> Options {
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    Options {
+        client: loopback,
+        peer: loopback,
+        http: loopback,
+        insecure: false,
+    }
+}
+
+/// A ready node without views.
+pub async fn start_empty() -> Running {
+    let tasks = TaskGroup::new();
+    let node = Node::stub();
+    let bound = Server::bind(&any_ports()).await.unwrap();
+    let addresses = bound.addresses();
+    let server = bound.serve(node.clone(), &tasks).await.unwrap();
+    let channel = connect(addresses.client).await;
+    Running {
+        node,
+        server,
+        tasks,
+        addresses,
+        channel,
+    }
+}
+
+/// A ready node with the views above.
+pub async fn start() -> Running {
+    let running = start_empty().await;
+    for definition_toml in VIEWS {
+        let request = v1::CreateViewRequest {
+            definition_toml: definition_toml.to_owned(),
+        };
+        running.views().create_view(request).await.unwrap();
+    }
+    running
+}
+
+pub async fn connect(address: std::net::SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+impl Running {
+    pub fn features(&self) -> FeatureServiceClient<Channel> {
+        FeatureServiceClient::new(self.channel.clone())
+    }
+
+    pub fn views(&self) -> ViewServiceClient<Channel> {
+        ViewServiceClient::new(self.channel.clone())
+    }
+
+    pub fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn put(&self, request: v1::PutFeaturesRequest) -> v1::WriteResponse {
+        let answer = self.features().put_features(request).await;
+        answer.unwrap().into_inner()
+    }
+
+    pub async fn get(&self, request: v1::GetFeaturesRequest) -> v1::GetFeaturesResponse {
+        let answer = self.features().get_features(request).await;
+        answer.unwrap().into_inner()
+    }
+
+    /// Status code and body of an HTTP GET.
+    pub async fn http(&self, path: &str) -> (u16, String) {
+        let mut connection = tokio::net::TcpStream::connect(self.addresses.http)
+            .await
+            .unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, body.to_owned())
+    }
+
+    pub async fn stop(self) {
+        let Running {
+            server,
+            tasks,
+            channel,
+            ..
+        } = self;
+        drop(channel);
+        assert!(server.drain(Duration::from_secs(10)).await, "drained");
+        assert!(tasks.stop(Duration::from_secs(10)).await, "stopped");
+    }
+}
+
+pub fn text(value: &str) -> v1::Value {
+    value_to_proto(Value::String(value.into()))
+}
+
+pub fn int32(value: i32) -> v1::Value {
+    value_to_proto(Value::Int32(value))
+}
+
+pub fn int64(value: i64) -> v1::Value {
+    value_to_proto(Value::Int64(value))
+}
+
+pub fn double(value: f64) -> v1::Value {
+    value_to_proto(Value::Double(value))
+}
+
+pub fn null() -> v1::Value {
+    value_to_proto(Value::Null)
+}
+
+/// Rows of a view, without event times.
+pub fn rows(
+    view: &str,
+    features: &[&str],
+    rows: Vec<(Vec<v1::Value>, Vec<v1::Value>)>,
+) -> v1::ViewRows {
+    let row = |(key, values)| v1::Row {
+        key,
+        values,
+        event_time_us: None,
+    };
+    v1::ViewRows {
+        view: view.into(),
+        features: features.iter().map(|name| (*name).to_owned()).collect(),
+        rows: rows.into_iter().map(row).collect(),
+    }
+}
+
+pub fn put(writes: Vec<v1::ViewRows>) -> v1::PutFeaturesRequest {
+    v1::PutFeaturesRequest {
+        writes,
+        ..Default::default()
+    }
+}
+
+/// One leg of carrier UA with its seats.
+pub fn put_leg(number: i32, seats: i64) -> v1::PutFeaturesRequest {
+    let key = vec![text("UA"), int32(number)];
+    put(vec![rows(
+        "legs",
+        &["seats"],
+        vec![(key, vec![int64(seats)])],
+    )])
+}
+
+pub fn strings(items: &[&str]) -> Items {
+    Items::String(items.iter().map(|item| (*item).to_owned()).collect())
+}
+
+pub fn column(join_key: &str, items: Items) -> v1::KeyColumn {
+    v1::KeyColumn {
+        join_key: join_key.into(),
+        values: Some(items_to_proto(items)),
+    }
+}
+
+pub fn get(entities: Vec<v1::KeyColumn>, views: &[(&str, &[&str])]) -> v1::GetFeaturesRequest {
+    let selection = |(view, features): &(&str, &[&str])| v1::ViewSelection {
+        view: (*view).to_owned(),
+        features: features.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    v1::GetFeaturesRequest {
+        entities,
+        views: views.iter().map(selection).collect(),
+        ..Default::default()
+    }
+}
+
+/// A lookup of legs of UA.
+pub fn get_legs(numbers: &[i32], features: &[&str]) -> v1::GetFeaturesRequest {
+    let carriers = strings(&vec!["UA"; numbers.len()]);
+    let entities = vec![
+        column("carrier", carriers),
+        column("number", Items::Int32(numbers.to_vec())),
+    ];
+    get(entities, &[("legs", features)])
+}
+
+pub fn items(column: &v1::FeatureColumn) -> Items {
+    items_from_proto(column.values.clone().unwrap()).unwrap()
+}
+
+/// Code, reason and field paths of a failed call. It must have all that an error of ours has.
+pub fn failure(status: &Status) -> (Code, String, Vec<String>) {
+    let details = status.check_error_details().unwrap();
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("no reason: {status:?}"));
+    assert_eq!(info.domain, "steadfast");
+    assert!(!status.message().is_empty());
+    let violations = details.bad_request().map(|bad| &bad.field_violations);
+    let fields = violations.into_iter().flatten();
+    (
+        status.code(),
+        info.reason.clone(),
+        fields.map(|violation| violation.field.clone()).collect(),
+    )
+}
+
+pub fn reason(status: &Status) -> String {
+    failure(status).1
+}
