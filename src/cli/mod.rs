@@ -14,6 +14,7 @@ mod output;
 mod put;
 mod rows;
 mod scan;
+mod serve;
 mod status;
 mod view;
 
@@ -44,6 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     View(view::Args),
     Get(get::Args),
     Put(put::Args),
@@ -75,6 +77,7 @@ fn run(command: Command) -> Result<(), CliError> {
     })?;
     runtime.block_on(async {
         match command {
+            Command::Serve(args) => Box::pin(serve::run(args)).await,
             Command::View(args) => view::run(args).await,
             Command::Get(args) => get::run(args).await,
             Command::Put(args) => put::run(args).await,

@@ -435,3 +435,7 @@ fn tell_all(items: impl Iterator<Item = Item>, cause: &Error) {
         let _gone = fate.send(Err(cause.clone()));
     }
 }
+
+#[cfg(test)]
+#[path = "service_test.rs"]
+mod tests;

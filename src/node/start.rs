@@ -83,6 +83,64 @@ pub enum StartError {
     Aborted,
 }
 
+impl StartError {
+    /// A name for the kind of failure, for scripts.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        use crate::{storage, wal};
+        use control::{Error as Control, Rejection};
+        use engine::Error as Engine;
+        match self {
+            StartError::Lock(LockError::Held { .. }) => "DIRECTORY_LOCKED",
+            StartError::Directory { .. } | StartError::Lock(LockError::Io { .. }) => {
+                "BAD_DIRECTORY"
+            }
+            StartError::Incomplete { .. } => "FILES_LOST",
+            StartError::Control(Control::Rejected(
+                Rejection::DeadDirectory { .. } | Rejection::LostRecords { .. },
+            )) => "DEAD_DIRECTORY",
+            StartError::OtherLineage { .. }
+            | StartError::Engine(Engine::Store(storage::Error::OtherLineage { .. })) => {
+                "OTHER_LINEAGE"
+            }
+            StartError::Engine(Engine::Store(storage::Error::NewerFormat { .. }))
+            | StartError::File(sealed::Error::NewerVersion { .. })
+            | StartError::Control(Control::File(sealed::Error::NewerVersion { .. })) => {
+                "NEWER_FORMAT"
+            }
+            StartError::Engine(Engine::Wal(cause)) => match cause.as_ref() {
+                wal::Error::OtherLineage { .. } => "OTHER_LINEAGE",
+                wal::Error::NewerVersion { .. } => "NEWER_FORMAT",
+                wal::Error::Corrupt { .. }
+                | wal::Error::NotASegment { .. }
+                | wal::Error::MissingSegment { .. } => "DAMAGED",
+                wal::Error::Beyond { .. } | wal::Error::Released { .. } => "FILES_LOST",
+                wal::Error::Io(_) | wal::Error::Poisoned(_) | wal::Error::TooLarge { .. } => {
+                    "CANNOT_START"
+                }
+            },
+            StartError::Engine(
+                Engine::Store(storage::Error::Damaged { .. })
+                | Engine::BadRecord { .. }
+                | Engine::BadRow { .. }
+                | Engine::Fork { .. }
+                | Engine::DigestMismatch { .. },
+            )
+            | StartError::File(sealed::Error::Damaged { .. } | sealed::Error::WrongKind { .. })
+            | StartError::Control(
+                Control::Damaged { .. }
+                | Control::File(sealed::Error::Damaged { .. } | sealed::Error::WrongKind { .. }),
+            ) => "DAMAGED",
+            StartError::File(_)
+            | StartError::Control(_)
+            | StartError::Engine(_)
+            | StartError::Opening(_)
+            | StartError::Thread(_)
+            | StartError::Aborted => "CANNOT_START",
+        }
+    }
+}
+
 /// What a started node is made of.
 pub(super) struct Started {
     pub lock: DirLock,

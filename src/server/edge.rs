@@ -65,8 +65,10 @@ impl Edge {
     /// The catalogue, once the node has replayed its log: before, a view that is there would seem not to be.
     pub(super) fn catalogue(&self) -> Result<Arc<Catalogue>, Failure> {
         if !self.started.load(Ordering::Relaxed) {
-            if !self.node.health().started {
-                return Err(Failure::new(Reason::Starting, "the node is starting"));
+            let health = self.node.health();
+            if !health.started {
+                let message = health.ready.err().unwrap_or_default();
+                return Err(Failure::new(Reason::Starting, message));
             }
             self.started.store(true, Ordering::Relaxed);
         }

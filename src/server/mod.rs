@@ -12,7 +12,6 @@ mod health;
 mod http;
 mod ingest;
 mod metrics;
-mod options;
 mod scan;
 pub mod status;
 mod views;
@@ -35,6 +34,7 @@ use self::health::Health;
 use self::metrics::{Metrics, MetricsLayer};
 use crate::base::TaskGroup;
 use crate::base::clock::timeout;
+use crate::config::{Config, Listen};
 use crate::node::Node;
 use crate::proto::v1;
 use v1::admin_service_server::AdminServiceServer;
@@ -42,7 +42,6 @@ use v1::feature_service_server::FeatureServiceServer;
 use v1::view_service_server::ViewServiceServer;
 
 pub use edge::Addresses;
-pub use options::Options;
 
 /// Requests that one connection may have under way; more wait at the client.
 const STREAMS_PER_CONNECTION: u32 = 1_024;
@@ -59,21 +58,11 @@ const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 /// Why a node cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Other machines could reach an address although nothing protects it.
-    #[error(
-        "the {what} address {address} can be reached from other machines and nothing is encrypted: ask for it with --insecure, or listen on loopback"
-    )]
-    Exposed {
-        /// What it is for.
-        what: &'static str,
-        /// The address.
-        address: SocketAddr,
-    },
     /// The operating system refuses the address.
-    #[error("cannot listen on the {what} address {address}")]
+    #[error("cannot listen on {key} = {address}")]
     Listen {
-        /// What it is for.
-        what: &'static str,
+        /// The key that sets it.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -104,14 +93,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds all listeners.
+    /// Binds all listeners of a valid configuration.
     ///
     /// # Errors
-    /// If an address reaches beyond loopback without `insecure`, or cannot be listened on.
-    pub async fn bind(options: &Options) -> Result<BoundServer, Error> {
-        let (client, client_at) = listen("client", options.client, options.insecure).await?;
-        let (peer, peer_at) = listen("peer", options.peer, options.insecure).await?;
-        let (http, http_at) = listen("http", options.http, options.insecure).await?;
+    /// [`Error::Listen`].
+    pub async fn bind(config: &Config) -> Result<BoundServer, Error> {
+        let Listen { client, peer, http } = config.listen;
+        let (client, client_at) = listen("listen.client", client).await?;
+        let (peer, peer_at) = listen("listen.peer", peer).await?;
+        let (http, http_at) = listen("listen.http", http).await?;
         Ok(BoundServer {
             client,
             peer,
@@ -121,7 +111,7 @@ impl Server {
                 peer: peer_at,
                 http: http_at,
             },
-            insecure: options.insecure,
+            insecure: config.insecure,
         })
     }
 
@@ -144,20 +134,16 @@ impl Server {
 }
 
 async fn listen(
-    what: &'static str,
+    key: &'static str,
     address: SocketAddr,
-    insecure: bool,
 ) -> Result<(TcpListener, SocketAddr), Error> {
-    if !insecure && !address.ip().is_loopback() {
-        return Err(Error::Exposed { what, address });
-    }
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let at = listener.local_addr()?;
         Ok((listener, at))
     };
     bound.await.map_err(|source| Error::Listen {
-        what,
+        key,
         address,
         source,
     })

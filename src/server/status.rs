@@ -10,8 +10,8 @@ use crate::base::codec::DecodeError;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
 use crate::model::view_file::ViewFileError;
-use crate::node;
 use crate::proto::{DOMAIN, Invalid, Reason, Retry, v1};
+use crate::{engine, node};
 
 /// When a client may try again that was refused for a passing reason.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -150,12 +150,25 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::Unknown { .. } => Reason::OutcomeUnknown,
         node::Error::BatchTooLarge { .. } => Reason::TooLarge,
         node::Error::LowDisk { .. } => Reason::LowDisk,
-        node::Error::Poisoned { .. } => Reason::NotWritable,
+        node::Error::NotWritable { .. } => Reason::NotWritable,
         node::Error::Overloaded { .. } => Reason::Overloaded,
-        node::Error::Starting => Reason::Starting,
+        node::Error::Read(error) => reason_of_engine(error),
+        node::Error::Starting { .. } => Reason::Starting,
         node::Error::Stopping => Reason::Stopping,
-        node::Error::Damaged { .. } => Reason::Damaged,
-        node::Error::DeadlineExceeded => Reason::DeadlineExceeded,
+        node::Error::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
+    }
+}
+
+fn reason_of_engine(error: &engine::Error) -> Reason {
+    match error {
+        engine::Error::Store(_)
+        | engine::Error::BadRecord { .. }
+        | engine::Error::BadRow { .. }
+        | engine::Error::Fork { .. }
+        | engine::Error::DigestMismatch { .. } => Reason::Damaged,
+        engine::Error::Poisoned(_) => Reason::NotWritable,
+        engine::Error::Stopped => Reason::Stopping,
+        engine::Error::Wal(_) | engine::Error::BadCells(_) => Reason::Internal,
     }
 }
 
@@ -225,7 +238,7 @@ mod tests {
     #[test]
     fn a_passing_refusal_says_when_to_come_back() {
         let overloaded = node::Error::Overloaded {
-            in_flight_bytes: 2,
+            in_flight: 2,
             max: 1,
         };
         let status = Status::from(Failure::of_put(overloaded));

@@ -22,7 +22,9 @@ impl ViewService for Views {
         self.0.catalogue()?;
         let spec = parse_view(&request.get_ref().definition_toml)
             .map_err(|error| Failure::from(error).in_field(field))?;
-        let view = self.define(CatalogueChange::Create(spec), field).await?;
+        let view = self
+            .define(CatalogueChange::Create(Box::new(spec)), field)
+            .await?;
         Ok(Response::new(v1::CreateViewResponse { view }))
     }
 

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use steadfast::proto::v1;
-use steadfast::server::{Error, Options, Server};
+use steadfast::server::Server;
+use tonic::Code;
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -44,7 +45,7 @@ async fn health_serves_overall_and_by_service_for_clients_and_peers() {
         assert_eq!(health.status, ServingStatus::Serving as i32, "{service}");
     }
     let unknown = client.check(of("none")).await.unwrap_err();
-    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    assert_eq!(unknown.code(), Code::NotFound);
     drop(client);
     node.stop().await;
 }
@@ -185,32 +186,47 @@ async fn http_tells_probes_scrapers_and_people() {
 }
 
 #[tokio::test]
-async fn beyond_loopback_nothing_listens_unless_asked_to() {
-    let exposed = Options {
-        peer: "0.0.0.0:0".parse().unwrap(),
-        ..any_ports()
-    };
-    let refused = Server::bind(&exposed).await.unwrap_err();
-    assert!(matches!(refused, Error::Exposed { what: "peer", .. }));
-    assert!(refused.to_string().contains("--insecure"), "{refused}");
-    let asked = Options {
-        insecure: true,
-        ..exposed
-    };
-    assert!(Server::bind(&asked).await.is_ok());
+async fn an_address_that_is_taken_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config_in(directory.path());
+    let first = Server::bind(&config).await.unwrap();
+    config.listen.http = first.addresses().http;
+    let refused = Server::bind(&config).await.unwrap_err();
+    let expected = format!("cannot listen on listen.http = {}", config.listen.http);
+    assert_eq!(refused.to_string(), expected);
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named() {
-    let first = Server::bind(&any_ports()).await.unwrap();
-    let same = Options {
-        http: first.addresses().http,
-        ..any_ports()
-    };
-    let refused = Server::bind(&same).await.unwrap_err();
-    let expected = format!(
-        "cannot listen on the http address {}",
-        first.addresses().http
+async fn a_node_that_has_not_opened_its_data_says_so_to_everybody() {
+    let node = start_unopened().await;
+    let lookup = node.features().get_features(get_legs(&[1], &[])).await;
+    let list = node.views().list_views(v1::ListViewsRequest {}).await;
+    for status in [lookup.unwrap_err(), list.unwrap_err()] {
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unavailable, "STARTING")
+        );
+        assert!(status.message().starts_with("the node is starting"));
+    }
+    assert_eq!(node.http("/health/live").await.0, 200);
+    assert_eq!(node.http("/health/ready").await.0, 503);
+    let (code, startup) = node.http("/health/startup").await;
+    assert_eq!(
+        (code, startup.as_str()),
+        (
+            503,
+            r#"{"started":false,"replay":{"done_bytes":0,"total_bytes":0}}"#
+        )
     );
-    assert_eq!(refused.to_string(), expected);
+    assert_eq!(node.http("/metrics").await.0, 200);
+    await_health(node.addresses.client, ServingStatus::NotServing).await;
+
+    node.node.open().await.unwrap();
+    await_health(node.addresses.client, ServingStatus::Serving).await;
+    node.views()
+        .list_views(v1::ListViewsRequest {})
+        .await
+        .unwrap();
+    assert_eq!(node.http("/health/startup").await.0, 200);
+    node.stop().await;
 }

@@ -75,7 +75,7 @@ async fn a_refused_batch_is_named_and_the_stream_goes_on() {
         (error.reason.as_str(), error.field.as_str()),
         ("WRONG_TYPE", "writes[0].rows[0].values[0]")
     );
-    assert_eq!(error.code, i32::from(tonic::Code::InvalidArgument));
+    assert_eq!(error.code, i32::from(Code::InvalidArgument));
     let answer = answers.message().await.unwrap().unwrap();
     assert!(matches!(
         answer,

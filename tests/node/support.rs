@@ -1,15 +1,20 @@
 //! A running node, clients of it, and short forms of messages.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use steadfast::base::TaskGroup;
+use steadfast::base::clock::SystemClock;
+use steadfast::base::disk::RealDisk;
+use steadfast::config::{Config, Listen};
 use steadfast::model::{Items, Value};
 use steadfast::node::Node;
 use steadfast::proto::v1::admin_service_client::AdminServiceClient;
 use steadfast::proto::v1::feature_service_client::FeatureServiceClient;
 use steadfast::proto::v1::view_service_client::ViewServiceClient;
 use steadfast::proto::{items_from_proto, items_to_proto, v1, value_to_proto};
-use steadfast::server::{Addresses, Options, Server};
+use steadfast::server::{Addresses, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -46,24 +51,36 @@ pub struct Running {
     pub tasks: TaskGroup,
     pub addresses: Addresses,
     pub channel: Channel,
+    directory: tempfile::TempDir,
 }
 
-pub fn any_ports() -> Options {
+/// A small node on this directory, on any free ports.
+pub fn config_in(directory: &Path) -> Config {
     let loopback = "127.0.0.1:0".parse().unwrap();
-    Options {
-        client: loopback,
-        peer: loopback,
-        http: loopback,
-        insecure: false,
-    }
+    let mut config = Config {
+        data_dir: directory.join("data"),
+        listen: Listen {
+            client: loopback,
+            peer: loopback,
+            http: loopback,
+        },
+        ..Config::default()
+    };
+    config.engine.row_cache_bytes = 4 << 20;
+    config.store.block_cache_bytes = 4 << 20;
+    config.store.memtable_bytes = 4 << 20;
+    config.wal.segment_bytes = 4 << 20;
+    config
 }
 
-/// A ready node without views.
-pub async fn start_empty() -> Running {
+/// A node that serves but has not opened its data.
+pub async fn start_unopened() -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config_in(directory.path());
     let tasks = TaskGroup::new();
-    let node = Node::stub();
-    let bound = Server::bind(&any_ports()).await.unwrap();
+    let bound = Server::bind(&config).await.unwrap();
     let addresses = bound.addresses();
+    let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
     let server = bound.serve(node.clone(), &tasks).await.unwrap();
     let channel = connect(addresses.client).await;
     Running {
@@ -72,7 +89,15 @@ pub async fn start_empty() -> Running {
         tasks,
         addresses,
         channel,
+        directory,
     }
+}
+
+/// A ready node without views.
+pub async fn start_empty() -> Running {
+    let running = start_unopened().await;
+    running.node.open().await.unwrap();
+    running
 }
 
 /// A ready node with the views above.
@@ -131,14 +156,18 @@ impl Running {
 
     pub async fn stop(self) {
         let Running {
+            node,
             server,
             tasks,
             channel,
+            directory,
             ..
         } = self;
         drop(channel);
         assert!(server.drain(Duration::from_secs(10)).await, "drained");
+        node.stop(Duration::from_secs(10)).await.unwrap();
         assert!(tasks.stop(Duration::from_secs(10)).await, "stopped");
+        directory.close().unwrap();
     }
 }
 

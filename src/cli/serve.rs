@@ -1,0 +1,212 @@
+//! `steadfast serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+use super::error::CliError;
+use super::output::print;
+use crate::base::TaskGroup;
+use crate::base::clock::SystemClock;
+use crate::base::disk::RealDisk;
+use crate::config::{self, Config};
+use crate::node::{Node, StartError};
+use crate::server::{self, Server};
+
+const EXAMPLES: &str = "\
+Examples:
+  steadfast serve --data-dir /var/lib/steadfast
+  steadfast serve --data-dir /tmp/try --listen 127.0.0.1:0 --http-listen 127.0.0.1:0
+  STEADFAST_ENGINE__ROW_CACHE_BYTES=1073741824 steadfast serve --config steadfast.toml
+
+Once ready, one line of JSON on standard output says where the node listens:
+  {\"event\":\"ready\",\"client\":\"127.0.0.1:7400\",\"peer\":\"127.0.0.1:7401\",\"http\":\"127.0.0.1:7480\"}
+Everything else goes to standard error; STEADFAST_LOG chooses what, such as debug or steadfast::wal=trace.
+SIGTERM and SIGINT drain the node and stop it cleanly.";
+
+/// How long requests under way may take once the node is told to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// How long the node's own tasks may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Run a node
+///
+/// A data directory that does not exist yet becomes a new replica set of one. Settings come from the configuration
+/// file, then the environment (STEADFAST_A__B=value sets key b of table a), then the flags.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where the node keeps its data [default: steadfast-data]
+    #[arg(long, value_name = "D")]
+    data_dir: Option<PathBuf>,
+    /// Configuration file, TOML
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
+    /// Address for clients, gRPC; port 0 takes a free one [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "A")]
+    listen: Option<SocketAddr>,
+    /// Address for peers, gRPC [default: 127.0.0.1:7401]
+    #[arg(long, value_name = "A")]
+    peer_listen: Option<SocketAddr>,
+    /// Address for health, metrics and status, HTTP [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "A")]
+    http_listen: Option<SocketAddr>,
+    /// Permit addresses beyond loopback: whoever reaches them can read and write, for there is no TLS yet
+    #[arg(long)]
+    insecure: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs a node until it is told to stop, or fails.
+///
+/// # Errors
+/// If it cannot start, or its log, store or disk fails so that the process must end.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    start_logging(args.log_format)?;
+    let config = configure(&args)?;
+    let mut signals = Signals::new()?;
+    let bound = Server::bind(&config).await?;
+    let addresses = bound.addresses();
+    let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
+    let tasks = TaskGroup::new();
+    let server = bound.serve(node.clone(), &tasks).await?;
+
+    tokio::select! {
+        opened = node.open() => opened?,
+        name = signals.next() => {
+            // Nothing has been acknowledged yet, and a start that is cut off is as good as a crash.
+            info!(signal = name, "told to stop while starting");
+            return Ok(());
+        }
+    }
+    let (client, peer, http) = (addresses.client, addresses.peer, addresses.http);
+    let ready = json!({"event": "ready", "client": client, "peer": peer, "http": http});
+    print(&ready.to_string())?;
+
+    let failure = tokio::select! {
+        name = signals.next() => {
+            info!(signal = name, "told to stop");
+            None
+        }
+        reason = node.failure() => Some(reason),
+        reason = tasks.failure() => Some(reason),
+    };
+    if failure.is_none() {
+        server.drain(DRAIN_LIMIT).await;
+    }
+    let stopped = node.stop(STOP_LIMIT).await;
+    tasks.stop(STOP_LIMIT).await;
+    match (failure, stopped) {
+        (Some(reason), _) => Err(CliError::failed("NODE_FAILED", reason)),
+        (None, Err(cause)) => Err(CliError::failed("NODE_FAILED", chain(&cause))),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+fn start_logging(format: LogFormat) -> Result<(), CliError> {
+    let wanted = std::env::var("STEADFAST_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&wanted)
+        .map_err(|error| CliError::usage(format!("STEADFAST_LOG={wanted}: {error}")))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+fn configure(args: &Args) -> Result<Config, CliError> {
+    let mut config = Config::load(args.config.as_deref(), std::env::vars())?;
+    config.insecure |= args.insecure;
+    if let Some(data_dir) = &args.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    let flags = [args.listen, args.peer_listen, args.http_listen];
+    let listen = &mut config.listen;
+    for (flag, address) in
+        flags
+            .into_iter()
+            .zip([&mut listen.client, &mut listen.peer, &mut listen.http])
+    {
+        *address = flag.unwrap_or(*address);
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, CliError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                CliError::failed("NO_SIGNALS", format!("cannot listen for signals: {error}"))
+            })
+        };
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+impl From<config::Error> for CliError {
+    fn from(error: config::Error) -> CliError {
+        CliError::wrong("BAD_CONFIG", chain(&error))
+    }
+}
+
+impl From<server::Error> for CliError {
+    fn from(error: server::Error) -> CliError {
+        CliError::failed("CANNOT_LISTEN", chain(&error))
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> CliError {
+        error!(cause = %chain(&error), "cannot start");
+        CliError::failed(error.reason(), chain(&error))
+    }
+}

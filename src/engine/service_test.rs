@@ -1,0 +1,376 @@
+//! What the engine promises, on real files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::base::disk::RealDisk;
+use crate::base::{Epoch, Hlc, Micros, Seq};
+use crate::engine::LogWriter;
+use crate::model::cells::put_cell;
+use crate::model::record::{Body, Horizon, Marker, RequestId, RowGroup, RowWrite, Rows};
+use crate::model::row::Row;
+use crate::model::{Digest, FeatureId, KeyValue, MergeMode, Order, Scalar, Value, ValueType};
+
+const LINEAGE: LineageId = LineageId(9);
+const REGION: RegionId = RegionId(3);
+const VIEW: ViewId = ViewId(77);
+
+struct Fixture {
+    engine: Engine,
+    log: LogWriter,
+    dir: PathBuf,
+}
+
+fn recover(dir: &Path) -> Result<Recovered, Error> {
+    Recovered::open(
+        Arc::new(RealDisk),
+        dir,
+        LINEAGE,
+        &Options {
+            row_cache_bytes: 1 << 20,
+            flush_after_wal_bytes: 1 << 20,
+        },
+        wal::Options {
+            segment_bytes: 16 << 10,
+            ..wal::Options::default()
+        },
+        &storage::Options::default(),
+    )
+}
+
+fn start(dir: &Path, epoch: u64) -> Fixture {
+    let mut recovered = recover(dir).unwrap();
+    recovered.replay(&ReplayProgress::default()).unwrap();
+    let log = LogWriter::new(REGION, Epoch(epoch), recovered.state().newest);
+    Fixture {
+        engine: recovered.start().unwrap(),
+        log,
+        dir: dir.to_owned(),
+    }
+}
+
+fn entity(at: i64) -> EntityKey {
+    EntityKey::encode([&KeyValue::Int64(at)])
+}
+
+fn put(key: i64, event_time: i64, value: i64) -> Body {
+    let mut cells = Vec::new();
+    put_cell(
+        &mut cells,
+        FeatureId(1),
+        ValueType::Scalar(Scalar::Int64),
+        &Value::Int64(value),
+    );
+    let write = RowWrite {
+        key: entity(key),
+        event_time: Micros(event_time),
+        cells: Some(cells.into()),
+    };
+    let group = RowGroup {
+        view: VIEW,
+        merge: MergeMode::Row,
+        order: Order::EventTime,
+        rows: vec![write],
+    };
+    Body::Rows(Rows {
+        older: 0,
+        folded: 0,
+        groups: vec![group],
+    })
+}
+
+impl Fixture {
+    fn send(
+        &mut self,
+        request: Option<RequestId>,
+        body: Body,
+    ) -> oneshot::Receiver<Result<super::super::Outcome, Error>> {
+        let (fate, told) = oneshot::channel();
+        let next = self.log.next(self.log.newest().next(), request, body);
+        self.engine.append(next, Some(fate)).unwrap();
+        told
+    }
+
+    fn write(&mut self, body: Body) -> super::super::Outcome {
+        self.send(None, body).blocking_recv().unwrap().unwrap()
+    }
+
+    /// The value and event time of each of the first keys.
+    fn rows(&self) -> BTreeMap<i64, Vec<u8>> {
+        let keys: Vec<_> = (0..20).map(|at| RowKey::new(VIEW, &entity(at))).collect();
+        let rows = self.engine.rows(&keys).unwrap();
+        (0..20)
+            .zip(rows)
+            .filter_map(|(at, row)| row.map(|row| (at, row.to_vec())))
+            .collect()
+    }
+
+    /// What a crash at this moment would leave: the files as they are, without what only memory holds. Taken again if
+    /// the store moved its files about meanwhile.
+    fn crash(&self) -> tempfile::TempDir {
+        loop {
+            let copy = tempfile::tempdir().unwrap();
+            let before = listing(&self.dir);
+            if copy_files(&before, &self.dir, copy.path()).is_ok() && listing(&self.dir) == before {
+                return copy;
+            }
+        }
+    }
+}
+
+/// All files below a directory, with their sizes.
+fn listing(dir: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => files.extend(listing(&entry.path())),
+            Ok(found) => {
+                files.insert(entry.path(), found.len());
+            }
+            Err(_) => {}
+        }
+    }
+    files
+}
+
+fn copy_files(files: &BTreeMap<PathBuf, u64>, from: &Path, to: &Path) -> std::io::Result<()> {
+    for file in files.keys() {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap())?;
+        std::fs::copy(file, target)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_applied_is_there_after_a_crash_with_equal_digest_and_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = start(dir.path(), 1);
+    for at in 0..200 {
+        before.write(put(at % 20, at, at));
+        if at == 90 {
+            before.engine.flush().unwrap();
+        }
+    }
+    let copy = before.crash();
+    let after = start(copy.path(), 2);
+    assert_eq!(after.rows(), before.rows());
+    let (a, b) = (after.engine.state(), before.engine.state());
+    assert_eq!(
+        (a.digest, &a.rows, &a.applied, a.newest),
+        (b.digest, &b.rows, &b.applied, b.newest)
+    );
+    assert_eq!(b.rows[&VIEW], 20);
+}
+
+#[test]
+fn an_older_version_loses_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    assert_eq!(fixture.write(put(1, 10, 1)).applied, 1);
+    let late = fixture.write(put(1, 9, 2));
+    assert_eq!((late.applied, late.older), (0, 1));
+    let tie = fixture.write(put(1, 10, 3));
+    assert_eq!(
+        (tie.applied, tie.older),
+        (1, 0),
+        "of equal event times the later stamp wins"
+    );
+}
+
+#[test]
+fn segments_below_the_flushed_position_are_released_and_reads_go_on_from_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    for at in 0..600 {
+        fixture.write(put(at % 20, at, at));
+    }
+    let full = fixture.engine.wal().size().segments;
+    fixture.engine.flush().unwrap();
+    assert!(fixture.engine.wal().size().segments < full);
+    assert_eq!(
+        fixture.engine.places().flushed.0,
+        fixture.engine.places().applied.0
+    );
+    let copy = fixture.crash();
+    assert_eq!(start(copy.path(), 2).rows(), fixture.rows());
+}
+
+#[test]
+fn a_named_write_keeps_its_result_across_a_crash_until_the_horizon_has_passed_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    let request = RequestId {
+        caller: "me".into(),
+        id: "r".into(),
+        body_hash: Digest(4),
+    };
+    let told = fixture.send(Some(request), put(1, 5, 5));
+    let outcome = told.blocking_recv().unwrap().unwrap();
+    let copy = fixture.crash();
+    let mut after = start(copy.path(), 2);
+    let entry = after.engine.request("me", "r").unwrap().unwrap();
+    assert_eq!(
+        (entry.stamp, entry.applied, entry.body_hash),
+        (outcome.stamp, 1, Digest(4))
+    );
+    for (hours, kept) in [(0, true), (2, false)] {
+        let horizon = entry.stamp.hlc.plus_millis(hours * 3_600_000);
+        let covered = after.engine.state().applied.0.clone();
+        after.write(Body::Horizon(Horizon { horizon, covered }));
+        assert_eq!(after.engine.request("me", "r").unwrap().is_some(), kept);
+    }
+}
+
+#[test]
+fn a_marker_that_contradicts_the_rows_stops_the_applier() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    fixture.write(put(1, 5, 5));
+    let state = fixture.engine.state();
+    let marker = |digest| {
+        Body::Marker(Marker {
+            applied: fixture.engine.state().applied.0.clone(),
+            swept: Hlc::ZERO,
+            digest,
+        })
+    };
+    let (sound, wrong) = (marker(state.digest), marker(Digest(1)));
+    let mut elsewhere = state.applied.0.clone();
+    elsewhere.advance(
+        crate::base::LogId {
+            region: RegionId(99),
+            epoch: Epoch(1),
+        },
+        Seq(1),
+    );
+    fixture.write(sound);
+    assert_eq!(fixture.engine.metrics.markers_equal.get(), 1);
+    // Elsewhere is not here: nothing to compare.
+    fixture.write(Body::Marker(Marker {
+        applied: elsewhere,
+        swept: Hlc::ZERO,
+        digest: Digest(1),
+    }));
+    assert_eq!(fixture.engine.metrics.markers_skipped.get(), 1);
+    let applied = fixture.engine.state().applied.0.clone();
+    let Body::Marker(wrong) = wrong else {
+        unreachable!()
+    };
+    let told = fixture.send(None, Body::Marker(Marker { applied, ..wrong }));
+    let cause = told.blocking_recv().unwrap().unwrap_err();
+    assert!(matches!(cause, Error::DigestMismatch { .. }), "{cause}");
+    assert!(fixture.engine.applied().closed().is_some());
+    assert_eq!(fixture.rows().len(), 1, "reads go on");
+}
+
+#[test]
+fn a_record_that_does_not_follow_its_log_is_a_fork() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    fixture.write(put(1, 1, 1));
+    let mut other = LogWriter::new(REGION, Epoch(1), fixture.log.newest());
+    let mut next = other.next(fixture.log.newest().next(), None, put(1, 2, 2));
+    next.record.stamp.seq = Seq(2);
+    let (fate, told) = oneshot::channel();
+    fixture.engine.append(next, Some(fate)).unwrap();
+    assert!(matches!(
+        told.blocking_recv().unwrap(),
+        Err(Error::Fork { .. })
+    ));
+}
+
+#[test]
+fn a_store_that_applied_more_than_the_wal_holds_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    fixture.write(put(1, 1, 1));
+    fixture.engine.flush().unwrap();
+    let copy = fixture.crash();
+    std::fs::remove_dir_all(copy.path().join("wal")).unwrap();
+    let outcome =
+        recover(copy.path()).and_then(|mut recovered| recovered.replay(&ReplayProgress::default()));
+    let refused = outcome.unwrap_err();
+    assert!(matches!(refused, Error::Wal(_)), "{refused}");
+}
+
+#[test]
+fn stopping_leaves_nothing_to_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = start(dir.path(), 1);
+    let told: Vec<_> = (0..50)
+        .map(|at| first.send(None, put(at % 20, at, at)))
+        .collect();
+    first.engine.stop().unwrap();
+    assert!(
+        told.into_iter()
+            .all(|fate| fate.blocking_recv().unwrap().is_ok())
+    );
+    let rows = first.rows();
+    drop(first);
+    let mut recovered = recover(dir.path()).unwrap();
+    let progress = ReplayProgress::default();
+    recovered.replay(&progress).unwrap();
+    assert_eq!(
+        progress.records.load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+    drop(recovered);
+    assert_eq!(start(dir.path(), 2).rows(), rows);
+}
+
+#[test]
+fn folding_shortens_the_position_and_survives() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = start(dir.path(), 4);
+    first.write(put(1, 1, 1));
+    first.engine.stop().unwrap();
+    drop(first);
+    let mut recovered = recover(dir.path()).unwrap();
+    recovered.replay(&ReplayProgress::default()).unwrap();
+    recovered.fold(REGION, Epoch(6)).unwrap();
+    drop(recovered);
+    let state = recover(dir.path()).unwrap().state();
+    assert_eq!(state.applied.base(REGION), Epoch(6));
+    assert!(state.chains.is_empty() && state.applied.logs().next().is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn rows_are_the_merge_of_the_records_whenever_the_store_was_flushed_or_the_process_crashed(
+        writes in proptest::collection::vec((0..20i64, 0..30i64, 0..8u8), 1..120),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut current = start(dir.path(), 1);
+        let mut dirs = vec![dir];
+        let mut expected: BTreeMap<i64, Row> = BTreeMap::new();
+        for (at, (key, event_time, then)) in writes.into_iter().enumerate() {
+            let body = put(key, event_time, i64::try_from(at).unwrap());
+            let Body::Rows(rows) = &body else { unreachable!() };
+            let (group, write) = (rows.groups[0].clone(), rows.groups[0].rows[0].clone());
+            let outcome = current.write(body);
+            let row = group.row(&write, outcome.stamp).unwrap();
+            let merged = expected.remove(&key).map_or(row.clone(), |held| held.merge(row));
+            expected.insert(key, merged);
+            if then == 0 {
+                current.engine.flush().unwrap();
+            }
+            if then == 1 {
+                let copy = current.crash();
+                let epoch = current.log.log().epoch.0 + 1;
+                current = start(copy.path(), epoch);
+                dirs.push(copy);
+            }
+        }
+        let expected: BTreeMap<i64, Vec<u8>> = expected.into_iter().map(|(key, row)| (key, row.encode())).collect();
+        prop_assert_eq!(current.rows(), expected.clone());
+        let digests = expected.iter().map(|(key, row)| Digest::of_row(RowKey::new(VIEW, &entity(*key)).as_bytes(), row));
+        prop_assert_eq!(current.engine.state().digest, digests.fold(Digest::EMPTY, Digest::plus));
+    }
+}
