@@ -3,9 +3,11 @@ use std::time::Duration;
 use steadfast::base::clock::timeout;
 use steadfast::model::Items;
 use steadfast::proto::v1;
+use steadfast::proto::v1::feature_service_client::FeatureServiceClient;
 use steadfast::proto::v1::ingest_features_response::Outcome;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use crate::support::*;
@@ -13,9 +15,12 @@ use crate::support::*;
 type Batches = mpsc::Sender<v1::IngestFeaturesRequest>;
 
 async fn ingest(node: &Running) -> (Batches, Streaming<v1::IngestFeaturesResponse>) {
+    ingest_on(node.channel.clone()).await
+}
+
+async fn ingest_on(channel: Channel) -> (Batches, Streaming<v1::IngestFeaturesResponse>) {
     let (batches, sent) = mpsc::channel(1);
-    let answers = node
-        .features()
+    let answers = FeatureServiceClient::new(channel)
         .ingest_features(ReceiverStream::new(sent))
         .await
         .unwrap();
@@ -91,7 +96,10 @@ async fn a_refused_batch_is_named_and_the_stream_goes_on() {
 #[tokio::test]
 async fn a_client_that_reads_no_answers_is_stopped_and_loses_none() {
     let node = start().await;
-    let (batches, mut answers) = ingest(&node).await;
+    // Room for some hundred answers, instead of the many thousand that a client admits by default.
+    let endpoint = Channel::from_shared(format!("http://{}", node.addresses.client)).unwrap();
+    let channel = endpoint.initial_stream_window_size(65_535).connect().await;
+    let (batches, mut answers) = ingest_on(channel.unwrap()).await;
     // Refused at once, so that nothing but the unread answers holds the stream up.
     let refused = |sequence| {
         let padding = "x".repeat(20_000);
