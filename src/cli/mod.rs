@@ -113,7 +113,8 @@ fn explain(error: &clap::Error) -> Result<(), CliError> {
 fn in_one_line(text: &str) -> String {
     let body = text.split("\nUsage:").next().unwrap_or(text);
     let body = body.split("\nFor more information").next().unwrap_or(body);
-    body.trim_start_matches("error: ").to_owned()
+    let body = body.trim_start_matches("error: ").trim();
+    body.split("\n\n").collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -133,8 +134,8 @@ mod tests {
     #[test]
     fn wrong_usage_is_one_line_that_says_so() {
         assert_eq!(
-            refused(&["steadfast", "get", "v", "--kye", "a=1"]),
-            "USAGE: unexpected argument '--kye' found tip: a similar argument exists: '--key'"
+            refused(&["steadfast", "get", "v", "--key", "a=1", "--featur", "f"]),
+            "USAGE: unexpected argument '--featur' found; tip: a similar argument exists: '--feature'"
         );
         let message = refused(&["steadfast"]);
         assert!(
