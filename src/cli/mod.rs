@@ -6,6 +6,7 @@
 
 mod connection;
 mod delete;
+mod demo;
 mod error;
 mod get;
 mod import;
@@ -53,6 +54,7 @@ enum Command {
     Scan(scan::Args),
     Import(import::Args),
     Status(status::Args),
+    Demo(demo::Args),
 }
 
 /// Runs the command that the process's arguments name.
@@ -85,6 +87,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Scan(args) => scan::run(args).await,
             Command::Import(args) => Box::pin(import::run(args)).await,
             Command::Status(args) => status::run(args).await,
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
         }
     })
 }
