@@ -93,6 +93,10 @@ fn run(command: Command) -> Result<(), CliError> {
 }
 
 /// Help and version are results; everything else is wrong usage, told in one line.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, it is wrong usage"
+)]
 fn explain(error: &clap::Error) -> Result<(), CliError> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
