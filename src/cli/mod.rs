@@ -6,6 +6,7 @@
 
 mod connection;
 mod delete;
+mod demo;
 mod error;
 mod get;
 mod import;
@@ -53,6 +54,7 @@ enum Command {
     Scan(scan::Args),
     Import(import::Args),
     Status(status::Args),
+    Demo(demo::Args),
 }
 
 /// Runs the command that the process's arguments name.
@@ -85,11 +87,16 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Scan(args) => scan::run(args).await,
             Command::Import(args) => Box::pin(import::run(args)).await,
             Command::Status(args) => status::run(args).await,
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
         }
     })
 }
 
 /// Help and version are results; everything else is wrong usage, told in one line.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is, it is wrong usage"
+)]
 fn explain(error: &clap::Error) -> Result<(), CliError> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -113,7 +120,8 @@ fn explain(error: &clap::Error) -> Result<(), CliError> {
 fn in_one_line(text: &str) -> String {
     let body = text.split("\nUsage:").next().unwrap_or(text);
     let body = body.split("\nFor more information").next().unwrap_or(body);
-    body.trim_start_matches("error: ").to_owned()
+    let body = body.trim_start_matches("error: ").trim();
+    body.split("\n\n").collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -133,8 +141,8 @@ mod tests {
     #[test]
     fn wrong_usage_is_one_line_that_says_so() {
         assert_eq!(
-            refused(&["steadfast", "get", "v", "--kye", "a=1"]),
-            "USAGE: unexpected argument '--kye' found tip: a similar argument exists: '--key'"
+            refused(&["steadfast", "get", "v", "--key", "a=1", "--featur", "f"]),
+            "USAGE: unexpected argument '--featur' found; tip: a similar argument exists: '--feature'"
         );
         let message = refused(&["steadfast"]);
         assert!(

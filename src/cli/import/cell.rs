@@ -152,21 +152,18 @@ fn coerce(value: Value, wanted: Scalar) -> Result<Value, String> {
 }
 
 fn coerce_list(value: Value, wanted: Scalar) -> Result<Value, String> {
-    match value {
-        Value::Null => Ok(Value::Null),
-        Value::List(items) if items.scalar() == wanted => Ok(Value::List(items)),
-        Value::List(items) => {
-            let mut out = Items::with_capacity(wanted, items.len());
-            for item in singles(items) {
-                out.push(&coerce(item, wanted)?);
-            }
-            Ok(Value::List(out))
-        }
-        other => {
-            let shown = shown(&Cell::Typed(other));
-            Err(format!("{shown} is not a list<{}>", wanted.name()))
-        }
+    if value.is_of(ValueType::List(wanted)) {
+        return Ok(value);
     }
+    let Value::List(items) = value else {
+        let shown = shown(&Cell::Typed(value));
+        return Err(format!("{shown} is not a list<{}>", wanted.name()));
+    };
+    let mut out = Items::with_capacity(wanted, items.len());
+    for item in singles(items) {
+        out.push(&coerce(item, wanted)?);
+    }
+    Ok(Value::List(out))
 }
 
 fn singles(items: Items) -> Vec<Value> {

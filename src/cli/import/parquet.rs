@@ -200,9 +200,16 @@ fn rows_of(batch: &RecordBatch, wanted: &[String]) -> Vec<Result<Vec<Cell>, Stri
 }
 
 fn is_supported(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::List(item) => scalar_of(item.data_type()).is_some(),
-        other => scalar_of(other).is_some(),
+    let item = item_type(data_type).unwrap_or(data_type);
+    scalar_of(item).is_some()
+}
+
+/// Of a list, the type of its items.
+fn item_type(data_type: &DataType) -> Option<&DataType> {
+    if let DataType::List(item) = data_type {
+        Some(item.data_type())
+    } else {
+        None
     }
 }
 
@@ -231,22 +238,19 @@ fn value_at(array: &ArrayRef, row: usize) -> Result<Value, String> {
     if array.is_null(row) {
         return Ok(Value::Null);
     }
-    match array.data_type() {
-        DataType::List(item) => {
-            let elements = array.as_list::<i32>().value(row);
-            let scalar =
-                scalar_of(item.data_type()).ok_or("a list of a type that no feature has")?;
-            let mut items = Items::with_capacity(scalar, elements.len());
-            for at in 0..elements.len() {
-                match scalar_at(&elements, at)? {
-                    Value::Null => return Err("a list holds a null".to_owned()),
-                    value => items.push(&value),
-                }
-            }
-            Ok(Value::List(items))
-        }
-        _ => scalar_at(array, row),
+    let Some(item) = item_type(array.data_type()) else {
+        return scalar_at(array, row);
+    };
+    let scalar = scalar_of(item).ok_or("a list of a type that no feature has")?;
+    let elements = array.as_list::<i32>().value(row);
+    if elements.null_count() > 0 {
+        return Err("a list holds a null".to_owned());
     }
+    let mut items = Items::with_capacity(scalar, elements.len());
+    for at in 0..elements.len() {
+        items.push(&scalar_at(&elements, at)?);
+    }
+    Ok(Value::List(items))
 }
 
 #[expect(

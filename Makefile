@@ -1,0 +1,64 @@
+# make demo | test | build | check | deps | env. Works on a fresh Debian machine that has a Rust toolchain.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# RocksDB takes long to compile: a compiler cache and a target directory outside the checkout keep it.
+export CC := ccache cc
+export CXX := ccache c++
+export RUSTFLAGS := -C link-arg=-fuse-ld=mold
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/steadfast/target
+export CCACHE_DIR ?= $(HOME)/.cache/steadfast/ccache
+export CCACHE_BASEDIR := $(HOME)
+export CCACHE_NOHASHDIR := 1
+# Looked up when a recipe runs, since `deps` may have installed it just before.
+export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1)
+
+.PHONY: demo test build check deps env
+
+# The main job on real flights; ARGS=--once ends instead of staying up.
+demo: deps
+	cargo build --release --locked
+	"$(CARGO_TARGET_DIR)/release/steadfast" demo $(ARGS)
+
+test: check
+	if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked --no-fail-fast; \
+		cargo test --doc --locked; \
+	else \
+		cargo test --locked --no-fail-fast; \
+	fi
+
+build: deps
+	cargo build --locked
+
+check: deps
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+# What compiling RocksDB needs and Debian may lack.
+deps:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@missing=(); \
+	command -v cc >/dev/null && command -v c++ >/dev/null || missing+=(build-essential); \
+	command -v ccache >/dev/null || missing+=(ccache); \
+	command -v mold >/dev/null || missing+=(mold); \
+	compgen -G "/usr/lib/llvm-*/lib/libclang.so*" >/dev/null && \
+		compgen -G "/usr/lib/llvm-*/lib/clang/*/include/stddef.h" >/dev/null || missing+=(libclang-dev); \
+	[ "$${#missing[@]}" -eq 0 ] && exit 0; \
+	echo "installing $${missing[*]}"; \
+	root=(); [ "$$(id -u)" -eq 0 ] || root=(sudo -n); \
+	if ! command -v apt-get >/dev/null; then \
+		echo "missing: $${missing[*]}. There is no apt-get here: install them by hand" >&2; exit 1; \
+	fi; \
+	if ! { "$${root[@]}" apt-get update -q && \
+		"$${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$${missing[@]}"; }; then \
+		echo "apt-get could not install $${missing[*]}: run it as root, then make again" >&2; exit 1; \
+	fi
+
+# For calling cargo directly: eval "$(make -s env)"
+env:
+	@printf 'export %s=%q\n' CC "$$CC" CXX "$$CXX" RUSTFLAGS "$$RUSTFLAGS" CARGO_TARGET_DIR "$$CARGO_TARGET_DIR" \
+		CCACHE_DIR "$$CCACHE_DIR" CCACHE_BASEDIR "$$CCACHE_BASEDIR" CCACHE_NOHASHDIR "$$CCACHE_NOHASHDIR" \
+		LIBCLANG_PATH "$$LIBCLANG_PATH"
