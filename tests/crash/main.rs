@@ -1,8 +1,7 @@
 //! Kills the real binary again and again under load and compares what is there afterwards with what was acknowledged.
 //!
 //! One data directory lives through all of it, with segments and memtables so small that logs are released and the
-//! store is flushed all the time. `STEADFAST_SEED` repeats a run's writes (not its timing), `STEADFAST_KILLS` makes it
-//! longer.
+//! store is flushed all the time. `CRASH_SEED` repeats a run's writes (not its timing), `CRASH_KILLS` makes it longer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +18,7 @@ mod process;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -36,9 +36,11 @@ const CONFIG: &str = r#"
 [wal]
 segment_bytes = 65536
 [engine]
-flush_after_wal_bytes = 131072
-[storage]
-memtable_bytes = 262144
+flush_after_wal_bytes = 65536
+row_cache_bytes = 1048576
+[store]
+block_cache_bytes = 1048576
+memtable_bytes = 1048576
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,9 +50,9 @@ async fn nothing_acknowledged_is_lost_however_often_the_node_is_killed() {
             .ok()
             .map(|text| text.parse::<u64>().unwrap())
     };
-    let seed = number("STEADFAST_SEED").unwrap_or_else(rand::random);
-    let kills = number("STEADFAST_KILLS").unwrap_or(100);
-    println!("STEADFAST_SEED={seed}");
+    let seed = number("CRASH_SEED").unwrap_or_else(rand::random);
+    let kills = number("CRASH_KILLS").unwrap_or(100);
+    println!("CRASH_SEED={seed}");
     let mut run = Run::new(seed);
     for round in 0..kills {
         run.round(End::Kill).await;
@@ -119,7 +121,11 @@ impl Run {
         }
     }
 
-    async fn start(&self) -> Node {
+    async fn start(&mut self) -> Node {
+        if self.random.random_ratio(1, 4) {
+            let after = Duration::from_millis(self.random.random_range(0..100));
+            Process::start_and_kill(&self.data, &self.config, after).await;
+        }
         let process = Process::start(&self.data, &self.config).await;
         let api = Api::connect(&process.client).await.unwrap();
         Node { process, api }
@@ -211,7 +217,9 @@ impl Run {
     async fn load(&mut self, process: Process, end: End) {
         let mut tasks = JoinSet::new();
         let mut writers = load::start(&process.client, self.round, self.seed, &mut tasks);
-        let mut left = self.random.random_range(1..=200);
+        // Now and then so many that the store is flushed and logs are released under load.
+        let most = if self.round % 10 == 5 { 3_000 } else { 200 };
+        let mut left = self.random.random_range(1..=most);
         let mut process = Some(process);
         while let Some(ended) = writers.recv().await {
             match ended {

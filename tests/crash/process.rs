@@ -17,44 +17,35 @@ pub struct Process {
     log: PathBuf,
     /// Where clients connect.
     pub client: String,
-    /// Where health, metrics and status are.
-    pub http: String,
 }
 
 impl Process {
-    /// Starts the node of a data directory and waits until it says that it is ready. Its log goes beside the directory.
+    /// Starts the node of a data directory and waits until it says that it is ready.
     pub async fn start(data: &Path, config: &Path) -> Process {
-        let log = data.with_extension("log");
-        let stderr = std::fs::File::create(&log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_steadfast"))
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(data)
-            .arg("--config")
-            .arg(config)
-            .args(["--listen", "127.0.0.1:0"])
-            .args(["--peer-listen", "127.0.0.1:0"])
-            .args(["--http-listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let (mut child, log) = spawn(data, config);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = clock::timeout(PATIENCE, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
-            panic!("the node does not become ready: {}", tail(&log));
+            panic!("the node does not become ready: {line:?}\n{}", tail(&log));
         };
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["event"], "ready", "{line}");
-        let address = |name: &str| ready[name].as_str().unwrap().to_owned();
         Process {
             child,
-            client: address("client"),
-            http: address("http"),
+            client: ready["client"].as_str().unwrap().to_owned(),
             log,
         }
+    }
+
+    /// Starts the node and kills it after some time, ready or not.
+    pub async fn start_and_kill(data: &Path, config: &Path, after: Duration) {
+        let (mut child, log) = spawn(data, config);
+        // There is nothing to wait for: any instant will do.
+        clock::sleep(after).await;
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the node ended by itself: {status}\n{}", tail(&log));
+        }
+        child.kill().await.unwrap();
     }
 
     /// Ends the node at once, whatever it is doing.
@@ -83,6 +74,28 @@ impl Process {
     pub fn log(&self) -> String {
         tail(&self.log)
     }
+}
+
+/// The node's log goes beside its directory.
+fn spawn(data: &Path, config: &Path) -> (Child, PathBuf) {
+    let log = data.with_extension("log");
+    let stderr = std::fs::File::create(&log).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_steadfast"))
+        .arg("serve")
+        .arg("--data-dir")
+        .arg(data)
+        .arg("--config")
+        .arg(config)
+        .args(["--listen", "127.0.0.1:0"])
+        .args(["--peer-listen", "127.0.0.1:0"])
+        .args(["--http-listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    (child, log)
 }
 
 fn tail(log: &Path) -> String {
