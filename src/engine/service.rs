@@ -1,7 +1,7 @@
 //! The engine as others use it: opening, appending, reading, flushing, stopping.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -200,9 +200,11 @@ impl Engine {
             end,
             fate,
         };
-        queue
-            .send(item)
-            .map_err(|_| self.applied.closed().unwrap_or(Error::Stopped))?;
+        // In the WAL it may survive, so this is no failure to append: its fate is unknown.
+        if let Err(SendError(item)) = queue.send(item) {
+            let cause = self.applied.closed().unwrap_or(Error::Stopped);
+            tell_all(std::iter::once(item), &cause);
+        }
         Ok(end)
     }
 
