@@ -172,14 +172,18 @@ impl Log {
         &mut self,
         work: impl FnOnce(&mut Log) -> Result<(), IoFailure>,
     ) -> Result<(), Error> {
-        if let Some(cause) = self.durable.closed() {
-            return Err(cause.into());
+        self.check_alive()?;
+        if let Err(failure) = work(self) {
+            self.durable.close(failure.into());
         }
-        work(self).map_err(|failure| {
-            let cause = Poisoned::Io(failure);
-            self.durable.close(cause.clone());
-            cause.into()
-        })
+        // Somebody else may have poisoned it meanwhile; then nothing counts that was done.
+        self.check_alive()
+    }
+
+    fn check_alive(&self) -> Result<(), Error> {
+        self.durable
+            .closed()
+            .map_or(Ok(()), |cause| Err(cause.into()))
     }
 
     /// Is there room for that many bytes in the segment? An empty one has room for any frame.

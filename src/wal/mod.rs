@@ -20,7 +20,8 @@
 //! payload marks the last batch.
 //!
 //! **Recovery** copies the valid part of the last segment to a new file with a new segment id, and syncs it, before it
-//! reports anything. Frames are sealed with lineage, segment id and place: none passes anywhere else.
+//! reports anything. Frames are sealed with lineage, segment id and place: none passes anywhere else. What the caller
+//! knows to be durable counts as a mark too: it shows the loss of a tail that took its marks along.
 //!
 //! **Invariants.** A place is reported durable only after a sync that covered everything below it. After the first
 //! failed write, sync, create, rename or remove nothing is written or synced again until the log is opened anew;

@@ -182,20 +182,29 @@ impl Wal {
         &self.shared.metrics
     }
 
-    /// Makes durable what is queued and ends writing; reading goes on. Does nothing the second time.
+    /// Makes durable what is queued and ends writing; reading goes on. Does nothing the second time. Does not wait for a
+    /// disk that has stalled.
     ///
     /// # Errors
     /// [`Error::Poisoned`] if the log was poisoned before everything was durable.
     pub fn close(&self) -> Result<(), Error> {
         self.shared.queue.close();
+        let nowhere = Lsn(u64::MAX);
+        let ended = self.shared.durable.reached_blocking(nowhere);
+        if !matches!(ended, Err(Poisoned::Stalled { .. })) {
+            self.join_writer();
+        }
+        match ended {
+            Ok(_) | Err(Poisoned::Closed) => Ok(()),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    fn join_writer(&self) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(writer) = writer.take() {
-            // A panic of the writer has ended the log with a cause, which is looked at below.
+            // If it panicked, that has become the cause of the log's end.
             let _panicked = writer.join();
-        }
-        match self.shared.durable.closed() {
-            None | Some(Poisoned::Closed) => Ok(()),
-            Some(cause) => Err(cause.into()),
         }
     }
 }

@@ -276,7 +276,7 @@ impl SimFile {
 
     fn sync(&self, call: Call) -> io::Result<()> {
         let (mut state, fault) = self.enter(call)?;
-        state.media.files[self.1].sync();
+        state.media.sync(self.1);
         failed(fault)
     }
 }

@@ -77,6 +77,10 @@ impl Media {
         self.files[file].write(self.sector, offset, bytes);
     }
 
+    pub fn sync(&mut self, file: usize) {
+        self.files[file].sync(self.sector);
+    }
+
     /// A sync of contents that fails. Which file it was for does not matter to what is tested: all of them lose.
     pub fn fail_sync(&mut self, chance: &mut StdRng) {
         for file in &mut self.files {
@@ -89,8 +93,8 @@ impl Media {
         match contents {
             Some(bytes) => {
                 let at = self.create(name.to_owned());
-                self.files[at].seen = bytes;
-                self.files[at].sync();
+                self.write(at, 0, &bytes);
+                self.sync(at);
             }
             None => self.change_names(Rename {
                 from: Some(name.to_owned()),
@@ -117,8 +121,11 @@ impl Media {
         left.names.clone_from(&left.stored_names);
         left.unsynced.clear();
         for file in &mut left.files {
-            file.seen.clone_from(&file.stored);
-            file.sync();
+            *file = File {
+                seen: file.stored.clone(),
+                stored: std::mem::take(&mut file.stored),
+                ..File::default()
+            };
         }
         left
     }
@@ -212,21 +219,24 @@ impl File {
         }
     }
 
-    pub fn sync(&mut self) {
-        self.stored.clone_from(&self.seen);
-        self.sectors.clear();
-        self.lengths.clear();
+    /// Stores what has been written since the last sync, and only that.
+    fn sync(&mut self, sector: usize) {
+        self.store_some(sector, || true);
     }
 
-    /// A sync that fails: some of it is written, and none of it will ever be again.
+    /// A sync that fails: some of it is stored, and none of it will ever be again.
     fn lose(&mut self, sector: usize, chance: &mut StdRng) {
+        self.store_some(sector, || chance.random());
+    }
+
+    fn store_some(&mut self, sector: usize, mut chosen: impl FnMut() -> bool) {
         if let Some(length) = std::mem::take(&mut self.lengths).last()
-            && chance.random()
+            && chosen()
         {
             self.stored.resize(*length, 0);
         }
         for (number, versions) in std::mem::take(&mut self.sectors) {
-            if chance.random() {
+            if chosen() {
                 self.store(number * sector, versions.last().unwrap());
             }
         }
