@@ -70,6 +70,40 @@ async fn nothing_acknowledged_is_lost_however_often_the_node_is_killed() {
     );
 }
 
+/// Markers say what digest the rows had where they stand in the log; the replay must come by the same one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_is_held_to_the_marker_that_was_logged_before_the_kill() {
+    const EQUAL: &str = "steadfast_markers_equal_total";
+    let mut run = Run::new(rand::random());
+    // Nothing is flushed under way, so that the replay comes by the marker.
+    std::fs::write(&run.config, "").unwrap();
+    let mut node = run.start().await;
+    run.define(&mut node).await;
+    let mut tasks = JoinSet::new();
+    let mut writers = load::start(&node.process.client, 0, run.seed, &mut tasks);
+    for count in 0_u64.. {
+        assert!(matches!(
+            writers.recv().await,
+            Some(Ended::Acknowledged(..))
+        ));
+        if count % 100 == 0 && node.process.metric(EQUAL).await > 0 {
+            break;
+        }
+    }
+    node.process.kill().await;
+    drop(writers);
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    let node = run.start().await;
+    assert_eq!(node.process.metric(EQUAL).await, 1);
+    assert_eq!(
+        node.process.metric("steadfast_markers_skipped_total").await,
+        0
+    );
+    node.process.stop().await;
+}
+
 /// How a round ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {

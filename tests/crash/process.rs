@@ -5,7 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use steadfast::base::clock;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// Far beyond what anything here takes; waiting longer means that it hangs.
@@ -17,6 +18,7 @@ pub struct Process {
     log: PathBuf,
     /// Where clients connect.
     pub client: String,
+    http: String,
 }
 
 impl Process {
@@ -33,6 +35,7 @@ impl Process {
         Process {
             child,
             client: ready["client"].as_str().unwrap().to_owned(),
+            http: ready["http"].as_str().unwrap().to_owned(),
             log,
         }
     }
@@ -68,6 +71,21 @@ impl Process {
             Ok(status) => status.unwrap(),
             Err(_) => panic!("the node does not end: {}", tail(&self.log)),
         }
+    }
+
+    /// The value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let mut stream = TcpStream::connect(&self.http).await.unwrap();
+        let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name} in {text}"))
+            .parse()
+            .unwrap()
     }
 
     /// The last lines the node has logged.
