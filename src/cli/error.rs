@@ -16,6 +16,8 @@ pub enum Exit {
     Unavailable,
     /// A write may or may not have been done.
     UnknownOutcome,
+    /// Nobody reads the output any more, as behind `| head`: no failure, and nothing to say.
+    ReaderGone,
 }
 
 impl From<Exit> for ExitCode {
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Wrong => 2,
             Exit::Unavailable => 3,
             Exit::UnknownOutcome => 4,
+            Exit::ReaderGone => 0,
         })
     }
 }
@@ -68,6 +71,16 @@ impl CliError {
             reason: reason.to_owned(),
             message: message.into(),
             exit: Exit::Failed,
+        }
+    }
+
+    /// Nobody reads the output any more.
+    #[must_use]
+    pub fn reader_gone() -> CliError {
+        CliError {
+            reason: "OUTPUT".to_owned(),
+            message: "nobody reads the output any more".to_owned(),
+            exit: Exit::ReaderGone,
         }
     }
 

@@ -67,7 +67,9 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            if error.exit() != Exit::ReaderGone {
+                eprintln!("{error}");
+            }
             error.exit().into()
         }
     }

@@ -1,9 +1,9 @@
 //! Printing: tables for people, JSON for programs.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use serde_json::Value as Json;
 
 use super::error::CliError;
@@ -26,7 +26,10 @@ pub fn print(text: &str) -> Result<(), CliError> {
     let line_end = if text.ends_with('\n') { "" } else { "\n" };
     write!(out, "{text}{line_end}")
         .and_then(|()| out.flush())
-        .map_err(|error| CliError::failed("OUTPUT", format!("cannot write the result: {error}")))
+        .map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => CliError::reader_gone(),
+            _ => CliError::failed("OUTPUT", format!("cannot write the result: {error}")),
+        })
 }
 
 /// Writes one JSON document as one line.
@@ -43,6 +46,7 @@ pub fn table<S: ToString>(headings: impl IntoIterator<Item = S>) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(headings.into_iter().map(|heading| heading.to_string()));
     table

@@ -191,6 +191,12 @@ fn wire_row(
     number: usize,
     event_time: Option<Micros>,
 ) -> Result<v1::Row, CliError> {
+    if !features.iter().any(|name| row.contains_key(name)) {
+        return Err(invalid(
+            &format!("row {number}"),
+            "no feature is named; null writes that a feature has no value",
+        ));
+    }
     let mut key = Vec::with_capacity(view.spec.entity.len());
     for join_key in &view.spec.entity {
         let name = &join_key.name;
@@ -272,7 +278,11 @@ mod tests {
                 "INVALID_ARGUMENT: row 1: join key \"tailnum\" is missing",
             ),
             (
-                r#"{"tailnum":7}"#,
+                r#"{"tailnum":"N1"}"#,
+                "INVALID_ARGUMENT: row 1: no feature is named",
+            ),
+            (
+                r#"{"tailnum":7,"seats":1}"#,
                 "WRONG_TYPE: row 1, join key \"tailnum\": 7 is not a string",
             ),
             (

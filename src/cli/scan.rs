@@ -103,8 +103,8 @@ async fn print_pages(mut pages: Pages, args: &Args, entity: &[JoinKey]) -> Resul
     match args.connection.output {
         Output::Json => print_json(&json!({ "rows": json_rows, "resume_token": next })),
         Output::Table => print(&match next {
-            Some(token) => format!("{count} rows; --resume {token} goes on"),
-            None => format!("{count} rows"),
+            Some(token) => format!("rows: {count}; --resume {token} goes on"),
+            None => format!("rows: {count}"),
         }),
     }
 }

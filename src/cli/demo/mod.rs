@@ -142,10 +142,11 @@ async fn play(args: &Args, scratch: &Scratch) -> Result<(Node, Done), CliError> 
         readable(lookups.median),
         readable(lookups.p99)
     ))?;
-    print("\n4. Scanning by prefix\n")?;
+    print("\n4. Writing late data, which do not win, and scanning by prefix\n")?;
+    story.show_late_write().await?;
     story.show_scan().await?;
 
-    print("\n5. Killing the node (SIGKILL) in the middle of a write load\n")?;
+    print("5. Killing the node (SIGKILL) in the middle of a write load\n")?;
     client.create_view(VIEW_FILE.to_owned()).await?;
     let rows_before = story.rows(&client).await?;
     let load = load_and_kill(&mut node).await?;

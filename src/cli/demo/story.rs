@@ -25,6 +25,8 @@ const VIEWS: [&str; 4] = [
     "aircraft_profile",
 ];
 
+/// A fact that became true long before what is stored.
+const LATE: &str = "put aircraft_stats --json '{\"tailnum\":\"N14228\",\"flights_total\":1}' --event-time 2013-01-01T00:00:00Z";
 /// One that flew on the last day, one that has not flown for two weeks, and one that never did.
 const LOOKUPS: [&str; 4] = [
     "get aircraft_stats --key tailnum=N14228 --event-times",
@@ -150,6 +152,14 @@ impl Story {
         Ok(())
     }
 
+    /// Shows that late data do not win.
+    ///
+    /// # Errors
+    /// If the write fails.
+    pub async fn show_late_write(&self) -> Result<(), CliError> {
+        self.show(LATE).await
+    }
+
     /// Shows a scan.
     ///
     /// # Errors
@@ -205,7 +215,10 @@ impl Story {
     /// Runs a command and lets its output through.
     async fn show(&self, command: &str) -> Result<(), CliError> {
         print(&format!("   $ steadfast {command}"))?;
-        let status = self.command(command.split_whitespace()).status().await;
+        let arguments = command
+            .split_whitespace()
+            .map(|word| word.trim_matches('\''));
+        let status = self.command(arguments).status().await;
         match status {
             Ok(status) if status.success() => print(""),
             Ok(status) => Err(failed(command, &status.to_string())),

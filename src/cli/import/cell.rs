@@ -51,6 +51,7 @@ pub fn to_key(cell: Cell, key_type: KeyType) -> Result<KeyValue, String> {
         Cell::Absent | Cell::Typed(Value::Null) | Cell::Json(Json::Null) => {
             Err("a join key must not be null".to_owned())
         }
+        Cell::Text(text) if text.is_empty() => Err("a join key must not be empty".to_owned()),
         Cell::Text(text) => key_from_text(&text, key_type).map_err(text_of),
         Cell::Json(json) => key_from_json(&json, key_type).map_err(text_of),
         Cell::Typed(value) => typed_key(value, key_type),
@@ -353,6 +354,7 @@ mod tests {
                 .unwrap_err()
                 .contains("null")
         );
+        assert!(to_key(Cell::Text(String::new()), KeyType::String).is_err());
         assert!(to_key(Cell::Typed(Value::Double(1.0)), KeyType::Int64).is_err());
         assert_eq!(
             to_key(Cell::Typed(Value::Int32(1)), KeyType::Int64),

@@ -250,7 +250,7 @@ fn finish(ended: Ended, shifted_by: Option<Duration>) -> Result<Totals, CliError
     });
     let rows = ended.acknowledged;
     Err(error.with(&format!(
-        "the first {rows} rows are done: go on with --from {rows}{shift}"
+        "{rows} rows are done, --from {rows}{shift} goes on"
     )))
 }
 
@@ -309,11 +309,11 @@ mod tests {
         let message = |shift| finish(ended(), shift).unwrap_err().to_string();
         assert_eq!(
             message(None),
-            "INTERRUPTED: the import was interrupted; the first 12000 rows are done: go on with --from 12000"
+            "INTERRUPTED: the import was interrupted; 12000 rows are done, --from 12000 goes on"
         );
         let shifted = message(Some(Duration::from_secs(90_061)));
         assert!(
-            shifted.ends_with("--from 12000 --shift-event-time=1day1h1m1s"),
+            shifted.ends_with("--from 12000 --shift-event-time=1day1h1m1s goes on"),
             "{shifted}"
         );
         assert_eq!(

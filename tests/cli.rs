@@ -1,0 +1,500 @@
+//! The command line against a real node: what scripts rely on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value as Json, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_steadfast");
+const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flights");
+
+const AIRCRAFT: &str = r#"
+name = "aircraft"
+entity = [{ name = "tailnum", type = "string" }]
+[[feature]]
+name = "flights"
+type = "int64"
+default = 0
+[[feature]]
+name = "delays"
+type = "list<float>"
+"#;
+
+/// A node of its own on a directory of its own; killed at the end.
+struct Node {
+    child: Child,
+    endpoint: String,
+    directory: tempfile::TempDir,
+}
+
+impl Node {
+    fn start() -> Node {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(BINARY);
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(directory.path().join("data"));
+        for listener in ["--listen", "--peer-listen", "--http-listen"] {
+            command.args([listener, "127.0.0.1:0"]);
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let ready: Json =
+            serde_json::from_str(&line).expect("one line says that the node is ready");
+        let endpoint = ready["client"].as_str().unwrap().to_owned();
+        Node {
+            child,
+            endpoint,
+            directory,
+        }
+    }
+
+    fn with_aircraft() -> Node {
+        let node = Node::start();
+        node.json(&[
+            "view",
+            "create",
+            node.file("aircraft.toml", AIRCRAFT).to_str().unwrap(),
+        ]);
+        node
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .env("STEADFAST_ENDPOINT", &self.endpoint)
+            .current_dir(self.directory.path());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// The JSON that a command prints.
+    fn json(&self, arguments: &[&str]) -> Json {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--output", "json"]);
+        let output = self.run(&arguments, "");
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The exit code and the one line of a command that fails.
+    fn failure(&self, arguments: &[&str]) -> (i32, String) {
+        failure_of(&self.run(arguments, ""))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn failure_of(output: &Output) -> (i32, String) {
+    let line = text(&output.stderr);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(output.stdout.is_empty());
+    (output.status.code().unwrap(), line.trim_end().to_owned())
+}
+
+#[test]
+fn a_row_put_is_the_row_got() {
+    let node = Node::with_aircraft();
+    let row = r#"{"tailnum":"a,b","flights":7,"delays":[1.5]}"#;
+    let put = node.json(&[
+        "put",
+        "aircraft",
+        "--json",
+        row,
+        "--event-time",
+        "2013-01-01T00:00:00Z",
+    ]);
+    let fate = [
+        &put["applied"],
+        &put["older"],
+        &put["level"],
+        &put["copies"],
+    ];
+    assert_eq!(fate, [&json!(1), &json!(0), &json!("quorum"), &json!(1)]);
+    assert!(put["stamp"].is_string() && put["epoch"].is_u64());
+
+    let got = node.json(&[
+        "get",
+        "aircraft",
+        "--key",
+        "tailnum=\"a,b\"",
+        "--key",
+        "tailnum=N2",
+        "--defaults",
+    ]);
+    let cell = |value: Json, status: &str, time: Json, default: bool| json!({ "value": value, "status": status, "event_time": time, "default": default });
+    let time = json!("2013-01-01T00:00:00Z");
+    let expected = json!([
+        { "key": { "tailnum": "a,b" }, "features": {
+            "flights": cell(json!(7), "PRESENT", time.clone(), false),
+            "delays": cell(json!([1.5]), "PRESENT", time, false),
+        } },
+        { "key": { "tailnum": "N2" }, "features": {
+            "flights": cell(json!(0), "NOT_FOUND", Json::Null, true),
+            "delays": cell(Json::Null, "NOT_FOUND", Json::Null, false),
+        } },
+    ]);
+    assert_eq!(got["rows"], expected);
+    assert_eq!(
+        (&got["level"], &got["epoch"]),
+        (&json!("local"), &put["epoch"])
+    );
+    assert!(got["node"].is_string() && got["staleness_ms"].is_u64());
+}
+
+#[test]
+fn a_repeated_request_id_returns_the_first_result() {
+    let node = Node::with_aircraft();
+    let put = |flights: u32| format!("{{\"tailnum\":\"N1\",\"flights\":{flights}}}");
+    let first = node.json(&["put", "aircraft", "--json", &put(1), "--request-id", "r"]);
+    let again = node.json(&["put", "aircraft", "--json", &put(1), "--request-id", "r"]);
+    assert_eq!(
+        (&again["repeated"], &again["stamp"]),
+        (&json!(true), &first["stamp"])
+    );
+    let (code, line) = node.failure(&["put", "aircraft", "--json", &put(2), "--request-id", "r"]);
+    assert!(
+        code == 2 && line.starts_with("REQUEST_ID_REUSED: "),
+        "{code} {line}"
+    );
+}
+
+#[test]
+fn every_failure_is_one_line_that_begins_with_its_reason() {
+    let node = Node::with_aircraft();
+    let bad = node.file("bad.toml", "nme = 1");
+    for (arguments, code, start) in [
+        (
+            &["get", "nope", "--key", "a=1"][..],
+            2,
+            "UNKNOWN_VIEW: there is no view \"nope\"",
+        ),
+        (
+            &["get", "aircraft", "--key", "tail=N1"],
+            2,
+            "INVALID_ARGUMENT: --key \"tail=N1\"",
+        ),
+        (
+            &["get", "aircraft", "--key", "tailnum=N1", "--feature", "x"],
+            2,
+            "UNKNOWN_FEATURE: ",
+        ),
+        (&["get", "aircraft", "--kye", "a=1"], 2, "USAGE: "),
+        (&["get", "aircraft"], 2, "USAGE: "),
+        (&[], 2, "USAGE: "),
+        (
+            &[
+                "put",
+                "aircraft",
+                "--json",
+                r#"{"tailnum":"N1","flights":1.5}"#,
+            ],
+            2,
+            "WRONG_TYPE: row 1, feature \"flights\"",
+        ),
+        (
+            &[
+                "put",
+                "aircraft",
+                "--json",
+                r#"{"tailnum":"N1","flights":1}"#,
+                "--event-time",
+                "2099-01-01T00:00:00Z",
+            ],
+            2,
+            "EVENT_TIME_TOO_FAR_AHEAD: ",
+        ),
+        (
+            &["view", "create", bad.to_str().unwrap()],
+            2,
+            "BAD_VIEW_FILE: ",
+        ),
+        (&["view", "drop", "nope"], 2, "UNKNOWN_VIEW: "),
+        (
+            &["scan", "aircraft", "--resume", "00"],
+            2,
+            "INVALID_ARGUMENT: ",
+        ),
+        (
+            &["import", "aircraft", "nope.csv"],
+            2,
+            "FILE: cannot open nope.csv",
+        ),
+        (
+            &["status", "--endpoint", "127.0.0.1:1"],
+            3,
+            "UNAVAILABLE: no node answers (127.0.0.1:1: ",
+        ),
+    ] {
+        let (found, line) = node.failure(arguments);
+        assert!(
+            found == code && line.starts_with(start),
+            "{arguments:?}: {found} {line}"
+        );
+    }
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_passed_over() {
+    let node = Node::with_aircraft();
+    let endpoints = format!("127.0.0.1:1,{}", node.endpoint);
+    let views = node.json(&["view", "list", "--endpoint", &endpoints]);
+    assert_eq!(views["views"][0]["name"], "aircraft");
+}
+
+#[test]
+fn a_scan_goes_on_where_it_stopped() {
+    let node = Node::with_aircraft();
+    for tail in ["N3", "N1", "N2", "M1"] {
+        let row = format!("{{\"tailnum\":\"{tail}\",\"flights\":1}}");
+        node.json(&["put", "aircraft", "--json", &row]);
+    }
+    let tails = |page: &Json| -> Vec<String> {
+        let rows = page["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["key"]["tailnum"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = node.json(&["scan", "aircraft", "--limit", "3"]);
+    assert_eq!(tails(&first), ["M1", "N1", "N2"]);
+    let token = first["resume_token"].as_str().unwrap();
+    let rest = node.json(&["scan", "aircraft", "--resume", token]);
+    assert_eq!(
+        (tails(&rest), &rest["resume_token"]),
+        (vec!["N3".to_owned()], &Json::Null)
+    );
+}
+
+/// What `get` says of the features of an aircraft.
+fn values(node: &Node, tail: &str) -> [Json; 3] {
+    let got = node.json(&["get", "aircraft", "--key", &format!("tailnum={tail}")]);
+    let features = &got["rows"][0]["features"];
+    let flights = &features["flights"];
+    [
+        &flights["value"],
+        &features["delays"]["value"],
+        &flights["event_time"],
+    ]
+    .map(Clone::clone)
+}
+
+#[test]
+fn csv_and_json_lines_say_the_same() {
+    let node = Node::with_aircraft();
+    let csv = "tail,event_time,flights,delays\nN1,2013-01-01T00:00:00Z,7,\"[1.5,2.0]\"\nN2,1356998400000000,,\n";
+    let lines = "{\"tailnum\":\"N3\",\"at\":\"2013-01-01T00:00:00Z\",\"flights\":7,\"delays\":[1.5,2]}\n\
+                 {\"tailnum\":\"N4\",\"at\":1356998400000000,\"flights\":null,\"delays\":null}\n";
+    node.file("a.csv", csv);
+    let summary = node.json(&["import", "aircraft", "a.csv", "--map", "tailnum=tail"]);
+    assert_eq!(
+        (&summary["read"], &summary["applied"]),
+        (&json!(2), &json!(2))
+    );
+    let output = node.run(
+        &[
+            "import",
+            "aircraft",
+            "-",
+            "--format",
+            "jsonl",
+            "--event-time",
+            "at",
+        ],
+        lines,
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let time = json!("2013-01-01T00:00:00Z");
+    assert_eq!(
+        values(&node, "N1"),
+        [json!(7), json!([1.5, 2.0]), time.clone()]
+    );
+    assert_eq!(values(&node, "N2"), [Json::Null, Json::Null, time]);
+    assert_eq!(values(&node, "N3"), values(&node, "N1"));
+    assert_eq!(values(&node, "N4"), values(&node, "N2"));
+}
+
+const FAULTY: &str =
+    "tailnum,flights,event_time\nN1,1,1\nN2,many,2\nN3,3,4102444800000000\nN4,4,4\n";
+
+#[test]
+fn rows_that_cannot_be_written_are_collected_with_their_lines() {
+    let node = Node::with_aircraft();
+    node.file("a.csv", FAULTY);
+    let import = [
+        "import",
+        "aircraft",
+        "a.csv",
+        "--on-error",
+        "skip",
+        "--errors-file",
+        "errors.jsonl",
+    ];
+    let summary = node.json(&import);
+    assert_eq!(
+        (&summary["applied"], &summary["skipped"]),
+        (&json!(2), &json!(2))
+    );
+    let errors = std::fs::read_to_string(node.directory.path().join("errors.jsonl")).unwrap();
+    let errors: Vec<Json> = errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let short = |error: &Json| {
+        (
+            error["line"].clone(),
+            error["column"].clone(),
+            error["reason"].clone(),
+        )
+    };
+    assert_eq!(
+        short(&errors[0]),
+        (json!(3), json!("flights"), json!("WRONG_TYPE"))
+    );
+    assert_eq!(
+        short(&errors[1]),
+        (json!(4), Json::Null, json!("EVENT_TIME_TOO_FAR_AHEAD"))
+    );
+}
+
+#[test]
+fn an_import_that_stops_says_from_where_it_goes_on() {
+    let node = Node::with_aircraft();
+    node.file("a.csv", FAULTY);
+    let (code, line) = node.failure(&["import", "aircraft", "a.csv"]);
+    assert_eq!(
+        (code, line.as_str()),
+        (
+            2,
+            "WRONG_TYPE: row 2, column \"flights\": \"many\" is not a int64; 1 rows are done, --from 1 goes on"
+        )
+    );
+    node.file(
+        "a.csv",
+        &FAULTY.replace("many", "2").replace("4102444800000000", "3"),
+    );
+    let summary = node.json(&["import", "aircraft", "a.csv", "--from", "1"]);
+    assert_eq!(
+        (&summary["read"], &summary["applied"]),
+        (&json!(3), &json!(3))
+    );
+    assert_eq!(values(&node, "N4")[0], json!(4));
+}
+
+#[test]
+fn columns_of_no_use_are_named_unless_they_are_to_be_ignored() {
+    let node = Node::with_aircraft();
+    node.file("a.csv", "tailnum,flights,colour\nN1,1,red\n");
+    let (code, line) = node.failure(&["import", "aircraft", "a.csv"]);
+    assert!(
+        code == 2 && line.starts_with("UNKNOWN_FEATURE: ") && line.contains("\"colour\""),
+        "{line}"
+    );
+    assert_eq!(
+        node.json(&["import", "aircraft", "a.csv", "--ignore-extra"])["applied"],
+        1
+    );
+}
+
+#[test]
+fn old_data_can_be_shifted_so_that_they_end_now() {
+    let node = Node::start();
+    let flights = Path::new(FLIGHTS);
+    node.json(&[
+        "view",
+        "create",
+        flights.join("airport_weather.toml").to_str().unwrap(),
+    ]);
+    let file = flights.join("airport_weather.parquet");
+    let summary = node.json(&[
+        "import",
+        "airport_weather",
+        file.to_str().unwrap(),
+        "--shift-event-time",
+    ]);
+    assert_eq!(
+        (&summary["read"], &summary["skipped"]),
+        (&json!(2211), &json!(0))
+    );
+    let got = node.json(&[
+        "get",
+        "airport_weather",
+        "--key",
+        "origin=LGA",
+        "--feature",
+        "temp",
+    ]);
+    let temp = &got["rows"][0]["features"]["temp"];
+    assert_eq!(temp["value"], 35.96);
+    assert!(
+        temp["event_time"].as_str().unwrap() > "2026-01-01",
+        "{temp}"
+    );
+}
+
+#[test]
+fn the_demo_loses_no_acknowledged_write() {
+    let output = Command::new(BINARY)
+        .args(["demo", "--once", "--data", FLIGHTS])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    let done: Json = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&done["rows_imported"], &done["lost"]),
+        (&json!(59_109), &json!(0))
+    );
+    assert!(
+        done["acknowledged_writes"].as_u64() > Some(0) && done["lookups"].as_u64() > Some(0),
+        "{done}"
+    );
+    for status in ["NULL", "EXPIRED", "NOT_FOUND"] {
+        assert!(shown.contains(status), "{status} is shown");
+    }
+}
