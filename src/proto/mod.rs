@@ -30,6 +30,7 @@ pub use write::{Write, write_of_delete, write_of_put};
 #[allow(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::cast_possible_truncation,
     unused_qualifications,
     reason = "generated code; the documentation is in the .proto files"

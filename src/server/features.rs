@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::budget;
 use super::edge::Edge;
-use super::ingest::{self, Acknowledged};
+use super::ingest::{self, Acknowledgements};
 use super::metrics::{ServedLevel, TimedByHandler};
 use super::scan::{self, Pages};
 use super::status::Failure;
@@ -24,10 +23,7 @@ pub(super) struct Features(pub(super) Edge);
 
 #[tonic::async_trait]
 impl FeatureService for Features {
-    type IngestFeaturesStream = futures::stream::Map<
-        ReceiverStream<Acknowledged>,
-        fn(Acknowledged) -> Result<v1::IngestFeaturesResponse, Status>,
-    >;
+    type IngestFeaturesStream = Acknowledgements;
     type ScanFeaturesStream = Pages;
 
     async fn get_features(

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
+use futures::stream::{FuturesOrdered, Map};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -26,18 +26,17 @@ const IN_FLIGHT: usize = 16;
 
 /// What is sent back, with the permit that its sending frees; none for the stream's end.
 pub(super) struct Acknowledged {
-    outcome: Result<v1::IngestFeaturesResponse, Status>,
+    outcome: Outgoing,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+type Outgoing = Result<v1::IngestFeaturesResponse, Status>;
+
 /// The acknowledgements of a stream of batches.
-pub(super) fn serve(
-    edge: Edge,
-    batches: Streaming<v1::IngestFeaturesRequest>,
-) -> futures::stream::Map<
-    ReceiverStream<Acknowledged>,
-    fn(Acknowledged) -> Result<v1::IngestFeaturesResponse, Status>,
-> {
+pub(super) type Acknowledgements = Map<ReceiverStream<Acknowledged>, fn(Acknowledged) -> Outgoing>;
+
+/// Serves a stream of batches.
+pub(super) fn serve(edge: Edge, batches: Streaming<v1::IngestFeaturesRequest>) -> Acknowledgements {
     // One place more than permits, for the status that ends the stream.
     let (outbox, acknowledgements) = mpsc::channel(IN_FLIGHT + 1);
     let tasks = edge.tasks.clone();

@@ -60,13 +60,15 @@ impl Failure {
     }
 
     fn of_write(error: node::Error, groups: &str, rows: &str) -> Failure {
-        let field = match &error {
-            node::Error::Refused(
-                Refusal::TooFarAhead { group, row, .. } | Refusal::TooLate { group, row, .. },
-            ) => format!("{groups}[{group}].{rows}[{row}].event_time_us"),
-            node::Error::RequestIdReused { .. } => "request_id".to_owned(),
-            _ => groups.to_owned(),
-        };
+        let mut field = groups.to_owned();
+        if let node::Error::Refused(
+            Refusal::TooFarAhead { group, row, .. } | Refusal::TooLate { group, row, .. },
+        ) = error
+        {
+            field = format!("{groups}[{group}].{rows}[{row}].event_time_us");
+        } else if let node::Error::RequestIdReused { .. } = error {
+            field = "request_id".to_owned();
+        }
         Failure::from(error).in_field(field)
     }
 
@@ -182,6 +184,13 @@ fn reason_of_catalogue(error: &CatalogueError) -> Reason {
     }
 }
 
+/// What the gRPC library says of calls that never reach a handler, and what we say.
+const MADE_BY_LIBRARY: [(Code, Reason); 3] = [
+    (Code::Internal, Reason::InvalidArgument),
+    (Code::OutOfRange, Reason::TooLarge),
+    (Code::Unimplemented, Reason::Unimplemented),
+];
+
 /// Gives a status that the gRPC library made for a broken or unknown call the details that ours have: a message that is
 /// no protocol buffer or not UTF-8 where it must be, one that ends early, one that is too large, a method that is not.
 #[must_use]
@@ -189,17 +198,18 @@ pub fn explain(status: Status) -> Status {
     if !status.details().is_empty() {
         return status;
     }
-    let reason = match status.code() {
-        Code::Internal => Reason::InvalidArgument,
-        Code::OutOfRange => Reason::TooLarge,
-        Code::Unimplemented => Reason::Unimplemented,
-        _ => return status,
+    let made = MADE_BY_LIBRARY
+        .iter()
+        .find(|(code, _)| *code == status.code());
+    let Some((_, reason)) = made else {
+        return status;
     };
-    let message = match reason {
-        Reason::Unimplemented => "there is no such method".to_owned(),
-        _ => format!("the message cannot be read: {}", status.message()),
+    let message = if *reason == Reason::Unimplemented {
+        "there is no such method".to_owned()
+    } else {
+        format!("the message cannot be read: {}", status.message())
     };
-    Failure::new(reason, message).into()
+    Failure::new(*reason, message).into()
 }
 
 #[cfg(test)]
