@@ -1,5 +1,6 @@
 //! `steadfast serve`
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info};
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
@@ -125,6 +126,7 @@ fn start_logging(format: LogFormat) -> Result<(), CliError> {
         .map_err(|error| CliError::usage(format!("STEADFAST_LOG={wanted}: {error}")))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
@@ -206,7 +208,6 @@ impl From<server::Error> for CliError {
 
 impl From<StartError> for CliError {
     fn from(error: StartError) -> CliError {
-        error!(cause = %chain(&error), "cannot start");
         CliError::failed(error.reason(), chain(&error))
     }
 }
