@@ -64,10 +64,25 @@ async fn nothing_acknowledged_is_lost_however_often_the_node_is_killed() {
     run.settle(&mut node).await;
     node.process.stop().await;
     println!(
-        "{kills} kills: {} writes acknowledged, {} without an answer, 0 lost",
+        "{kills} kills: {} writes acknowledged, 0 lost; {} without an answer, of which {} are there",
         run.answered.len(),
-        run.unanswered
+        run.unanswered,
+        run.unanswered_but_there
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_during_its_first_start_starts_the_next_time() {
+    for _ in 0..20 {
+        let mut run = Run::new(rand::random());
+        for _ in 0..2 {
+            let after = Duration::from_millis(run.random.random_range(0..150));
+            Process::start_and_kill(&run.data, &run.config, after).await;
+        }
+        let mut node = run.start().await;
+        run.define(&mut node).await;
+        node.process.kill().await;
+    }
 }
 
 /// Markers say what digest the rows had where they stand in the log; the replay must come by the same one.
@@ -132,6 +147,7 @@ struct Run {
     /// Every write that was acknowledged, with its answer.
     answered: Vec<(Write, WriteResponse)>,
     unanswered: usize,
+    unanswered_but_there: usize,
 }
 
 impl Run {
@@ -152,6 +168,7 @@ impl Run {
             history: History::default(),
             answered: Vec::new(),
             unanswered: 0,
+            unanswered_but_there: 0,
         }
     }
 
@@ -218,6 +235,7 @@ impl Run {
             panic!("round {}: {fault}\n{}", self.round, node.process.log())
         });
         self.unanswered += maybe.len();
+        self.unanswered_but_there += maybe.iter().filter(|(_, is_shown)| *is_shown).count();
         for (write, is_shown) in maybe {
             if self.random.random() {
                 let answer = node.api.write(&write).await.unwrap();
