@@ -26,9 +26,12 @@ pub fn print(text: &str) -> Result<(), CliError> {
     let line_end = if text.ends_with('\n') { "" } else { "\n" };
     write!(out, "{text}{line_end}")
         .and_then(|()| out.flush())
-        .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => CliError::reader_gone(),
-            _ => CliError::failed("OUTPUT", format!("cannot write the result: {error}")),
+        .map_err(|error| {
+            if error.kind() == ErrorKind::BrokenPipe {
+                CliError::reader_gone()
+            } else {
+                CliError::failed("OUTPUT", format!("cannot write the result: {error}"))
+            }
         })
 }
 
