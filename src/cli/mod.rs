@@ -148,7 +148,7 @@ mod tests {
         );
         let message = refused(&["steadfast"]);
         assert!(
-            message.starts_with("USAGE: a command is missing: one of view, get"),
+            message.starts_with("USAGE: a command is missing: one of serve, view"),
             "{message}"
         );
         let message = refused(&["steadfast", "get", "v", "--key", "a=1", "--level", "soon"]);
