@@ -11,9 +11,10 @@ use crate::proto::v1;
 const EXAMPLES: &str = "\
 Examples:
   steadfast delete aircraft_stats --key tailnum=N14228
-  steadfast delete route_stats --key carrier=UA,origin=EWR,dest=IAH --event-time 2013-02-01T00:00:00Z
+  steadfast delete airports --key origin=EWR --event-time 2013-02-01T00:00:00Z
 
-All rows of one command are deleted, or none. A write that became true later than the deletion brings a row back.";
+All rows of one command are deleted, or none. A write that became true later than the \
+deletion brings a row back.";
 
 /// Delete rows
 #[derive(Debug, clap::Args)]

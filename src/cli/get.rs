@@ -19,7 +19,7 @@ Examples:
   steadfast get route_stats --key carrier=UA,origin=EWR,dest=IAH --event-times
   steadfast get aircraft_stats --keys-file tails.txt --defaults --output json
 
-A value is PRESENT, NULL (written as null), NOT_FOUND (never written or deleted) or EXPIRED (older than its time to
+A value is PRESENT, NULL (written as null), NOT_FOUND (never written or deleted) or EXPIRED (older than its time to \
 live). With --defaults the feature's default takes the place of a value that is not present.";
 
 /// Look features up

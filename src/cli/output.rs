@@ -50,6 +50,7 @@ pub fn table<S: ToString>(headings: impl IntoIterator<Item = S>) -> Table {
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
         .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(headings.into_iter().map(|heading| heading.to_string()));
     table

@@ -16,12 +16,12 @@ use crate::proto::v1;
 
 const EXAMPLES: &str = r#"Examples:
   steadfast put aircraft_stats --json '{"tailnum":"N1","flights_total":7,"last_on_time":null}'
-  steadfast put aircraft_stats --json '{"tailnum":"N1","flights_total":8}' --event-time 2013-01-31T12:00:00Z
-  steadfast put aircraft_stats --json '{"tailnum":"N1","flights_total":9}' --request-id retry-me-safely
+  steadfast put airports --json '{"origin":"EWR","temp":39.0}' --event-time 2013-01-31T12:00:00Z
+  steadfast put airports --json '{"origin":"EWR","temp":38.5}' --request-id retry-me-safely
   cat rows.jsonl | steadfast put aircraft_stats --json -
 
-All rows of one command are written, or none. A row older than what is stored stays without effect and is counted as
-older. Bytes are written in base64, timestamps as RFC 3339."#;
+All rows of one command are written, or none. A row older than what is stored stays without
+effect and is counted as older. Bytes are written in base64, timestamps as RFC 3339."#;
 
 /// Write rows
 #[derive(Debug, clap::Args)]

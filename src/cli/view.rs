@@ -25,15 +25,15 @@ const EXAMPLES: &str = r#"Examples:
 A view file:
   name = "aircraft_stats"
   entity = [{ name = "tailnum", type = "string" }]
-  ttl = "30d"             # how long after its event time a row lives; "0" is for ever (the default)
-  max_lateness = "2d"     # how late a write is still taken; "0" is without bound (the default)
-  merge = "row"           # a write replaces the row; "cell": only the features it names
-  order = "event_time"    # the newest event time wins; "arrival": the last write wins
+  ttl = "30d"           # how long after its event time a row lives; "0" (the default) is for ever
+  max_lateness = "2d"   # how late a write is still taken; "0" (the default) is without bound
+  merge = "row"         # a write replaces the row; "cell": only the features it names
+  order = "event_time"  # the newest event time wins; "arrival": the last write wins
   [[feature]]
   name = "mean_arr_delay_last10"
-  type = "double"         # bool int32 int64 float double string bytes timestamp, or list<...> of one
-  default = 0.0           # for readers that ask for defaults
-  max_age = "12h"         # older values are EXPIRED"#;
+  type = "double"       # bool int32 int64 float double string bytes timestamp, list<...> of one
+  default = 0.0         # for readers that ask for defaults
+  max_age = "12h"       # older values are EXPIRED"#;
 
 /// Create, list, describe, extend and drop views
 #[derive(Debug, clap::Args)]

@@ -30,8 +30,17 @@ const ENTITIES: usize = 100;
 /// How long a node may take to stop when told to.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+const EXAMPLES: &str = "\
+Examples:
+  steadfast demo
+  steadfast demo --once --data /usr/share/steadfast/flights
+
+The node runs as a child process on a directory of its own under the system's directory for \
+temporary files, on free ports of the loopback interface.";
+
 /// Show everything on a month of real flights
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// End instead of staying up; the last line is then one JSON object with what was done.
     #[arg(long)]

@@ -45,14 +45,14 @@ const IN_FLIGHT: usize = 16;
 const EXAMPLES: &str = "\
 Examples:
   steadfast import aircraft_stats aircraft_stats.parquet
-  steadfast import aircraft_stats history.csv --event-time at --map flights_total=flights --ignore-extra
+  steadfast import aircraft_stats old.csv --event-time at --map flights_total=flights
   steadfast import aircraft_stats old.parquet --shift-event-time
   steadfast import aircraft_stats rows.jsonl --on-error skip --errors-file refused.jsonl
   zcat rows.jsonl.gz | steadfast import aircraft_stats - --format jsonl
   steadfast import aircraft_stats aircraft_stats.parquet --from 120000
 
-Columns go to the join keys and features of their names. Event times come from the column --event-time, else from one
-named event_time or event_timestamp; without one, rows are as of the time of the write. They are timestamps, RFC 3339
+Columns go to the join keys and features of their names. Event times come from the column --event-time, else from one \
+named event_time or event_timestamp; without one, rows are as of the time of the write. They are timestamps, RFC 3339 \
 texts or microseconds since 1970. In CSV an empty field is null and a list is a JSON array.
 
 If an import breaks off, its error line says with which --from it goes on; writing a row twice does no harm.";
