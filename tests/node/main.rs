@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod edges;
+mod faults;
 mod ingest;
 mod lookups;
 mod scans;
