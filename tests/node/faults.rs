@@ -467,11 +467,11 @@ async fn a_directory_in_use_and_one_without_permission_are_named() {
 
     let file = dir.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
-    let cause = refusal(&Config {
+    let blocked = Config {
         data_dir: file.join("data"),
         ..config.clone()
-    });
-    let cause = cause.await;
+    };
+    let cause = refusal(&blocked).await;
     assert_eq!(cause.reason(), "BAD_DIRECTORY", "{cause}");
     assert!(cause.to_string().contains("file/data"), "{cause}");
 }
