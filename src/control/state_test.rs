@@ -28,7 +28,7 @@ fn begin(state: &mut ControlState, candidate: u128, members: &[u128]) -> Attempt
     };
     match state.apply(command).unwrap() {
         Effect::Begun(attempt) => attempt,
-        other => panic!("{other:?}"),
+        other @ (Effect::Booted(_) | Effect::Done) => panic!("{other:?}"),
     }
 }
 

@@ -75,9 +75,9 @@ pub enum Error {
 
 impl From<wal::Error> for Error {
     fn from(error: wal::Error) -> Self {
-        match error {
-            wal::Error::Poisoned(cause) => Error::Poisoned(cause),
-            other => Error::Wal(Arc::new(other)),
+        if let wal::Error::Poisoned(cause) = error {
+            return Error::Poisoned(cause);
         }
+        Error::Wal(Arc::new(error))
     }
 }

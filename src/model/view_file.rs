@@ -326,7 +326,8 @@ fn parse_span(key: &'static str, text: Option<&str>) -> Result<Option<Duration>,
     if text.trim() == "0" {
         return Ok(None);
     }
-    let whole_micros = |span: &Duration| *span <= LONGEST && span.subsec_nanos() % 1000 == 0;
+    let whole_micros =
+        |span: &Duration| *span <= LONGEST && span.subsec_nanos().is_multiple_of(1000);
     match humantime::parse_duration(text) {
         Ok(span) if whole_micros(&span) => Ok((!span.is_zero()).then_some(span)),
         _ => Err(ViewFileError::BadDuration {

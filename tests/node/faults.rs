@@ -193,6 +193,10 @@ async fn put(node: &Node, id: i64, x: i64) -> Result<Written, Error> {
 }
 
 async fn get(node: &Node, id: i64) -> Option<i64> {
+    get_at(node, id, ReadLevel::Primary).await
+}
+
+async fn get_at(node: &Node, id: i64, level: ReadLevel) -> Option<i64> {
     let view = node.catalogue().view("v").unwrap().clone();
     let features = view.spec.features.clone();
     let keys = vec![EntityKey::encode([&KeyValue::Int64(id)])];
@@ -203,17 +207,12 @@ async fn get(node: &Node, id: i64) -> Option<i64> {
     }];
     let request = LookupRequest {
         selections,
-        level: ReadLevel::Primary,
+        level,
         wanted: Wanted::default(),
         deadline: DEADLINE,
     };
-    let column = node
-        .lookup(request)
-        .await
-        .unwrap()
-        .answer
-        .remove(0)
-        .remove(0);
+    let mut answered = node.lookup(request).await.unwrap();
+    let column = answered.answer.remove(0).remove(0);
     let Items::Int64(values) = column.values else {
         panic!("x is an int64")
     };
@@ -254,7 +253,7 @@ async fn a_log_that_fails_ends_writing_while_reads_go_on_and_nothing_acknowledge
     assert!(matches!(after, Error::NotWritable { .. }), "{after}");
     assert!(node.health().ready.is_err());
     for id in 0..acknowledged {
-        let local = get_local(&node, id).await;
+        let local = get_at(&node, id, ReadLevel::Local).await;
         assert_eq!(local, Some(id));
     }
     close(node).await;
@@ -265,29 +264,6 @@ async fn a_log_that_fails_ends_writing_while_reads_go_on_and_nothing_acknowledge
     }
     put(&again, 999, 1).await.unwrap();
     close(again).await;
-}
-
-/// Like [`get`], but from what is applied, for a node that can no longer confirm.
-async fn get_local(node: &Node, id: i64) -> Option<i64> {
-    let view = node.catalogue().view("v").unwrap().clone();
-    let features = view.spec.features.clone();
-    let keys = vec![EntityKey::encode([&KeyValue::Int64(id)])];
-    let selection = Selection {
-        view,
-        features,
-        keys,
-    };
-    let request = LookupRequest {
-        selections: vec![selection],
-        level: ReadLevel::Local,
-        wanted: Wanted::default(),
-        deadline: DEADLINE,
-    };
-    let answered = node.lookup(request).await.unwrap();
-    match &answered.answer[0][0].values {
-        Items::Int64(values) => values.first().copied(),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,12 +452,14 @@ async fn a_directory_in_use_and_one_without_permission_are_named() {
     assert!(cause.to_string().contains("file/data"), "{cause}");
 }
 
+type Spoil = fn(&mut Vec<u8>);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_and_newer_formats_are_told_apart_and_named_by_file() {
     let dir = tempfile::tempdir().unwrap();
     let config = config_in(dir.path());
     made(&config).await;
-    let cases: [(&str, fn(&mut Vec<u8>), &str); 4] = [
+    let cases: [(&str, Spoil, &str); 4] = [
         ("IDENTITY", |bytes| bytes.extend(b" "), "DAMAGED"),
         ("CONTROL", |bytes| bytes[40] ^= 1, "DAMAGED"),
         (
