@@ -20,11 +20,15 @@ mod status;
 mod view;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use error::{CliError, Exit};
+
+/// How long work on other threads may still take when a command is done.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -79,7 +83,7 @@ fn run(command: Command) -> Result<(), CliError> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         CliError::failed("NO_RUNTIME", format!("cannot start threads: {error}"))
     })?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => Box::pin(serve::run(args)).await,
             Command::View(args) => view::run(args).await,
@@ -91,7 +95,10 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Status(args) => status::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
         }
-    })
+    });
+    // A command that is done does not wait for a disk that does not answer.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
 }
 
 /// Help and version are results; everything else is wrong usage, told in one line.

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::error::CliError;
 use super::output::print;
 use crate::base::TaskGroup;
-use crate::base::clock::SystemClock;
+use crate::base::clock::{SystemClock, timeout};
 use crate::base::disk::RealDisk;
 use crate::config::{self, Config};
 use crate::node::{Node, StartError};
@@ -108,16 +108,15 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         reason = node.failure() => Some(reason),
         reason = tasks.failure() => Some(reason),
     };
-    if failure.is_none() {
-        server.drain(DRAIN_LIMIT).await;
+    if let Some(reason) = failure {
+        // A disk that stalls may hold up the stop, too; what was acknowledged is in the log in any case.
+        let _stopped = timeout(STOP_LIMIT, node.stop(STOP_LIMIT)).await;
+        return Err(CliError::failed("NODE_FAILED", reason));
     }
+    server.drain(DRAIN_LIMIT).await;
     let stopped = node.stop(STOP_LIMIT).await;
     tasks.stop(STOP_LIMIT).await;
-    match (failure, stopped) {
-        (Some(reason), _) => Err(CliError::failed("NODE_FAILED", reason)),
-        (None, Err(cause)) => Err(CliError::failed("NODE_FAILED", chain(&cause))),
-        (None, Ok(())) => Ok(()),
-    }
+    stopped.map_err(|cause| CliError::failed("NODE_FAILED", chain(&cause)))
 }
 
 fn start_logging(format: LogFormat) -> Result<(), CliError> {
