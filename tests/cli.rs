@@ -282,6 +282,16 @@ fn every_failure_is_one_line_that_begins_with_its_reason() {
 }
 
 #[test]
+fn help_is_a_result_and_no_failure() {
+    let output = Command::new(BINARY)
+        .args(["help", "import"])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert!(text(&output.stdout).contains("Examples:"));
+}
+
+#[test]
 fn an_endpoint_that_does_not_answer_is_passed_over() {
     let node = Node::with_aircraft();
     let endpoints = format!("127.0.0.1:1,{}", node.endpoint);

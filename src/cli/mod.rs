@@ -164,10 +164,4 @@ mod tests {
             "{message}"
         );
     }
-
-    #[test]
-    fn help_is_no_error() {
-        let error = Cli::try_parse_from(["steadfast", "--version"]).unwrap_err();
-        assert!(explain(&error).is_ok());
-    }
 }

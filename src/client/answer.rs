@@ -1,10 +1,9 @@
 //! Pure: a column of an answer, value by value.
 
-use super::convert::items_from_wire;
 use crate::base::Micros;
 use crate::model::resolve::{DEFAULTED, Status};
 use crate::model::{Items, Scalar, Value, ValueType};
-use crate::proto::v1;
+use crate::proto::{items_from_proto, v1};
 
 /// One feature of all entities of an answer, in their order.
 #[derive(Debug, Clone)]
@@ -54,7 +53,7 @@ impl Column {
         };
         let value_type: ValueType = r#type.parse().map_err(|_| fail("unknown type"))?;
         let items = values
-            .and_then(items_from_wire)
+            .and_then(items_from_proto)
             .unwrap_or_else(|| Items::with_capacity(scalar(value_type), 0));
         let mut values = Values {
             items,
@@ -146,12 +145,12 @@ fn scalar(value_type: ValueType) -> Scalar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::convert::items_to_wire;
+    use crate::proto::items_to_proto;
 
     fn column(value_type: &str, items: Items, statuses: &'static [u8]) -> v1::FeatureColumn {
         v1::FeatureColumn {
             feature: "f".into(),
-            values: Some(items_to_wire(items)),
+            values: Some(items_to_proto(items)),
             statuses: statuses.into(),
             r#type: value_type.into(),
             ..v1::FeatureColumn::default()

@@ -8,9 +8,10 @@ use crate::model::{
     CommitLevel, Feature, Items, JoinKey, KeyType, KeyValue, MergeMode, Order, ReadLevel, Scalar,
     Value, ValueType, View,
 };
-use crate::proto::v1;
-use v1::items::Kind as ItemsKind;
-use v1::value::Kind as ValueKind;
+use crate::proto::{
+    commit_level_to_proto, items_from_proto, items_to_proto, read_level_to_proto, v1,
+    value_from_proto, value_to_proto,
+};
 
 /// A view on the wire that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,16 +70,17 @@ fn feature_from_wire(feature: &v1::Feature) -> Result<Feature, String> {
         .r#type
         .parse()
         .map_err(|error| format!("feature {:?}: {error}", feature.name))?;
-    let default = match &feature.default {
-        None => None,
-        Some(default) => Some(
-            value_from_wire(default)
-                .filter(|value| value.is_of(value_type))
-                .ok_or_else(|| {
-                    format!("default of feature {:?} is no {value_type}", feature.name)
-                })?,
-        ),
-    };
+    let default = feature
+        .default
+        .clone()
+        .map(|default| match value_from_proto(default) {
+            Ok(Some(value)) if value.is_of(value_type) => Ok(value),
+            _ => Err(format!(
+                "default of feature {:?} is no {value_type}",
+                feature.name
+            )),
+        })
+        .transpose()?;
     let max_age = span(feature.max_age_us);
     Ok(Feature::new(
         feature.name.clone(),
@@ -95,78 +97,24 @@ fn span(micros: u64) -> Option<Duration> {
 /// A value as a message; `None` (absent) is a message without a kind.
 #[must_use]
 pub fn value_to_wire(value: Option<Value>) -> v1::Value {
-    let kind = value.map(|value| match value {
-        Value::Null => ValueKind::Null(true),
-        Value::Bool(value) => ValueKind::BoolValue(value),
-        Value::Int32(value) => ValueKind::Int32Value(value),
-        Value::Int64(value) => ValueKind::Int64Value(value),
-        Value::Float(value) => ValueKind::FloatValue(value),
-        Value::Double(value) => ValueKind::DoubleValue(value),
-        Value::String(value) => ValueKind::StringValue(value),
-        Value::Bytes(value) => ValueKind::BytesValue(value),
-        Value::Timestamp(Micros(value)) => ValueKind::TimestampUsValue(value),
-        Value::List(items) => ValueKind::ListValue(items_to_wire(items)),
-    });
-    v1::Value { kind }
-}
-
-fn value_from_wire(value: &v1::Value) -> Option<Value> {
-    Some(match value.kind.clone()? {
-        ValueKind::Null(_) => Value::Null,
-        ValueKind::BoolValue(value) => Value::Bool(value),
-        ValueKind::Int32Value(value) => Value::Int32(value),
-        ValueKind::Int64Value(value) => Value::Int64(value),
-        ValueKind::FloatValue(value) => Value::Float(value),
-        ValueKind::DoubleValue(value) => Value::Double(value),
-        ValueKind::StringValue(value) => Value::String(value),
-        ValueKind::BytesValue(value) => Value::Bytes(value),
-        ValueKind::TimestampUsValue(value) => Value::Timestamp(Micros(value)),
-        ValueKind::ListValue(items) => Value::List(items_from_wire(items)?),
-    })
+    value.map(value_to_proto).unwrap_or_default()
 }
 
 /// A join key's value as a message.
 #[must_use]
 pub fn key_to_wire(key: KeyValue) -> v1::Value {
-    value_to_wire(Some(match key {
+    value_to_proto(key_to_value(key))
+}
+
+fn key_to_value(key: KeyValue) -> Value {
+    match key {
         KeyValue::String(value) => Value::String(value),
         KeyValue::Bytes(value) => Value::Bytes(value),
         KeyValue::Int32(value) => Value::Int32(value),
         KeyValue::Int64(value) => Value::Int64(value),
         KeyValue::Timestamp(value) => Value::Timestamp(value),
         KeyValue::Bool(value) => Value::Bool(value),
-    }))
-}
-
-/// Packed values as a message.
-#[must_use]
-pub fn items_to_wire(items: Items) -> v1::Items {
-    let kind = match items {
-        Items::Bool(items) => ItemsKind::Bools(v1::BoolItems { items }),
-        Items::Int32(items) => ItemsKind::Int32s(v1::Int32Items { items }),
-        Items::Int64(items) => ItemsKind::Int64s(v1::Int64Items { items }),
-        Items::Float(items) => ItemsKind::Floats(v1::FloatItems { items }),
-        Items::Double(items) => ItemsKind::Doubles(v1::DoubleItems { items }),
-        Items::String(items) => ItemsKind::Strings(v1::StringItems { items }),
-        Items::Bytes(items) => ItemsKind::Bytes(v1::BytesItems { items }),
-        Items::Timestamp(items) => ItemsKind::TimestampsUs(v1::Int64Items { items }),
-    };
-    v1::Items { kind: Some(kind) }
-}
-
-/// Packed values from a message; `None` if it holds none.
-#[must_use]
-pub fn items_from_wire(items: v1::Items) -> Option<Items> {
-    Some(match items.kind? {
-        ItemsKind::Bools(items) => Items::Bool(items.items),
-        ItemsKind::Int32s(items) => Items::Int32(items.items),
-        ItemsKind::Int64s(items) => Items::Int64(items.items),
-        ItemsKind::Floats(items) => Items::Float(items.items),
-        ItemsKind::Doubles(items) => Items::Double(items.items),
-        ItemsKind::Strings(items) => Items::String(items.items),
-        ItemsKind::Bytes(items) => Items::Bytes(items.items),
-        ItemsKind::TimestampsUs(items) => Items::Timestamp(items.items),
-    })
+    }
 }
 
 /// The entities of a lookup, join key by join key. Every key holds the values of `entity`, in its order.
@@ -175,11 +123,11 @@ pub fn key_columns(entity: &[JoinKey], keys: &[Vec<KeyValue>]) -> Vec<v1::KeyCol
     let column = |(at, join_key): (usize, &JoinKey)| {
         let mut items = Items::with_capacity(scalar_of(join_key.key_type), keys.len());
         for value in keys.iter().filter_map(|key| key.get(at)) {
-            push_key(&mut items, value);
+            items.push(&key_to_value(value.clone()));
         }
         v1::KeyColumn {
             join_key: join_key.name.clone(),
-            values: Some(items_to_wire(items)),
+            values: Some(items_to_proto(items)),
         }
     };
     entity.iter().enumerate().map(column).collect()
@@ -196,21 +144,10 @@ fn scalar_of(key_type: KeyType) -> Scalar {
     }
 }
 
-fn push_key(items: &mut Items, key: &KeyValue) {
-    items.push(&match key {
-        KeyValue::String(value) => Value::String(value.clone()),
-        KeyValue::Bytes(value) => Value::Bytes(value.clone()),
-        KeyValue::Int32(value) => Value::Int32(*value),
-        KeyValue::Int64(value) => Value::Int64(*value),
-        KeyValue::Timestamp(value) => Value::Timestamp(*value),
-        KeyValue::Bool(value) => Value::Bool(*value),
-    });
-}
-
 /// One join key of many entities, from a scan's answer; `None` if the column is of no key type.
 #[must_use]
 pub fn keys_from_wire(column: v1::KeyColumn) -> Option<Vec<KeyValue>> {
-    Some(match items_from_wire(column.values?)? {
+    Some(match items_from_proto(column.values?)? {
         Items::Bool(items) => items.into_iter().map(KeyValue::Bool).collect(),
         Items::Int32(items) => items.into_iter().map(KeyValue::Int32).collect(),
         Items::Int64(items) => items.into_iter().map(KeyValue::Int64).collect(),
@@ -227,12 +164,7 @@ pub fn keys_from_wire(column: v1::KeyColumn) -> Option<Vec<KeyValue>> {
 /// A commit level as the wire names it; `None` leaves it to the server.
 #[must_use]
 pub fn commit_level_to_wire(level: Option<CommitLevel>) -> v1::CommitLevel {
-    match level {
-        None => v1::CommitLevel::Unspecified,
-        Some(CommitLevel::Async) => v1::CommitLevel::Async,
-        Some(CommitLevel::Quorum) => v1::CommitLevel::Quorum,
-        Some(CommitLevel::All) => v1::CommitLevel::All,
-    }
+    level.map_or(v1::CommitLevel::Unspecified, commit_level_to_proto)
 }
 
 /// The name people read of the level of a write's answer.
@@ -249,16 +181,12 @@ pub fn commit_level_name(level: v1::CommitLevel) -> &'static str {
 /// A read level as the wire names it, with the bound in milliseconds; `None` leaves it to the server.
 #[must_use]
 pub fn read_level_to_wire(level: Option<ReadLevel>) -> (v1::ReadLevel, u32) {
-    match level {
-        None => (v1::ReadLevel::Unspecified, 0),
-        Some(ReadLevel::Local) => (v1::ReadLevel::Local, 0),
-        Some(ReadLevel::Quorum) => (v1::ReadLevel::Quorum, 0),
-        Some(ReadLevel::Primary) => (v1::ReadLevel::Primary, 0),
-        Some(ReadLevel::Bounded(bound)) => {
-            let bound_ms = u32::try_from(bound.as_millis()).unwrap_or(u32::MAX);
-            (v1::ReadLevel::Bounded, bound_ms)
-        }
-    }
+    let bound_ms = match level {
+        Some(ReadLevel::Bounded(bound)) => u32::try_from(bound.as_millis()).unwrap_or(u32::MAX),
+        Some(ReadLevel::Local | ReadLevel::Quorum | ReadLevel::Primary) | None => 0,
+    };
+    let level = level.map_or(v1::ReadLevel::Unspecified, read_level_to_proto);
+    (level, bound_ms)
 }
 
 /// The name people read of the level of a lookup's answer.
@@ -276,16 +204,7 @@ pub fn read_level_name(level: v1::ReadLevel) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::typed_values;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_value_comes_back_from_its_message((_, value) in typed_values()) {
-            let back = value_from_wire(&value_to_wire(Some(value.clone())));
-            prop_assert_eq!(format!("{back:?}"), format!("{:?}", Some(value)));
-        }
-    }
+    use crate::proto::view_to_proto;
 
     fn wire_view() -> v1::View {
         v1::View {
@@ -317,6 +236,12 @@ mod tests {
         let feature = view.feature("delay").unwrap();
         assert_eq!(feature.default, Some(Value::List(Items::Float(vec![1.0]))));
         assert_eq!(feature.max_age, Some(Duration::from_micros(5)));
+    }
+
+    #[test]
+    fn a_view_comes_back_from_its_message() {
+        let view = view_from_wire(&wire_view()).unwrap();
+        assert_eq!(view_from_wire(&view_to_proto(&view, 7)), Ok(view));
     }
 
     #[test]

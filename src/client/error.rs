@@ -3,6 +3,8 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::proto::Reason;
+
 /// What a caller can do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -40,7 +42,6 @@ pub(super) enum Effect {
 }
 
 const UNAVAILABLE: &str = "UNAVAILABLE";
-const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
 
 impl Error {
     /// No node could be reached.
@@ -50,6 +51,17 @@ impl Error {
             reason: UNAVAILABLE.to_owned(),
             kind: Kind::Unavailable,
             message,
+            fields: Vec::new(),
+        }
+    }
+
+    /// A write that was cut off before its answer.
+    #[must_use]
+    pub fn unknown_outcome(message: impl Into<String>) -> Error {
+        Error {
+            reason: Reason::OutcomeUnknown.name().to_owned(),
+            kind: Kind::UnknownOutcome,
+            message: message.into(),
             fields: Vec::new(),
         }
     }
@@ -102,7 +114,10 @@ impl Error {
         );
         let (reason, kind) = match effect {
             _ if never_sent => (UNAVAILABLE.to_owned(), Kind::Unavailable),
-            Effect::Writes if cut_off => (OUTCOME_UNKNOWN.to_owned(), Kind::UnknownOutcome),
+            Effect::Writes if cut_off => (
+                Reason::OutcomeUnknown.name().to_owned(),
+                Kind::UnknownOutcome,
+            ),
             Effect::Reads if cut_off => (UNAVAILABLE.to_owned(), Kind::Unavailable),
             Effect::Reads | Effect::Writes => {
                 let reason = upper_snake(status.code());
@@ -120,7 +135,7 @@ impl Error {
 }
 
 fn kind(reason: &str, code: Code) -> Kind {
-    if reason == OUTCOME_UNKNOWN {
+    if reason == Reason::OutcomeUnknown.name() {
         return Kind::UnknownOutcome;
     }
     match code {

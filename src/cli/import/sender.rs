@@ -161,10 +161,5 @@ fn was_interrupted() -> CliError {
 
 /// The node ended the stream before its time. What was under way may have been written.
 fn broken() -> Error {
-    Error {
-        reason: "OUTCOME_UNKNOWN".to_owned(),
-        kind: crate::client::Kind::UnknownOutcome,
-        message: "the node ended the stream before it had acknowledged all batches".to_owned(),
-        fields: Vec::new(),
-    }
+    Error::unknown_outcome("the node ended the stream before it had acknowledged all batches")
 }
