@@ -22,6 +22,7 @@ const UNARY: u64 = 3;
 const WINDOW: usize = 8;
 
 /// How a write ended.
+#[derive(Debug)]
 pub enum Ended {
     /// It was acknowledged.
     Acknowledged(Write, WriteResponse),
