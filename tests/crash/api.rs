@@ -119,27 +119,9 @@ impl Api {
     }
 
     async fn look_up(&mut self, keys: i64) -> (u64, BTreeMap<&'static str, BTreeMap<i64, Seen>>) {
-        let items = v1::Int64Items {
-            items: (0..keys).collect(),
-        };
-        let entities = vec![v1::KeyColumn {
-            join_key: "id".into(),
-            values: Some(v1::Items {
-                kind: Some(items::Kind::Int64s(items)),
-            }),
-        }];
+        let keys: Vec<i64> = (0..keys).collect();
         let names = [TWINS[0], TWINS[1], TIMED];
-        let select = |view: &str| v1::ViewSelection {
-            view: view.into(),
-            features: vec![],
-        };
-        let request = v1::GetFeaturesRequest {
-            entities,
-            views: names.into_iter().map(select).collect(),
-            level: v1::ReadLevel::Primary.into(),
-            include_event_times: true,
-            ..Default::default()
-        };
+        let request = lookup(&keys, &names, v1::ReadLevel::Primary);
         let answer = self
             .features
             .get_features(request)
@@ -148,12 +130,26 @@ impl Api {
             .into_inner();
         let rows = answer.views.iter().zip(names).map(|(view, name)| {
             assert_eq!(view.view, name);
-            (
-                name,
-                rows_of(name, &(0..keys).collect::<Vec<_>>(), &view.columns[0]),
-            )
+            (name, rows_of(name, &keys, &view.columns[0]))
         });
         (answer.info.unwrap().epoch, rows.collect())
+    }
+
+    /// Looks up the rows of a write that has just been acknowledged: none may be older than it.
+    pub async fn check_visible(&mut self, write: &Write, stamp: Stamp) -> Result<(), Status> {
+        if write.kind == Kind::Timed {
+            return Ok(());
+        }
+        let request = lookup(&write.keys, &TWINS, v1::ReadLevel::Local);
+        let answer = self.features.get_features(request).await?.into_inner();
+        for view in &answer.views {
+            let column = &view.columns[0];
+            for (status, event_time) in column.statuses.iter().zip(&column.event_times_us) {
+                let is_older = *status == PRESENT && *event_time < stamp.hlc.micros().0;
+                assert!(!is_older, "{write:?} at {stamp} is not visible: {view:?}");
+            }
+        }
+        Ok(())
     }
 
     async fn scan(&mut self, view: &str) -> BTreeMap<i64, Seen> {
@@ -175,6 +171,29 @@ impl Api {
             }
         }
         rows
+    }
+}
+
+fn lookup(keys: &[i64], views: &[&str], level: v1::ReadLevel) -> v1::GetFeaturesRequest {
+    let items = v1::Int64Items {
+        items: keys.to_vec(),
+    };
+    let entities = vec![v1::KeyColumn {
+        join_key: "id".into(),
+        values: Some(v1::Items {
+            kind: Some(items::Kind::Int64s(items)),
+        }),
+    }];
+    let select = |view: &&str| v1::ViewSelection {
+        view: (*view).into(),
+        features: vec![],
+    };
+    v1::GetFeaturesRequest {
+        entities,
+        views: views.iter().map(select).collect(),
+        level: level.into(),
+        include_event_times: true,
+        ..Default::default()
     }
 }
 

@@ -22,6 +22,7 @@ const UNARY: u64 = 3;
 const WINDOW: usize = 8;
 
 /// How a write ended.
+#[derive(Debug)]
 pub enum Ended {
     /// It was acknowledged.
     Acknowledged(Write, WriteResponse),
@@ -59,7 +60,12 @@ async fn write(mut api: Api, mut writes: Writes, ended: mpsc::Sender<Ended>) {
     loop {
         let write = writes.next();
         match api.write(&write).await {
-            Ok(answer) => drop(ended.send(Ended::Acknowledged(write, answer)).await),
+            Ok(answer) => {
+                let (written, stamp) = (write.clone(), api::stamp(&answer));
+                drop(ended.send(Ended::Acknowledged(write, answer)).await);
+                // A node that is gone shows at the next write.
+                let _gone = api.check_visible(&written, stamp).await;
+            }
             Err(status) => return drop(ended.send(Ended::Unanswered(write, status)).await),
         }
     }

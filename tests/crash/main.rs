@@ -97,10 +97,9 @@ async fn a_replay_is_held_to_the_marker_that_was_logged_before_the_kill() {
     let mut tasks = JoinSet::new();
     let mut writers = load::start(&node.process.client, 0, run.seed, &mut tasks);
     for count in 0_u64.. {
-        assert!(matches!(
-            writers.recv().await,
-            Some(Ended::Acknowledged(..))
-        ));
+        let ended = writers.recv().await;
+        let is_acknowledged = matches!(ended, Some(Ended::Acknowledged(..)));
+        assert!(is_acknowledged, "{ended:?}\n{}", node.process.explain());
         if count % 100 == 0 && node.process.metric(EQUAL).await > 0 {
             break;
         }
@@ -232,7 +231,7 @@ impl Run {
         self.epoch = contents.epoch;
         let settled = self.history.settle(contents.rows);
         let maybe = settled.unwrap_or_else(|fault| {
-            panic!("round {}: {fault}\n{}", self.round, node.process.log())
+            panic!("round {}: {fault}\n{}", self.round, node.process.explain())
         });
         self.unanswered += maybe.len();
         self.unanswered_but_there += maybe.iter().filter(|(_, is_shown)| *is_shown).count();
@@ -280,10 +279,9 @@ impl Run {
                     self.acknowledged(write, answer);
                 }
                 Ended::Unanswered(write, status) => {
-                    assert!(
-                        process.is_none(),
-                        "{write:?} failed on a running node: {status:?}"
-                    );
+                    if let Some(process) = &mut process {
+                        panic!("{write:?} failed: {status:?}\n{}", process.explain());
+                    }
                     assert!(
                         api::is_about_the_node(&status),
                         "{write:?} failed: {status:?}"

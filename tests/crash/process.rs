@@ -88,9 +88,9 @@ impl Process {
             .unwrap()
     }
 
-    /// The last lines the node has logged.
-    pub fn log(&self) -> String {
-        tail(&self.log)
+    /// Whether the node has ended, and the last lines that it has logged.
+    pub fn explain(&mut self) -> String {
+        format!("{:?}\n{}", self.child.try_wait(), tail(&self.log))
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod definition;
+mod files;
 mod key;
 mod record;
 mod row;
