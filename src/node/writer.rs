@@ -85,6 +85,7 @@ const RECENT_MAX: usize = 10_000;
 impl Writer {
     /// Works until the last sender is gone.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let _end = EndOfWriter(self.ceiling.clone());
         while let Some(job) = jobs.blocking_recv() {
             match job {
                 Job::Write {
@@ -305,6 +306,15 @@ impl Writer {
         applied.map(drop).map_err(|cause| Error::NotWritable {
             cause: cause.to_string(),
         })
+    }
+}
+
+/// Whatever ends the writer, a panic included, is seen: nothing more can be stamped.
+struct EndOfWriter(Ceiling);
+
+impl Drop for EndOfWriter {
+    fn drop(&mut self) {
+        self.0.close("the writer has ended".to_owned());
     }
 }
 
