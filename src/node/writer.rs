@@ -167,7 +167,12 @@ impl Writer {
     fn repeated(&mut self, request: &RequestId) -> Result<Option<RequestEntry>, Error> {
         let named = (request.caller.clone(), request.id.clone());
         if let Some(end) = self.recent.get(&named).copied() {
-            self.applied(end)?;
+            // The first one is in the log, so its repetition must not say that nothing was written.
+            let applied = self.engine.applied().reached_blocking(end);
+            applied.map_err(|cause| Error::Unknown {
+                reason: cause.to_string(),
+                stamp: None,
+            })?;
         }
         let entry = self
             .engine
@@ -298,11 +303,7 @@ impl Writer {
     }
 
     fn catch_up(&self) -> Result<(), Error> {
-        self.applied(self.appended())
-    }
-
-    fn applied(&self, end: Lsn) -> Result<(), Error> {
-        let applied = self.engine.applied().reached_blocking(end);
+        let applied = self.engine.applied().reached_blocking(self.appended());
         applied.map(drop).map_err(|cause| Error::NotWritable {
             cause: cause.to_string(),
         })
