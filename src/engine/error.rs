@@ -68,6 +68,9 @@ pub enum Error {
         /// The digest in the marker.
         marked: Digest,
     },
+    /// The applier broke an invariant.
+    #[error("the applier panicked")]
+    Panicked,
     /// The engine has been stopped.
     #[error("the engine is stopped")]
     Stopped,

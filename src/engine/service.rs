@@ -366,9 +366,8 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(handle) = handle else { return Ok(()) };
-        if handle.join().is_err() {
-            self.applied.close(Error::Stopped);
-        }
+        // If it panicked, that has become the cause of its end.
+        let _panicked = handle.join();
         if let Some(cause) = self.applied.closed() {
             return Err(cause);
         }
@@ -393,6 +392,7 @@ fn run_applier(
     items: &Receiver<Item>,
     applied: &Watermark<Lsn, Error>,
 ) {
+    let _end = EndOfApplier(applied.clone());
     while let Ok(first) = items.recv() {
         let mut group = vec![first];
         group.extend(items.try_iter().take(GROUP_RECORDS - 1));
@@ -408,6 +408,17 @@ fn run_applier(
                 tell_all(group.into_iter().chain(items.try_iter()), &cause);
                 return;
             }
+        }
+    }
+}
+
+/// Whatever ends the applier, a panic included, ends waiting for it.
+struct EndOfApplier(Watermark<Lsn, Error>);
+
+impl Drop for EndOfApplier {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close(Error::Panicked);
         }
     }
 }

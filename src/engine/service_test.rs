@@ -269,6 +269,18 @@ fn a_marker_that_contradicts_the_rows_stops_the_applier() {
 }
 
 #[test]
+fn an_applier_that_panics_leaves_nobody_waiting() {
+    let applied = Watermark::new(Lsn(5));
+    let end = EndOfApplier(applied.clone());
+    let applier = thread("applier", move || {
+        assert!(end.0.get() > Lsn(5), "an invariant is broken");
+    });
+    let waited = applied.reached_blocking(Lsn(6));
+    assert!(matches!(waited, Err(Error::Panicked)));
+    assert!(applier.unwrap().join().is_err());
+}
+
+#[test]
 fn a_record_that_does_not_follow_its_log_is_a_fork() {
     let dir = tempfile::tempdir().unwrap();
     let mut fixture = start(dir.path(), 1);

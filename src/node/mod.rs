@@ -31,7 +31,7 @@ use self::writer::{Accepted, Ceiling, Job};
 use crate::base::clock::timeout;
 use crate::base::disk::{DirLock, Disk};
 use crate::base::task::thread;
-use crate::base::{Clock, Epoch, TaskGroup};
+use crate::base::{Clock, Epoch, IncarnationId, TaskGroup};
 use crate::config::Config;
 use crate::control::LocalControl;
 use crate::engine::{self, Engine, ReplayProgress};
@@ -73,8 +73,11 @@ struct Serving {
     config: Config,
     identity: Identity,
     epoch: Epoch,
+    /// The data members of the epoch.
+    members: Vec<IncarnationId>,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
+    /// Locked for as long as a command takes to become durable: only by those who may block.
     control: Arc<Mutex<LocalControl>>,
     engine: Arc<Engine>,
     ceiling: Ceiling,
@@ -226,6 +229,7 @@ impl Serving {
             ceiling,
             appended,
             epoch,
+            members,
         } = started;
         let (jobs, queue) = mpsc::channel(JOBS);
         let writer = thread("writer", move || writer.run(queue)).map_err(StartError::Thread)?;
@@ -237,6 +241,7 @@ impl Serving {
             config: shared.config.clone(),
             identity,
             epoch,
+            members,
             clock: Arc::clone(&shared.clock),
             disk: Arc::clone(&shared.disk),
             control,

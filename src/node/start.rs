@@ -17,7 +17,7 @@ use tracing::info;
 use super::identity::{Identity, IdentityFile};
 use super::writer::{Ceiling, Writer};
 use crate::base::disk::{DirLock, Disk, LockError};
-use crate::base::{BootNumber, Clock, Epoch, Hlc, LogId, Seq, sealed};
+use crate::base::{BootNumber, Clock, Epoch, Hlc, IncarnationId, LogId, Seq, sealed};
 use crate::config::Config;
 use crate::control::{
     self, Attempt, BootClaim, Command, ControlState, Effect, LocalControl, LogState, grant,
@@ -151,6 +151,7 @@ pub(super) struct Started {
     pub ceiling: Ceiling,
     pub appended: Arc<AtomicU64>,
     pub epoch: Epoch,
+    pub members: Vec<IncarnationId>,
 }
 
 /// Starts the lone member of a replica set. Blocks as long as the replay takes.
@@ -212,10 +213,10 @@ pub(super) fn start(
         unmarked: 0,
         above_horizon: 0,
     };
-    let members = attempt.members.iter().copied().collect();
+    let members: Vec<IncarnationId> = attempt.members.iter().copied().collect();
     let opening = Opening {
         floor: attempt.floor,
-        members,
+        members: members.clone(),
         recovered: state.applied.0.clone(),
     };
     writer.open_log(opening).map_err(StartError::Opening)?;
@@ -230,6 +231,7 @@ pub(super) fn start(
         ceiling,
         appended,
         epoch: attempt.epoch,
+        members,
     })
 }
 

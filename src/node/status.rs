@@ -143,12 +143,6 @@ impl Serving {
             .views()
             .map(|view| json!({"name": view.spec.name, "id": view.id.to_string(), "rows": self.row_count(view.id)}))
             .collect();
-        let control = self
-            .control
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .state()
-            .clone();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "role": "primary",
@@ -160,8 +154,8 @@ impl Serving {
             "boot": self.identity.boot,
             "epoch": self.epoch,
             "promise": self.identity.promise,
-            "members": control.members.len(),
-            "window_ceiling": control.ceiling.to_string(),
+            "members": self.members.len(),
+            "window_ceiling": self.ceiling.get().to_string(),
             "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
             "digest": state.digest.to_string(),
             "positions": {

@@ -14,7 +14,9 @@ use crate::control::{self, EXTEND_EVERY};
 use crate::engine;
 use crate::wal::Poisoned;
 
-/// How often the log is asked whether the disk still answers, and the disk how much space is left.
+/// How often the log is asked whether the disk still answers.
+const STALL_CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How often the disk is asked how much space is left.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// How often it is checked whether so much WAL has gathered that the store should be flushed.
 const FLUSH_CHECK_EVERY: Duration = Duration::from_millis(500);
@@ -27,6 +29,7 @@ const HORIZON_EVERY: Duration = Duration::from_secs(60);
 pub(super) fn spawn(node: &Arc<Serving>) {
     let node = || Arc::clone(node);
     every(node(), "extend", EXTEND_EVERY, extend_window);
+    every(node(), "stall check", STALL_CHECK_EVERY, check_stall);
     every(node(), "watch", WATCH_EVERY, watch);
     every(node(), "flush", FLUSH_CHECK_EVERY, flush);
     every(node(), "mark", MARK_EVERY, |node| async move {
@@ -95,11 +98,17 @@ fn explain(error: &control::Error) -> String {
     text
 }
 
-/// Ends the process if the disk stalls (I20), and refuses writes before it is full.
-async fn watch(node: Arc<Serving>) -> Result<(), String> {
-    if let Err(stalled @ Poisoned::Stalled { .. }) = node.engine.wal().check_stall() {
-        return Err(stalled.to_string());
+/// Ends the process if the disk stalls (I20). Waits for nothing, least of all for a thread: all of them may be waiting
+/// for that disk.
+async fn check_stall(node: Arc<Serving>) -> Result<(), String> {
+    match node.engine.wal().check_stall() {
+        Err(stalled @ Poisoned::Stalled { .. }) => Err(stalled.to_string()),
+        _ => Ok(()),
     }
+}
+
+/// Refuses writes before the disk is full.
+async fn watch(node: Arc<Serving>) -> Result<(), String> {
     let work = Arc::clone(&node);
     let available = blocking(move || work.disk.available_bytes(&work.config.data_dir)).await?;
     let available = match available {

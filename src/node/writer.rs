@@ -85,6 +85,7 @@ const RECENT_MAX: usize = 10_000;
 impl Writer {
     /// Works until the last sender is gone.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let _end = EndOfWriter(self.ceiling.clone());
         while let Some(job) = jobs.blocking_recv() {
             match job {
                 Job::Write {
@@ -166,7 +167,12 @@ impl Writer {
     fn repeated(&mut self, request: &RequestId) -> Result<Option<RequestEntry>, Error> {
         let named = (request.caller.clone(), request.id.clone());
         if let Some(end) = self.recent.get(&named).copied() {
-            self.applied(end)?;
+            // The first one is in the log, so its repetition must not say that nothing was written.
+            let applied = self.engine.applied().reached_blocking(end);
+            applied.map_err(|cause| Error::Unknown {
+                reason: cause.to_string(),
+                stamp: None,
+            })?;
         }
         let entry = self
             .engine
@@ -297,14 +303,19 @@ impl Writer {
     }
 
     fn catch_up(&self) -> Result<(), Error> {
-        self.applied(self.appended())
-    }
-
-    fn applied(&self, end: Lsn) -> Result<(), Error> {
-        let applied = self.engine.applied().reached_blocking(end);
+        let applied = self.engine.applied().reached_blocking(self.appended());
         applied.map(drop).map_err(|cause| Error::NotWritable {
             cause: cause.to_string(),
         })
+    }
+}
+
+/// Whatever ends the writer, a panic included, is seen: nothing more can be stamped.
+struct EndOfWriter(Ceiling);
+
+impl Drop for EndOfWriter {
+    fn drop(&mut self) {
+        self.0.close("the writer has ended".to_owned());
     }
 }
 
