@@ -24,5 +24,7 @@ pub const REQUEST_ID_BYTES: usize = 128;
 pub const LOOKUP_ENTITIES: usize = 10_000;
 /// Views of one lookup.
 pub const LOOKUP_VIEWS: usize = 64;
+/// Bytes of the values that one lookup or page answers.
+pub const ANSWER_BYTES: usize = 16 << 20;
 /// Values of one lookup: entities times features, over all views.
 pub const LOOKUP_VALUES: usize = 4_000_000;

@@ -102,6 +102,7 @@ pub struct Resolver {
     wanted: Wanted,
     now: Micros,
     expiry_floor: Option<Micros>,
+    payload_bytes: usize,
 }
 
 impl Resolver {
@@ -128,6 +129,7 @@ impl Resolver {
             wanted,
             now,
             expiry_floor,
+            payload_bytes: 0,
         }
     }
 
@@ -149,8 +151,15 @@ impl Resolver {
             let (status, payload, version) =
                 judge(&column.feature, found, self.expiry_floor, self.now);
             column.push(status, payload, version, self.wanted)?;
+            self.payload_bytes += payload.map_or(0, <[u8]>::len);
         }
         Ok(())
+    }
+
+    /// Bytes of the stored values answered so far, by which a reader bounds an answer while it grows.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
     }
 
     /// The view whose rows are resolved.

@@ -17,8 +17,11 @@ use crate::base::clock::timeout;
 use crate::engine;
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
-use crate::model::{EntityKey, ReadLevel};
+use crate::model::{EntityKey, ReadLevel, limits};
 use crate::storage::{RowKey, ScanStart};
+
+/// Rows read before they are resolved and forgotten, so that a lookup holds few of them, however large they are.
+const ROWS_AT_ONCE: usize = 256;
 
 /// One column list for each selection.
 pub type Columns = Vec<Vec<Column>>;
@@ -68,16 +71,26 @@ impl Serving {
             keys,
         } = selection;
         let id = view.id;
-        let resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall());
+        let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall());
         let keys: Vec<RowKey> = keys.iter().map(|key| RowKey::new(id, key)).collect();
-        let rows = match self.engine.cached_rows(&keys) {
-            Some(rows) => rows,
-            None => {
-                let engine = Arc::clone(&self.engine);
-                self.blocking(move || engine.rows(&keys)).await?
+        for keys in keys.chunks(ROWS_AT_ONCE) {
+            let rows = self.rows(keys).await?;
+            resolve(&mut resolver, &rows)?;
+            let max = limits::ANSWER_BYTES;
+            if resolver.payload_bytes() > max {
+                return Err(Error::AnswerTooLarge { max });
             }
-        };
-        resolve(resolver, &rows)
+        }
+        Ok(resolver.finish())
+    }
+
+    async fn rows(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
+        if let Some(rows) = self.engine.cached_rows(keys) {
+            return Ok(rows);
+        }
+        let engine = Arc::clone(&self.engine);
+        let keys = keys.to_vec();
+        self.blocking(move || engine.rows(&keys)).await
     }
 
     pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
@@ -101,13 +114,11 @@ impl Serving {
             defaults: false,
             event_times,
         };
-        let columns = resolve(
-            Resolver::new(view, features, keys.len(), wanted, now),
-            &rows,
-        )?;
+        let mut resolver = Resolver::new(view, features, keys.len(), wanted, now);
+        resolve(&mut resolver, &rows)?;
         Ok(ScanPage {
             keys,
-            columns,
+            columns: resolver.finish(),
             more,
         })
     }
@@ -121,13 +132,13 @@ impl Serving {
     }
 }
 
-fn resolve(mut resolver: Resolver, rows: &[Option<Bytes>]) -> Result<Vec<Column>, Error> {
+fn resolve(resolver: &mut Resolver, rows: &[Option<Bytes>]) -> Result<(), Error> {
     let view = resolver.view().id;
     for row in rows {
         let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
         resolver.push(row.as_deref()).map_err(damaged)?;
     }
-    Ok(resolver.finish())
+    Ok(())
 }
 
 type Page = (Vec<EntityKey>, Vec<Option<Bytes>>, bool);

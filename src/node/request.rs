@@ -219,6 +219,12 @@ pub enum Error {
         /// The limit.
         limit: Duration,
     },
+    /// The values asked for are more than one answer holds.
+    #[error("the values asked for exceed {max} bytes: ask for fewer entities or features at once")]
+    AnswerTooLarge {
+        /// The limit.
+        max: usize,
+    },
     /// Stored data could not be read or are damaged.
     #[error(transparent)]
     Read(engine::Error),

@@ -11,13 +11,13 @@ use super::ingest::{self, Acknowledgements};
 use super::metrics::{ServedLevel, TimedByHandler};
 use super::scan::{self, Pages};
 use super::status::Failure;
-use crate::model::{CommitLevel, ReadLevel};
+use crate::model::{CommitLevel, ReadLevel, limits};
 use crate::node::{Answered, LookupRequest, Selection, WriteRequest, Written};
 use crate::proto::v1::feature_service_server::FeatureService;
 use crate::proto::{self, Reason, Write, v1};
 
-/// The largest answer, and the largest message that is taken.
-pub(super) const MESSAGE_BYTES: usize = 16 << 20;
+/// The largest message that is taken or sent.
+pub(super) const MESSAGE_BYTES: usize = limits::ANSWER_BYTES;
 
 pub(super) struct Features(pub(super) Edge);
 
@@ -100,7 +100,8 @@ impl Features {
             wanted: lookup.wanted,
             deadline,
         };
-        let answered = self.0.node.lookup(request).await?;
+        let answered = self.0.node.lookup(request).await;
+        let answered = answered.map_err(|error| Failure::from(error).in_field("entities"))?;
         let info = answer_info(&answered);
         let columns = names.into_iter().zip(answered.answer);
         let answer = v1::GetFeaturesResponse {

@@ -55,7 +55,7 @@ async fn drive(
     let end = loop {
         tokio::select! {
             biased;
-            () = stopped.cancelled() => return,
+            () = stopped.cancelled() => return end_with(&outbox, abandoned()),
             () = outbox.closed() => break None,
             // Polled before the next batch is taken, so that writes begin in the order they came.
             Some(acknowledged) = under_way.next() => send(&outbox, acknowledged),
@@ -71,15 +71,29 @@ async fn drive(
         send(&outbox, acknowledged);
     }
     if let Some(status) = end {
-        let outcome = Err(status);
-        let _permit = None;
-        send(&outbox, Acknowledged { outcome, _permit });
+        end_with(&outbox, status);
     }
 }
 
 /// There is room for as many as there are permits; that the client has gone away is seen by the loop.
 fn send(outbox: &mpsc::Sender<Acknowledged>, acknowledged: Acknowledged) {
     let _sent = outbox.try_send(acknowledged);
+}
+
+fn end_with(outbox: &mpsc::Sender<Acknowledged>, status: Status) {
+    let ending = Acknowledged {
+        outcome: Err(status),
+        _permit: None,
+    };
+    send(outbox, ending);
+}
+
+fn abandoned() -> Status {
+    Failure::new(
+        Reason::OutcomeUnknown,
+        "the node stopped: the fate of batches that are not acknowledged is unknown",
+    )
+    .into()
 }
 
 fn stopping() -> Status {

@@ -150,7 +150,7 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::ViewFile(_) => Reason::BadViewFile,
         node::Error::RequestIdReused { .. } => Reason::RequestIdReused,
         node::Error::Unknown { .. } => Reason::OutcomeUnknown,
-        node::Error::BatchTooLarge { .. } => Reason::TooLarge,
+        node::Error::BatchTooLarge { .. } | node::Error::AnswerTooLarge { .. } => Reason::TooLarge,
         node::Error::LowDisk { .. } => Reason::LowDisk,
         node::Error::NotWritable { .. } => Reason::NotWritable,
         node::Error::Overloaded { .. } => Reason::Overloaded,

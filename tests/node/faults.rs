@@ -24,15 +24,15 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A real disk that refuses from some call on, all calls or only those on paths that contain a word.
 #[derive(Debug)]
-struct FaultyDisk {
+pub struct FaultyDisk {
     word: &'static str,
     /// Calls until the first refusal; `u64::MAX` is never.
-    left: Arc<AtomicU64>,
+    pub left: Arc<AtomicU64>,
     available: AtomicU64,
 }
 
 impl FaultyDisk {
-    fn new(word: &'static str, calls: u64) -> Arc<FaultyDisk> {
+    pub fn new(word: &'static str, calls: u64) -> Arc<FaultyDisk> {
         let (left, available) = (Arc::new(AtomicU64::new(calls)), AtomicU64::new(u64::MAX));
         Arc::new(FaultyDisk {
             word,

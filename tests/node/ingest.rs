@@ -148,3 +148,18 @@ async fn draining_ends_a_stream_after_what_was_taken() {
     );
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_that_stops_without_draining_leaves_no_stream_that_seems_complete() {
+    let node = start().await;
+    let (batches, mut answers) = ingest(&node).await;
+    batches.send(batch(1, put_leg(1, 1))).await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap().sequence, 1);
+    assert!(node.tasks.stop(Duration::from_secs(10)).await);
+    let status = answers.message().await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unknown, "OUTCOME_UNKNOWN")
+    );
+    node.node.stop(Duration::from_secs(10)).await.unwrap();
+}

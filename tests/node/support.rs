@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use steadfast::base::TaskGroup;
 use steadfast::base::clock::SystemClock;
-use steadfast::base::disk::RealDisk;
+use steadfast::base::disk::{Disk, RealDisk};
 use steadfast::config::{Config, Listen};
 use steadfast::model::{Items, Value};
 use steadfast::node::Node;
@@ -15,6 +15,7 @@ use steadfast::proto::v1::feature_service_client::FeatureServiceClient;
 use steadfast::proto::v1::view_service_client::ViewServiceClient;
 use steadfast::proto::{items_from_proto, items_to_proto, v1, value_to_proto};
 use steadfast::server::{Addresses, Server};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -51,7 +52,7 @@ pub struct Running {
     pub tasks: TaskGroup,
     pub addresses: Addresses,
     pub channel: Channel,
-    directory: tempfile::TempDir,
+    directory: TempDir,
 }
 
 /// A small node on this directory, on any free ports.
@@ -77,10 +78,15 @@ pub fn config_in(directory: &Path) -> Config {
 pub async fn start_unopened() -> Running {
     let directory = tempfile::tempdir().unwrap();
     let config = config_in(directory.path());
+    start_with(directory, config, Arc::new(RealDisk)).await
+}
+
+/// A node on a directory that may hold data, not opened yet.
+pub async fn start_with(directory: TempDir, config: Config, disk: Arc<dyn Disk>) -> Running {
     let tasks = TaskGroup::new();
     let bound = Server::bind(&config).await.unwrap();
     let addresses = bound.addresses();
-    let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
+    let node = Node::new(config, disk, Arc::new(SystemClock::new()));
     let server = bound.serve(node.clone(), &tasks).await.unwrap();
     let channel = connect(addresses.client).await;
     Running {
@@ -103,12 +109,7 @@ pub async fn start_empty() -> Running {
 /// A ready node with the views above.
 pub async fn start() -> Running {
     let running = start_empty().await;
-    for definition_toml in VIEWS {
-        let request = v1::CreateViewRequest {
-            definition_toml: definition_toml.to_owned(),
-        };
-        running.views().create_view(request).await.unwrap();
-    }
+    running.create_views().await;
     running
 }
 
@@ -118,6 +119,15 @@ pub async fn connect(address: std::net::SocketAddr) -> Channel {
 }
 
 impl Running {
+    pub async fn create_views(&self) {
+        for definition_toml in VIEWS {
+            let request = v1::CreateViewRequest {
+                definition_toml: definition_toml.to_owned(),
+            };
+            self.views().create_view(request).await.unwrap();
+        }
+    }
+
     pub fn features(&self) -> FeatureServiceClient<Channel> {
         FeatureServiceClient::new(self.channel.clone())
     }
@@ -154,20 +164,41 @@ impl Running {
         (code, body.to_owned())
     }
 
+    /// Waits until `/health/ready` answers with this code; returns its body.
+    pub async fn ready(&self, wanted: u16) -> String {
+        loop {
+            let (code, body) = self.http("/health/ready").await;
+            if code == wanted {
+                return body;
+            }
+        }
+    }
+
     pub async fn stop(self) {
-        let Running {
-            node,
-            server,
-            tasks,
-            channel,
-            directory,
-            ..
-        } = self;
-        drop(channel);
-        assert!(server.drain(Duration::from_secs(10)).await, "drained");
-        node.stop(Duration::from_secs(10)).await.unwrap();
-        assert!(tasks.stop(Duration::from_secs(10)).await, "stopped");
+        let directory = self.stop_keeping_data().await;
         directory.close().unwrap();
+    }
+
+    pub async fn stop_keeping_data(self) -> TempDir {
+        let (outcome, directory) = self.end().await;
+        outcome.unwrap();
+        directory
+    }
+
+    /// Stops a node whose log has failed, which it says at the end once more.
+    pub async fn stop_failed(self) -> TempDir {
+        let (outcome, directory) = self.end().await;
+        assert!(outcome.is_err());
+        directory
+    }
+
+    async fn end(self) -> (Result<(), steadfast::engine::Error>, TempDir) {
+        drop(self.channel);
+        let limit = Duration::from_secs(10);
+        assert!(self.server.drain(limit).await, "drained");
+        let outcome = self.node.stop(limit).await;
+        assert!(self.tasks.stop(limit).await, "stopped");
+        (outcome, self.directory)
     }
 }
 
