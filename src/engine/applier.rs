@@ -3,6 +3,7 @@
 //! It takes records in the order of the WAL, in groups: one multi-get for all their rows, merges in memory, one batch
 //! with the rows, requests, definitions and the state after the last of them.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,7 +38,34 @@ pub struct Outcome {
 }
 
 /// Where the fate of a record is told.
-pub type Fate = oneshot::Sender<Result<Outcome, Error>>;
+#[derive(Debug)]
+pub struct Fate {
+    told: oneshot::Sender<Result<Outcome, Error>>,
+    held: Option<Box<dyn Any + Send>>,
+}
+
+impl Fate {
+    /// To be told to the other end of `told`.
+    #[must_use]
+    pub fn new(told: oneshot::Sender<Result<Outcome, Error>>) -> Fate {
+        Fate { told, held: None }
+    }
+
+    /// Keeps `held` for as long as the record is in memory, such as the right to take that memory.
+    #[must_use]
+    pub fn holding(self, held: impl Any + Send) -> Fate {
+        Fate {
+            held: Some(Box::new(held)),
+            ..self
+        }
+    }
+
+    pub(super) fn tell(self, outcome: Result<Outcome, Error>) {
+        drop(self.held);
+        // Whoever asked may have given up at its deadline.
+        let _gone = self.told.send(outcome);
+    }
+}
 
 /// A durable record to apply.
 #[derive(Debug)]

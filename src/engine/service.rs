@@ -436,8 +436,7 @@ fn apply_durable(applier: &Applier, wal: &Wal, group: &mut [Item]) -> Result<(),
     let outcomes = applier.apply(group)?;
     for (item, outcome) in group.iter_mut().zip(outcomes) {
         if let Some(fate) = item.fate.take() {
-            // Whoever asked may have given up at its deadline.
-            let _gone = fate.send(Ok(outcome));
+            fate.tell(Ok(outcome));
         }
     }
     Ok(())
@@ -445,7 +444,7 @@ fn apply_durable(applier: &Applier, wal: &Wal, group: &mut [Item]) -> Result<(),
 
 fn tell_all(items: impl Iterator<Item = Item>, cause: &Error) {
     for fate in items.filter_map(|item| item.fate) {
-        let _gone = fate.send(Err(cause.clone()));
+        fate.tell(Err(cause.clone()));
     }
 }
 

@@ -91,7 +91,7 @@ impl Fixture {
     ) -> oneshot::Receiver<Result<super::super::Outcome, Error>> {
         let (fate, told) = oneshot::channel();
         let next = self.log.next(self.log.newest().next(), request, body);
-        self.engine.append(next, Some(fate)).unwrap();
+        self.engine.append(next, Some(Fate::new(fate))).unwrap();
         told
     }
 
@@ -269,6 +269,21 @@ fn a_marker_that_contradicts_the_rows_stops_the_applier() {
 }
 
 #[test]
+fn what_a_record_holds_is_given_back_before_its_fate_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    let (fate, told) = oneshot::channel();
+    let held = Arc::new(());
+    let next = fixture
+        .log
+        .next(fixture.log.newest().next(), None, put(1, 1, 1));
+    let fate = Fate::new(fate).holding(Arc::clone(&held));
+    fixture.engine.append(next, Some(fate)).unwrap();
+    told.blocking_recv().unwrap().unwrap();
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
 fn an_applier_that_panics_leaves_nobody_waiting() {
     let applied = Watermark::new(Lsn(5));
     let end = EndOfApplier(applied.clone());
@@ -289,6 +304,7 @@ fn a_record_that_does_not_follow_its_log_is_a_fork() {
     let mut next = other.next(fixture.log.newest().next(), None, put(1, 2, 2));
     next.record.stamp.seq = Seq(2);
     let (fate, told) = oneshot::channel();
+    let fate = Fate::new(fate);
     fixture.engine.append(next, Some(fate)).unwrap();
     assert!(matches!(
         told.blocking_recv().unwrap(),

@@ -94,8 +94,7 @@ impl Writer {
                     admitted,
                     reply,
                 } => {
-                    let accepted = self.write(batch, request_id);
-                    drop(admitted);
+                    let accepted = self.write(batch, request_id, admitted);
                     // Whoever asked may have given up at its deadline.
                     let _gone = reply.send(accepted);
                 }
@@ -118,6 +117,7 @@ impl Writer {
         &mut self,
         batch: Batch,
         request_id: Option<(String, String)>,
+        admitted: Admitted,
     ) -> Result<Accepted, Error> {
         let request = request_id.map(|(caller, id)| RequestId {
             caller,
@@ -156,6 +156,7 @@ impl Writer {
             .as_ref()
             .map(|request| (request.caller.clone(), request.id.clone()));
         let (fate, told) = oneshot::channel();
+        let fate = engine::Fate::new(fate).holding(admitted);
         let stamp = self.append(hlc, request, Body::Rows(rows), Some(fate))?;
         if let Some(named) = named {
             self.remember(named);
