@@ -421,7 +421,7 @@ fn an_import_that_stops_says_from_where_it_goes_on() {
         (code, line.as_str()),
         (
             2,
-            "WRONG_TYPE: row 2, column \"flights\": \"many\" is not a int64; 1 rows are done, --from 1 goes on"
+            "WRONG_TYPE: row 2, column \"flights\": \"many\" is not of type int64; 1 rows are done, --from 1 goes on"
         )
     );
     node.file(

@@ -212,7 +212,7 @@ mod tests {
             ("carrier=UA", "join key \"number\" is missing"),
             (
                 "carrier=UA,number=x",
-                "join key \"number\": \"x\" is not a int32",
+                "join key \"number\": \"x\" is not of type int32",
             ),
             (
                 "carrier=UA,seats=1",

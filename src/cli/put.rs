@@ -283,11 +283,11 @@ mod tests {
             ),
             (
                 r#"{"tailnum":7,"seats":1}"#,
-                "WRONG_TYPE: row 1, join key \"tailnum\": 7 is not a string",
+                "WRONG_TYPE: row 1, join key \"tailnum\": 7 is not of type string",
             ),
             (
                 r#"{"tailnum":"N1","seats":1.5}"#,
-                "WRONG_TYPE: row 1, feature \"seats\": 1.5 is not a int32",
+                "WRONG_TYPE: row 1, feature \"seats\": 1.5 is not of type int32",
             ),
             (
                 r#"{"tailnum":"N1","wings":2}"#,

@@ -14,7 +14,7 @@ use crate::base::Micros;
 
 /// A JSON value that is no value of the wanted type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found} is not a {expected}")]
+#[error("{found} is not of type {expected}")]
 pub struct WrongJson {
     /// The wanted type.
     pub expected: String,
@@ -271,7 +271,7 @@ mod tests {
         ] {
             let error = scalar(expected, json).unwrap_err();
             assert_eq!(error.expected, expected.name());
-            assert!(error.to_string().contains("is not a"), "{error}");
+            assert!(error.to_string().contains("is not of type"), "{error}");
         }
         assert_eq!(
             scalar(Scalar::Timestamp, "\"2013-01-01T00:00:00Z\"").unwrap(),

@@ -410,7 +410,7 @@ default = [2013-01-01T00:00:00Z]
             (
                 "default = nan",
                 "default = \"x\"",
-                "default of feature \"mean_arr_delay_last10\": \"x\" is not a double",
+                "default of feature \"mean_arr_delay_last10\": \"x\" is not of type double",
             ),
             (
                 "\"recent\"",

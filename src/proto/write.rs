@@ -7,7 +7,7 @@ use super::v1;
 use super::values::{type_name, value_from_proto};
 use crate::base::Micros;
 use crate::model::batch::{Batch, Change, RowChange, ViewRows};
-use crate::model::{Catalogue, CommitLevel, Feature, View, cells, limits};
+use crate::model::{Catalogue, CommitLevel, Feature, MergeMode, View, cells, limits};
 
 /// A write as a client asks for it, names and types checked.
 #[derive(Debug, Clone)]
@@ -152,6 +152,10 @@ fn put_row(
             .unwrap_or_default();
         put_value(&mut encoded, feature, value)
             .map_err(|problem| problem.at(format!("{}.values[{at}]", field())))?;
+    }
+    if encoded.is_empty() && view.spec.merge == MergeMode::Cell {
+        // It would replace nothing and say nothing; in a row view it clears the row.
+        return Err(Problem::Nothing { what: "value" }.at(format!("{}.values", field())));
     }
     check_bytes("row", encoded.len(), limits::ROW_BYTES).map_err(|problem| problem.at(field()))?;
     Ok(RowChange {

@@ -172,7 +172,7 @@ fn reason_of_engine(error: &engine::Error) -> Reason {
         engine::Error::Stopped => Reason::Stopping,
         engine::Error::Wal(_) | engine::Error::BadCells(_) | engine::Error::Panicked => {
             Reason::Internal
-        },
+        }
     }
 }
 

@@ -155,6 +155,15 @@ async fn refused_writes_name_reason_and_field_and_leave_nothing_behind() {
             "TOO_LARGE",
             "writes[1].view",
         ),
+        (
+            with(rows(
+                "profiles",
+                &["country"],
+                vec![(vec![text("UA")], vec![v1::Value::default()])],
+            )),
+            "INVALID_ARGUMENT",
+            "writes[1].rows[0].values",
+        ),
     ];
     for (request, expected, field) in cases {
         let status = node.features().put_features(request).await.unwrap_err();

@@ -100,7 +100,7 @@ fn value_from_text(text: String, value_type: ValueType) -> Result<Value, String>
     if text.is_empty() {
         return Ok(Value::Null);
     }
-    let wrong = |text: &str| format!("{} is not a {value_type}", Json::from(text));
+    let wrong = |text: &str| format!("{} is not of type {value_type}", Json::from(text));
     let scalar = match value_type {
         ValueType::Scalar(scalar) => scalar,
         ValueType::List(_) => {
@@ -148,7 +148,7 @@ fn coerce(value: Value, wanted: Scalar) -> Result<Value, String> {
     };
     fits.ok_or_else(|| {
         let shown = shown(&Cell::Typed(value));
-        format!("{shown} is not a {}", wanted.name())
+        format!("{shown} is not of type {}", wanted.name())
     })
 }
 
@@ -158,7 +158,7 @@ fn coerce_list(value: Value, wanted: Scalar) -> Result<Value, String> {
     }
     let Value::List(items) = value else {
         let shown = shown(&Cell::Typed(value));
-        return Err(format!("{shown} is not a list<{}>", wanted.name()));
+        return Err(format!("{shown} is not of type list<{}>", wanted.name()));
     };
     let mut out = Items::with_capacity(wanted, items.len());
     for item in singles(items) {
@@ -194,7 +194,7 @@ fn typed_key(value: Value, key_type: KeyType) -> Result<KeyValue, String> {
     };
     let whole_number = !matches!(value, Value::Float(_) | Value::Double(_));
     let shown = shown(&Cell::Typed(value.clone()));
-    let wrong = || format!("{shown} is not a {key_type}");
+    let wrong = || format!("{shown} is not of type {key_type}");
     match coerce(value, scalar)
         .ok()
         .filter(|_| whole_number)
@@ -277,21 +277,25 @@ mod tests {
             (
                 Value::Int64(3_000_000_000),
                 INT32,
-                "3000000000 is not a int32",
+                "3000000000 is not of type int32",
             ),
-            (Value::Double(1.5), INT64, "1.5 is not a int64"),
-            (Value::Double(1e300), FLOAT, "1e+300 is not a float"),
+            (Value::Double(1.5), INT64, "1.5 is not of type int64"),
+            (Value::Double(1e300), FLOAT, "1e+300 is not of type float"),
             (
                 Value::Int64(i64::MAX),
                 DOUBLE,
-                "9223372036854775807 is not a double",
+                "9223372036854775807 is not of type double",
             ),
-            (Value::String("7".into()), INT32, "\"7\" is not a int32"),
-            (Value::Bool(true), INT32, "true is not a int32"),
+            (
+                Value::String("7".into()),
+                INT32,
+                "\"7\" is not of type int32",
+            ),
+            (Value::Bool(true), INT32, "true is not of type int32"),
             (
                 Value::Int32(1),
                 ValueType::List(Scalar::Int32),
-                "1 is not a list<int32>",
+                "1 is not of type list<int32>",
             ),
         ] {
             assert_eq!(typed(value, value_type), Err(problem.to_owned()));
@@ -318,10 +322,10 @@ mod tests {
             text("1970-01-01T00:00:01Z", scalar(Scalar::Timestamp)),
             Ok(Value::Timestamp(Micros(1_000_000)))
         );
-        assert_eq!(text("x", INT32), Err("\"x\" is not a int32".into()));
+        assert_eq!(text("x", INT32), Err("\"x\" is not of type int32".into()));
         assert_eq!(
             text("3000000000", INT32),
-            Err("\"3000000000\" is not a int32".into())
+            Err("\"3000000000\" is not of type int32".into())
         );
     }
 

@@ -272,7 +272,7 @@ fn scalar_at(array: &ArrayRef, row: usize) -> Result<Value, String> {
         DataType::UInt32 => Value::Int64(number::<UInt32Type>(array, row).into()),
         DataType::UInt64 => {
             let wide = number::<UInt64Type>(array, row);
-            Value::Int64(i64::try_from(wide).map_err(|_| format!("{wide} is not a int64"))?)
+            Value::Int64(i64::try_from(wide).map_err(|_| format!("{wide} is not of type int64"))?)
         }
         DataType::Float32 => Value::Float(number::<Float32Type>(array, row)),
         DataType::Float64 => Value::Double(number::<Float64Type>(array, row)),

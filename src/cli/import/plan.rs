@@ -356,7 +356,7 @@ mod tests {
         let problem = plan.row(cells("many")).unwrap_err();
         assert_eq!(
             (problem.column.as_deref(), problem.problem.as_str()),
-            (Some("seats"), "\"many\" is not a int32")
+            (Some("seats"), "\"many\" is not of type int32")
         );
     }
 }

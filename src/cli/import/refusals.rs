@@ -75,13 +75,13 @@ mod tests {
             line: Some(18),
             column: Some("seats".into()),
             reason: "WRONG_TYPE".into(),
-            problem: "\"x\" is not a int32".into(),
+            problem: "\"x\" is not of type int32".into(),
         };
         refusals.push(&refusal).unwrap();
         assert_eq!(refusals.finish().unwrap(), Some(path.as_path()));
         assert_eq!(
             std::fs::read_to_string(path).unwrap(),
-            "{\"row\":17,\"line\":18,\"column\":\"seats\",\"reason\":\"WRONG_TYPE\",\"error\":\"\\\"x\\\" is not a int32\"}\n"
+            "{\"row\":17,\"line\":18,\"column\":\"seats\",\"reason\":\"WRONG_TYPE\",\"error\":\"\\\"x\\\" is not of type int32\"}\n"
         );
     }
 }
