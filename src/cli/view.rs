@@ -15,6 +15,11 @@ use crate::model::json::value_to_json;
 use crate::model::{Feature, JoinKey, View};
 use crate::proto::v1;
 
+const ALTER_EXAMPLES: &str = r#"Examples:
+  steadfast view alter aircraft_stats --ttl 60d --max-lateness 3d
+  steadfast view alter aircraft_stats --default flights_total=0 --default last_origin='"EWR"'
+  steadfast view alter aircraft_stats --drop-feature cancelled_total"#;
+
 const EXAMPLES: &str = r#"Examples:
   steadfast view create aircraft_stats.toml
   steadfast view list
@@ -64,6 +69,29 @@ enum Command {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Change settings of a view
+    ///
+    /// A longer ttl keeps what still lives and revives nothing. `max_lateness` only grows. Values of a dropped feature
+    /// are no longer answered, and its name cannot be taken again with the same type.
+    #[command(after_help = ALTER_EXAMPLES)]
+    Alter {
+        /// The view.
+        name: String,
+        /// How long after its event time a row lives; 0 is for ever.
+        #[arg(long, value_name = "DURATION")]
+        ttl: Option<String>,
+        /// How long after its event time a write is still taken; 0 is without bound.
+        #[arg(long, value_name = "DURATION")]
+        max_lateness: Option<String>,
+        /// A new default, its value as JSON; null takes the default away. Repeat it for more.
+        #[arg(long = "default", value_name = "FEATURE=JSON")]
+        defaults: Vec<String>,
+        /// A feature to drop; repeat it for more.
+        #[arg(long = "drop-feature", value_name = "FEATURE")]
+        drop_features: Vec<String>,
+        #[command(flatten)]
+        connection: Connection,
+    },
     /// Drop a view with all its rows
     Drop {
         /// The view.
@@ -101,6 +129,18 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             let view = connection.client().await?.describe_view(&name).await?;
             describe(&view, connection.output)
         }
+        Command::Alter {
+            name,
+            ttl,
+            max_lateness,
+            defaults,
+            drop_features,
+            connection,
+        } => {
+            let text = alteration(ttl, max_lateness, &defaults, drop_features)?;
+            let view = connection.client().await?.alter_view(&name, text).await?;
+            describe(&view, connection.output)
+        }
         Command::Drop { name, connection } => {
             connection.client().await?.drop_view(&name).await?;
             match connection.output {
@@ -118,6 +158,40 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             describe(&view, connection.output)
         }
     }
+}
+
+/// The alteration as TOML, as the service takes it.
+fn alteration(
+    ttl: Option<String>,
+    max_lateness: Option<String>,
+    defaults: &[String],
+    drop_features: Vec<String>,
+) -> Result<String, CliError> {
+    let mut table = toml::Table::new();
+    for (key, span) in [("ttl", ttl), ("max_lateness", max_lateness)] {
+        if let Some(span) = span {
+            table.insert(key.to_owned(), span.into());
+        }
+    }
+    let mut removed = Vec::new();
+    let mut set = toml::Table::new();
+    for default in defaults {
+        let wrong = |problem: &str| CliError::usage(format!("--default {default}: {problem}"));
+        let (feature, text) = default
+            .split_once('=')
+            .ok_or_else(|| wrong("expected FEATURE=JSON"))?;
+        let json: Json = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        if json.is_null() {
+            removed.push(feature.to_owned());
+        } else {
+            let value = toml::Value::try_from(json).map_err(|error| wrong(&error.to_string()))?;
+            set.insert(feature.to_owned(), value);
+        }
+    }
+    table.insert("remove_default".to_owned(), removed.into());
+    table.insert("drop_feature".to_owned(), drop_features.into());
+    table.insert("default".to_owned(), set.into());
+    Ok(table.to_string())
 }
 
 fn list(views: &[v1::View], output: Output) -> Result<(), CliError> {

@@ -162,6 +162,20 @@ impl Client {
         answer.view.ok_or_else(no_view)
     }
 
+    /// Alters settings of a view; `alteration` is TOML as in
+    /// [`parse_alteration`](crate::model::view_file::parse_alteration).
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn alter_view(&self, name: &str, alteration: String) -> Result<v1::View, Error> {
+        let request = v1::AlterViewRequest {
+            name: name.to_owned(),
+            alteration_toml: alteration,
+        };
+        let answer = write(self.views().alter_view(within_deadline(request)).await)?;
+        answer.view.ok_or_else(no_view)
+    }
+
     /// Drops a view with all its rows.
     ///
     /// # Errors

@@ -4,16 +4,16 @@
 //! marks its view's id for ever; creating the name again is the next generation. Ids that collide are refused before
 //! they are logged. A name belongs to its greatest generation, and within it to the greatest stamp.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::json::{value_from_json, value_to_json};
+use super::json::{WrongJson, value_from_json, value_to_json};
 use super::limits;
-use super::value::ValueType;
+use super::value::{Value, ValueType};
 use super::version::Order;
 use super::view::{Feature, FeatureId, JoinKey, MergeMode, View, ViewId, ViewSpec};
 use crate::base::Stamp;
@@ -36,11 +36,44 @@ pub enum Definition {
         /// The feature.
         feature: Feature,
     },
+    /// Settings of a view change.
+    Alter {
+        /// The view.
+        view: ViewId,
+        /// What changes.
+        alteration: Alteration,
+    },
     /// A view goes out of force; its rows are dead whatever their stamps.
     Drop {
         /// The view.
         view: ViewId,
     },
+}
+
+/// What changes in a view; what is not set stays.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Alteration {
+    /// The new ttl; the inner `None` is for ever.
+    pub ttl: Option<Option<Duration>>,
+    /// The new `max_lateness`; the inner `None` is without bound.
+    pub max_lateness: Option<Option<Duration>>,
+    /// Features with new defaults.
+    pub features: Vec<Feature>,
+    /// Features that are no longer read or written.
+    pub dropped: Vec<FeatureId>,
+}
+
+/// What an owner asks to change in a view; checked by [`view_file`](super::view_file).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AlterationSpec {
+    /// The new ttl; the inner `None` is for ever.
+    pub ttl: Option<Option<Duration>>,
+    /// The new `max_lateness`; the inner `None` is without bound.
+    pub max_lateness: Option<Option<Duration>>,
+    /// New defaults by feature name; null takes the default away.
+    pub defaults: BTreeMap<String, Json>,
+    /// Names of features to drop.
+    pub drop_features: Vec<String>,
 }
 
 /// Why a change of the catalogue is refused.
@@ -74,6 +107,60 @@ pub enum CatalogueError {
         /// The limit.
         max: usize,
     },
+    /// The view has no feature of this name.
+    #[error("view {view:?} has no feature {feature:?}")]
+    UnknownFeature {
+        /// The view's name.
+        view: String,
+        /// The feature's name.
+        feature: String,
+    },
+    /// The view had a feature of this name and type, whose values may still be stored.
+    #[error(
+        "feature {feature:?} of view {view:?} was dropped with this type: take another name or type"
+    )]
+    FeatureDropped {
+        /// The view's name.
+        view: String,
+        /// The feature's name.
+        feature: String,
+    },
+    /// A view without features is none.
+    #[error("view {view:?} would have no feature left: drop the view instead")]
+    NoFeatureLeft {
+        /// The view's name.
+        view: String,
+    },
+    /// A feature would outlive its row (M9).
+    #[error("max_age of feature {feature:?} is above the new ttl of view {view:?}")]
+    MaxAgeAboveTtl {
+        /// The view's name.
+        view: String,
+        /// The feature's name.
+        feature: String,
+    },
+    /// What has been refused as too late must stay refused (M8).
+    #[error(
+        "max_lateness of view {view:?} only grows: to shorten it, drop the view and create it again"
+    )]
+    LatenessShrinks {
+        /// The view's name.
+        view: String,
+    },
+    /// A new default is not of the feature's type.
+    #[error("default of feature {feature:?}: {problem}")]
+    BadDefault {
+        /// The feature's name.
+        feature: String,
+        /// What is wrong.
+        problem: WrongJson,
+    },
+    /// The alteration changes nothing.
+    #[error("nothing is to be altered in view {view:?}")]
+    NothingAltered {
+        /// The view's name.
+        view: String,
+    },
     /// Two definitions have the same id, which a hash makes possible though unlikely; another name avoids it.
     #[error("the id of {name:?} is that of {other:?}: choose another name")]
     IdCollision {
@@ -95,11 +182,25 @@ pub struct Catalogue {
 #[derive(Debug, Clone, Default)]
 struct Entry {
     created: Option<(Stamp, u32, ViewSpec)>,
-    /// By feature id: where the definition stands that counts, and what it says.
-    features: BTreeMap<FeatureId, (Stamp, usize, Feature)>,
+    features: BTreeMap<FeatureId, KnownFeature>,
+    /// Features that were dropped, for ever.
+    dropped_features: BTreeSet<FeatureId>,
+    /// New settings, by the stamps of their records.
+    ttls: BTreeMap<Stamp, Option<Duration>>,
+    latenesses: BTreeMap<Stamp, Option<Duration>>,
     dropped: bool,
     /// The view as made of the above; `None` before its creation is known.
     view: Option<Arc<View>>,
+}
+
+/// What the applied definitions say of one feature of a view.
+#[derive(Debug, Clone)]
+struct KnownFeature {
+    /// The first definition and the place in it: where the feature stands in the view.
+    first: (Stamp, usize),
+    /// The definition that counts.
+    last: Stamp,
+    feature: Feature,
 }
 
 impl Catalogue {
@@ -197,9 +298,73 @@ impl Catalogue {
             });
         }
         check_feature_id(view.spec.features.iter(), &feature)?;
+        let entry = self.entries.get(&view.id);
+        if entry.is_some_and(|entry| entry.dropped_features.contains(&feature.id)) {
+            return Err(CatalogueError::FeatureDropped {
+                view: name.into(),
+                feature: feature.name,
+            });
+        }
         Ok(Definition::AddFeature {
             view: view.id,
             feature,
+        })
+    }
+
+    /// The definition that alters the view of this name.
+    ///
+    /// # Errors
+    /// If there is no such view or feature, or a new setting contradicts what holds already.
+    pub fn alter(&self, name: &str, spec: AlterationSpec) -> Result<Definition, CatalogueError> {
+        let view = self.known(name)?;
+        if spec == AlterationSpec::default() {
+            return Err(CatalogueError::NothingAltered { view: name.into() });
+        }
+        let feature = |wanted: &str| {
+            let unknown = || CatalogueError::UnknownFeature {
+                view: name.into(),
+                feature: wanted.chars().take(limits::NAME_BYTES).collect(),
+            };
+            view.feature(wanted).ok_or_else(unknown)
+        };
+        if spec
+            .max_lateness
+            .is_some_and(|late| is_shorter(late, view.spec.max_lateness))
+        {
+            return Err(CatalogueError::LatenessShrinks { view: name.into() });
+        }
+        if let Some(Some(ttl)) = spec.ttl
+            && let Some(older) = view
+                .spec
+                .features
+                .iter()
+                .find(|f| f.max_age.is_some_and(|age| age > ttl))
+        {
+            return Err(CatalogueError::MaxAgeAboveTtl {
+                view: name.into(),
+                feature: older.name.clone(),
+            });
+        }
+        let mut alteration = Alteration {
+            ttl: spec.ttl,
+            max_lateness: spec.max_lateness,
+            ..Alteration::default()
+        };
+        for (wanted, json) in &spec.defaults {
+            alteration
+                .features
+                .push(with_default(feature(wanted)?, json)?);
+        }
+        for wanted in &spec.drop_features {
+            alteration.dropped.push(feature(wanted)?.id);
+        }
+        let stays = |held: &Feature| !alteration.dropped.contains(&held.id);
+        if !view.spec.features.iter().any(stays) {
+            return Err(CatalogueError::NoFeatureLeft { view: name.into() });
+        }
+        Ok(Definition::Alter {
+            view: view.id,
+            alteration,
         })
     }
 
@@ -244,6 +409,11 @@ impl Catalogue {
                 entry.put_feature(stamp, usize::MAX, feature);
                 entry.rebuild();
             }
+            Definition::Alter { view, alteration } => {
+                let entry = self.entries.entry(*view).or_default();
+                entry.alter(stamp, alteration);
+                entry.rebuild();
+            }
             Definition::Drop { view } => self.entries.entry(*view).or_default().dropped = true,
         }
         self.assign_names();
@@ -267,33 +437,79 @@ impl Catalogue {
 
 impl Entry {
     fn put_feature(&mut self, stamp: Stamp, at: usize, feature: &Feature) {
-        let held = self
+        let first = (stamp, at);
+        let known = self
             .features
             .entry(feature.id)
-            .or_insert_with(|| (stamp, at, feature.clone()));
-        if stamp > held.0 {
-            *held = (stamp, at, feature.clone());
+            .or_insert_with(|| KnownFeature {
+                first,
+                last: stamp,
+                feature: feature.clone(),
+            });
+        known.first = known.first.min(first);
+        if stamp > known.last {
+            known.last = stamp;
+            known.feature = feature.clone();
         }
     }
 
+    fn alter(&mut self, stamp: Stamp, alteration: &Alteration) {
+        if let Some(ttl) = alteration.ttl {
+            self.ttls.insert(stamp, ttl);
+        }
+        if let Some(late) = alteration.max_lateness {
+            self.latenesses.insert(stamp, late);
+        }
+        for feature in &alteration.features {
+            self.put_feature(stamp, usize::MAX, feature);
+        }
+        self.dropped_features.extend(&alteration.dropped);
+    }
+
+    /// Settings of the creation come first, whatever its stamp: a creation is older than any alteration.
     fn rebuild(&mut self) {
         let Some((_, generation, spec)) = &self.created else {
             return;
         };
         let mut features: Vec<_> = self.features.values().collect();
-        features.sort_by_key(|(stamp, at, feature)| (*stamp, *at, feature.id));
-        let features = features
-            .into_iter()
-            .map(|(_, _, feature)| feature.clone())
-            .collect();
-        self.view = Some(Arc::new(View::new(
+        features.sort_by_key(|known| (known.first, known.feature.id));
+        let in_force = features.into_iter().map(|known| &known.feature);
+        let in_force = in_force.filter(|feature| !self.dropped_features.contains(&feature.id));
+        let features = in_force.cloned().collect();
+        let mut view = View::new(
             ViewSpec {
                 features,
                 ..spec.clone()
             },
             *generation,
-        )));
+        );
+        for (stamp, ttl) in &self.ttls {
+            view.ttl.push(stamp.hlc, *ttl);
+        }
+        for (stamp, late) in &self.latenesses {
+            view.lateness.push_longer(stamp.hlc, *late);
+        }
+        view.spec.ttl = view.ttl.current();
+        view.spec.max_lateness = view.lateness.current();
+        self.view = Some(Arc::new(view));
     }
+}
+
+/// Is one span shorter than another? None is the longest.
+fn is_shorter(span: Option<Duration>, other: Option<Duration>) -> bool {
+    span.is_some_and(|span| other.is_none_or(|other| span < other))
+}
+
+fn with_default(feature: &Feature, json: &Json) -> Result<Feature, CatalogueError> {
+    let value = value_from_json(json, feature.value_type);
+    let default = value.map_err(|problem| CatalogueError::BadDefault {
+        feature: feature.name.clone(),
+        problem,
+    })?;
+    Ok(Feature {
+        default: (default != Value::Null).then_some(default),
+        ..feature.clone()
+    })
 }
 
 fn check_feature_id<'a>(
@@ -327,9 +543,45 @@ enum Logged {
         view: ViewId,
         feature: LoggedFeature,
     },
+    Alter {
+        view: ViewId,
+        /// Not there if it stays; null is for ever.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "double_option"
+        )]
+        ttl_us: Option<Option<u64>>,
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "double_option"
+        )]
+        max_lateness_us: Option<Option<u64>>,
+        features: Vec<LoggedFeature>,
+        dropped: Vec<FeatureId>,
+    },
     Drop {
         view: ViewId,
     },
+}
+
+/// Tells a field that is not there from one that is null.
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        field: &Option<Option<u64>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        field.flatten().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<u64>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -394,6 +646,13 @@ impl Definition {
                 view: *view,
                 feature: LoggedFeature::of(feature),
             },
+            Definition::Alter { view, alteration } => Logged::Alter {
+                view: *view,
+                ttl_us: alteration.ttl.map(|ttl| ttl.map(to_micros)),
+                max_lateness_us: alteration.max_lateness.map(|late| late.map(to_micros)),
+                features: alteration.features.iter().map(LoggedFeature::of).collect(),
+                dropped: alteration.dropped.clone(),
+            },
             Definition::Drop { view } => Logged::Drop { view: *view },
         };
         serde_json::to_string(&logged).expect("a definition has only texts as map keys")
@@ -440,6 +699,24 @@ impl Definition {
                 view,
                 feature: feature.into_feature()?,
             },
+            Logged::Alter {
+                view,
+                ttl_us,
+                max_lateness_us,
+                features,
+                dropped,
+            } => {
+                let features = features.into_iter().map(LoggedFeature::into_feature);
+                let spans =
+                    |span: Option<Option<u64>>| span.map(|us| us.map(Duration::from_micros));
+                let alteration = Alteration {
+                    ttl: spans(ttl_us),
+                    max_lateness: spans(max_lateness_us),
+                    features: features.collect::<Result<_, _>>()?,
+                    dropped,
+                };
+                Definition::Alter { view, alteration }
+            }
             Logged::Drop { view } => Definition::Drop { view },
         })
     }

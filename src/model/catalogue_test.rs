@@ -85,6 +85,100 @@ fn a_feature_is_added_once_and_stands_last() {
 }
 
 #[test]
+fn an_alteration_changes_what_it_names_and_keeps_the_order_of_features() {
+    let mut catalogue = Catalogue::new();
+    catalogue.apply(stamp(1), &catalogue.create(spec("v")).unwrap());
+    catalogue.apply(stamp(2), &catalogue.add_feature("v", feature("b")).unwrap());
+    let day = Duration::from_secs(86_400);
+    let alteration = AlterationSpec {
+        ttl: Some(Some(day)),
+        defaults: BTreeMap::from([("a".to_owned(), Json::from(2.5))]),
+        ..AlterationSpec::default()
+    };
+    catalogue.apply(stamp(3), &catalogue.alter("v", alteration).unwrap());
+    let view = catalogue.view("v").unwrap().clone();
+    let features: Vec<_> = view
+        .spec
+        .features
+        .iter()
+        .map(|held| (held.name.as_str(), held.default.clone()))
+        .collect();
+    assert_eq!(features, [("a", Some(Value::Double(2.5))), ("b", None)]);
+    assert_eq!((view.spec.ttl, view.spec.max_lateness), (Some(day), None));
+    assert_eq!(
+        view.id,
+        View::new(spec("v"), 0).id,
+        "an alteration makes no other view"
+    );
+
+    let drop_b = AlterationSpec {
+        drop_features: vec!["b".into()],
+        ..AlterationSpec::default()
+    };
+    catalogue.apply(stamp(4), &catalogue.alter("v", drop_b).unwrap());
+    assert!(catalogue.view("v").unwrap().feature("b").is_none());
+    let again = catalogue.add_feature("v", feature("b"));
+    assert!(
+        matches!(again, Err(CatalogueError::FeatureDropped { .. })),
+        "its old values would be back"
+    );
+    let other_type = Feature::new("b".into(), ValueType::Scalar(Scalar::Int64), None, None);
+    assert!(catalogue.add_feature("v", other_type).is_ok());
+}
+
+#[test]
+fn an_alteration_that_contradicts_what_holds_is_refused() {
+    let mut catalogue = Catalogue::new();
+    let hour = Duration::from_secs(3_600);
+    let mut bounded = spec("v");
+    bounded.max_lateness = Some(hour);
+    bounded.features = vec![Feature {
+        max_age: Some(hour),
+        ..feature("a")
+    }];
+    catalogue.apply(stamp(1), &catalogue.create(bounded).unwrap());
+    let alter = |change: fn(&mut AlterationSpec)| {
+        let mut spec = AlterationSpec::default();
+        change(&mut spec);
+        catalogue.alter("v", spec).map(drop)
+    };
+    let (view, feature) = ("v".to_owned(), "x".to_owned());
+    assert_eq!(
+        alter(|_| {}),
+        Err(CatalogueError::NothingAltered { view: view.clone() })
+    );
+    let shorter = alter(|spec| spec.max_lateness = Some(Some(Duration::from_secs(60))));
+    assert_eq!(
+        shorter,
+        Err(CatalogueError::LatenessShrinks { view: view.clone() })
+    );
+    assert_eq!(
+        alter(|spec| spec.max_lateness = Some(None)),
+        Ok(()),
+        "no bound is the longest"
+    );
+    let outlived = alter(|spec| spec.ttl = Some(Some(Duration::from_secs(60))));
+    assert!(matches!(
+        outlived,
+        Err(CatalogueError::MaxAgeAboveTtl { .. })
+    ));
+    let unknown = CatalogueError::UnknownFeature {
+        view: view.clone(),
+        feature,
+    };
+    assert_eq!(
+        alter(|spec| spec.drop_features = vec!["x".into()]),
+        Err(unknown)
+    );
+    let last = alter(|spec| spec.drop_features = vec!["a".into()]);
+    assert_eq!(last, Err(CatalogueError::NoFeatureLeft { view }));
+    let wrong = alter(|spec| {
+        spec.defaults.insert("a".into(), Json::from("many"));
+    });
+    assert!(matches!(wrong, Err(CatalogueError::BadDefault { .. })));
+}
+
+#[test]
 fn the_same_definitions_make_the_same_catalogue_in_every_order() {
     let mut grown = Catalogue::new();
     let mut records = Vec::new();
@@ -104,6 +198,25 @@ fn the_same_definitions_make_the_same_catalogue_in_every_order() {
     log(&mut grown, drop);
     let again = grown.create(spec("v")).unwrap();
     log(&mut grown, again);
+    for seconds in [9, 3] {
+        let span = Some(Some(Duration::from_secs(seconds)));
+        let defaults = BTreeMap::from([("a".to_owned(), Json::from(seconds))]);
+        let alteration = AlterationSpec {
+            ttl: span,
+            defaults,
+            ..AlterationSpec::default()
+        };
+        let alter = grown.alter("v", alteration).unwrap();
+        log(&mut grown, alter);
+    }
+    let add = grown.add_feature("v", feature("c")).unwrap();
+    log(&mut grown, add);
+    let drop_a = AlterationSpec {
+        drop_features: vec!["a".into()],
+        ..AlterationSpec::default()
+    };
+    let alter = grown.alter("v", drop_a).unwrap();
+    log(&mut grown, alter);
 
     let shown = |catalogue: &Catalogue| {
         catalogue

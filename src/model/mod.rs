@@ -10,6 +10,7 @@ pub mod batch;
 pub mod catalogue;
 pub mod cells;
 pub mod digest;
+pub mod floor;
 pub mod json;
 pub mod key;
 pub mod level;

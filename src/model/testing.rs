@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::catalogue::Definition;
+use super::catalogue::{Alteration, Definition};
 use super::cells::put_cell;
 use super::digest::Digest;
 use super::key::{EntityKey, KeyType, KeyValue};
@@ -225,7 +225,23 @@ pub(crate) fn definitions() -> impl Strategy<Value = Definition> {
         Definition::AddFeature { view, feature }
     });
     let drop = any::<u64>().prop_map(|view| Definition::Drop { view: ViewId(view) });
-    prop_oneof![create, add, drop]
+    let alter = (any::<u64>(), alterations()).prop_map(|(view, alteration)| {
+        let view = ViewId(view);
+        Definition::Alter { view, alteration }
+    });
+    prop_oneof![create, add, alter, drop]
+}
+
+fn alterations() -> impl Strategy<Value = Alteration> {
+    let spans = (proptest::option::of(spans()), proptest::option::of(spans()));
+    let features = proptest::collection::vec(features(), 0..3);
+    let dropped = proptest::collection::vec(any::<u32>().prop_map(FeatureId), 0..3);
+    (spans, features, dropped).prop_map(|((ttl, max_lateness), features, dropped)| Alteration {
+        ttl,
+        max_lateness,
+        features,
+        dropped,
+    })
 }
 
 fn spans() -> impl Strategy<Value = Option<Duration>> {

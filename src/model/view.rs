@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::floor::History;
 use super::key::KeyType;
 use super::value::{Value, ValueType};
 use super::version::Order;
@@ -116,8 +117,12 @@ pub struct View {
     pub id: ViewId,
     /// How often the name has been created: 0 at first, one more after each drop.
     pub generation: u32,
-    /// The definition.
+    /// The definition as it is now.
     pub spec: ViewSpec,
+    /// What the ttl has been.
+    pub ttl: History,
+    /// What `max_lateness` has been; it only grows.
+    pub lateness: History,
 }
 
 impl View {
@@ -127,6 +132,8 @@ impl View {
         View {
             id: ViewId::derive(&spec, generation),
             generation,
+            ttl: History::new(spec.ttl),
+            lateness: History::new(spec.max_lateness),
             spec,
         }
     }
@@ -150,16 +157,16 @@ impl View {
             .find(|feature| feature.name == name)
     }
 
-    /// Event times at or below this are expired at time `at` (M7). With a ttl that never changed, that is `at - ttl`.
+    /// Event times at or below this are expired at time `at` (M7).
     #[must_use]
     pub fn expiry_floor(&self, at: Micros) -> Option<Micros> {
-        self.spec.ttl.map(|ttl| at.minus(ttl))
+        self.ttl.floor(at)
     }
 
     /// Writes with an event time below this are refused at time `at` (M5, M8).
     #[must_use]
     pub fn lateness_floor(&self, at: Micros) -> Option<Micros> {
-        self.spec.max_lateness.map(|late| at.minus(late))
+        self.lateness.floor(at)
     }
 }
 

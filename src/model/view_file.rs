@@ -14,11 +14,12 @@
 //! max_age = "12h"         # not above the view's ttl
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::catalogue::AlterationSpec;
 use super::json::value_from_json;
 use super::key::KeyType;
 use super::limits;
@@ -191,6 +192,60 @@ pub fn parse_feature(text: &str, ttl: Option<Duration>) -> Result<Feature, ViewF
         Some(entry) => feature(entry, ttl),
         None => feature(toml::from_str(text).map_err(|error| syntax(&error))?, ttl),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlterationFile {
+    ttl: Option<String>,
+    max_lateness: Option<String>,
+    #[serde(default)]
+    default: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    remove_default: Vec<String>,
+    #[serde(default)]
+    drop_feature: Vec<String>,
+}
+
+/// Reads what is to change in a view:
+///
+/// ```toml
+/// ttl = "60d"
+/// max_lateness = "3d"
+/// remove_default = ["last_origin"]
+/// drop_feature = ["cancelled_total"]
+/// [default]
+/// flights_total = 0
+/// ```
+///
+/// # Errors
+/// What is wrong first. Whether features exist and values fit is left to the catalogue.
+pub fn parse_alteration(text: &str) -> Result<AlterationSpec, ViewFileError> {
+    let file: AlterationFile = toml::from_str(text).map_err(|error| syntax(&error))?;
+    let set = |key, text: Option<String>| text.map(|text| parse_span(key, Some(&text))).transpose();
+    let removed = file.remove_default.iter().map(String::as_str);
+    check_distinct(
+        "default",
+        file.default.keys().map(String::as_str).chain(removed),
+    )?;
+    check_distinct("feature", file.drop_feature.iter().map(String::as_str))?;
+    let mut defaults = BTreeMap::new();
+    for (feature, value) in file.default {
+        let json =
+            serde_json::to_value(Plain(value)).map_err(|error| ViewFileError::BadDefault {
+                feature: feature.clone(),
+                problem: error.to_string(),
+            })?;
+        defaults.insert(feature, json);
+    }
+    let removed = file.remove_default.into_iter();
+    defaults.extend(removed.map(|feature| (feature, serde_json::Value::Null)));
+    Ok(AlterationSpec {
+        ttl: set("ttl", file.ttl)?,
+        max_lateness: set("max_lateness", file.max_lateness)?,
+        defaults,
+        drop_features: file.drop_feature,
+    })
 }
 
 fn syntax(error: &toml::de::Error) -> ViewFileError {
@@ -445,6 +500,32 @@ default = [2013-01-01T00:00:00Z]
                 .to_string()
                 .contains("missing field `type`")
         );
+    }
+
+    #[test]
+    fn an_alteration_sets_what_it_names_and_nothing_else() {
+        let text =
+            "ttl = \"0\"\nremove_default = [\"b\"]\ndrop_feature = [\"c\"]\n[default]\na = inf";
+        let spec = parse_alteration(text).unwrap();
+        assert_eq!((spec.ttl, spec.max_lateness), (Some(None), None));
+        let defaults = [
+            ("a", serde_json::json!("Infinity")),
+            ("b", serde_json::Value::Null),
+        ];
+        let defaults = defaults.map(|(name, json)| (name.to_owned(), json));
+        assert_eq!(spec.defaults, BTreeMap::from(defaults));
+        assert_eq!(spec.drop_features, ["c"]);
+        for (text, expected) in [
+            (
+                "remove_default = [\"a\"]\n[default]\na = 1",
+                "default \"a\" is defined twice",
+            ),
+            ("ttl = 5", "expected a string"),
+            ("order = \"arrival\"", "unknown field `order`"),
+        ] {
+            let message = parse_alteration(text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::{Epoch, IncarnationId, Stamp};
 use crate::engine;
 use crate::model::batch::Refusal;
-use crate::model::catalogue::CatalogueError;
+use crate::model::catalogue::{AlterationSpec, CatalogueError};
 use crate::model::resolve::{Column, Wanted};
 use crate::model::view_file::ViewFileError;
 use crate::model::{Batch, CommitLevel, EntityKey, Feature, ReadLevel, View, ViewSpec};
@@ -123,6 +123,13 @@ pub enum CatalogueChange {
         view: String,
         /// The feature as in a view file.
         feature_toml: String,
+    },
+    /// Settings of a view change.
+    Alter {
+        /// The view's name.
+        view: String,
+        /// What changes.
+        spec: AlterationSpec,
     },
     /// A view goes out of force.
     Drop {

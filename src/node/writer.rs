@@ -342,6 +342,10 @@ fn plan(catalogue: &Catalogue, change: CatalogueChange) -> Result<(String, Defin
             let definition = catalogue.add_feature(&view, feature)?;
             (view, definition)
         }
+        CatalogueChange::Alter { view, spec } => {
+            let definition = catalogue.alter(&view, spec)?;
+            (view, definition)
+        }
         CatalogueChange::Drop { view } => {
             let definition = catalogue.drop_view(&view)?;
             (view, definition)

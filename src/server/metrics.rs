@@ -38,6 +38,7 @@ const SERVICES: [(&str, &[&str]); 3] = [
             "ListViews",
             "GetView",
             "AddFeature",
+            "AlterView",
             "DropView",
         ],
     ),

@@ -183,6 +183,13 @@ fn reason_of_catalogue(error: &CatalogueError) -> Reason {
         CatalogueError::FeatureExists { .. } => Reason::FeatureExists,
         CatalogueError::TooManyFeatures { .. } => Reason::TooLarge,
         CatalogueError::IdCollision { .. } => Reason::IdCollision,
+        CatalogueError::UnknownFeature { .. } => Reason::UnknownFeature,
+        CatalogueError::FeatureDropped { .. } => Reason::FeatureExists,
+        CatalogueError::BadDefault { .. } => Reason::WrongType,
+        CatalogueError::NoFeatureLeft { .. }
+        | CatalogueError::MaxAgeAboveTtl { .. }
+        | CatalogueError::LatenessShrinks { .. }
+        | CatalogueError::NothingAltered { .. } => Reason::InvalidArgument,
     }
 }
 

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::edge::Edge;
 use super::status::Failure;
 use crate::model::View;
-use crate::model::view_file::parse_view;
+use crate::model::view_file::{parse_alteration, parse_view};
 use crate::node::CatalogueChange;
 use crate::proto::v1::view_service_server::ViewService;
 use crate::proto::{self, v1};
@@ -61,6 +61,24 @@ impl ViewService for Views {
         };
         let view = self.define(change, "definition_toml").await?;
         Ok(Response::new(v1::AddFeatureResponse { view }))
+    }
+
+    async fn alter_view(
+        &self,
+        request: Request<v1::AlterViewRequest>,
+    ) -> Result<Response<v1::AlterViewResponse>, Status> {
+        let field = "alteration_toml";
+        let request = request.into_inner();
+        proto::find_view(&*self.0.catalogue()?, &request.name)
+            .map_err(|problem| Failure::from(problem.at("name")))?;
+        let spec = parse_alteration(&request.alteration_toml)
+            .map_err(|error| Failure::from(error).in_field(field))?;
+        let change = CatalogueChange::Alter {
+            view: request.name,
+            spec,
+        };
+        let view = self.define(change, field).await?;
+        Ok(Response::new(v1::AlterViewResponse { view }))
     }
 
     async fn drop_view(

@@ -1,6 +1,8 @@
 //! Definitions as logged, and the ids that follow from them.
 
-use steadfast::model::catalogue::Definition;
+use std::time::Duration;
+
+use steadfast::model::catalogue::{Alteration, Definition};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{Value, View, ViewId};
 
@@ -37,6 +39,12 @@ const ADD_FEATURE: &str = concat!(
     r#"{"change":"add_feature","view":43981,"#,
     r#""feature":{"name":"flights","type":"int64","default":7,"max_age_us":null}}"#,
 );
+const ALTER: &str = concat!(
+    r#"{"change":"alter","view":43981,"ttl_us":60000000,"max_lateness_us":null,"#,
+    r#""features":[{"name":"flights","type":"int64","default":7,"max_age_us":null}],"dropped":[1502531131]}"#,
+);
+const ALTER_LITTLE: &str =
+    r#"{"change":"alter","view":43981,"ttl_us":null,"features":[],"dropped":[]}"#;
 const DROP: &str = r#"{"change":"drop","view":18446744073709551615}"#;
 
 /// Holds version 1 of the format to both directions. Through Debug, so that NaN equals itself.
@@ -57,7 +65,19 @@ fn definitions_are_as_in_version_1() {
     };
     check(&create, CREATE);
     let view = ViewId(0xabcd);
+    let alteration = Alteration {
+        ttl: Some(Some(Duration::from_secs(60))),
+        max_lateness: Some(None),
+        features: vec![feature.clone()],
+        dropped: vec![feature.id],
+    };
     check(&Definition::AddFeature { view, feature }, ADD_FEATURE);
+    check(&Definition::Alter { view, alteration }, ALTER);
+    let alteration = Alteration {
+        ttl: Some(None),
+        ..Alteration::default()
+    };
+    check(&Definition::Alter { view, alteration }, ALTER_LITTLE);
     let view = ViewId(u64::MAX);
     check(&Definition::Drop { view }, DROP);
 }

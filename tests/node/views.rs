@@ -1,4 +1,6 @@
-use steadfast::proto::v1;
+use steadfast::base::{Clock as _, clock::SystemClock};
+use steadfast::model::Items;
+use steadfast::proto::{items_to_proto, v1};
 
 use crate::support::*;
 
@@ -176,5 +178,66 @@ async fn a_bad_definition_is_refused_for_what_is_wrong() {
     }
     let unknown = node.views().get_view(named("none")).await.unwrap_err();
     assert_eq!(unknown.message(), "there is no view \"none\"");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_altered_view_reads_by_its_new_settings_and_a_longer_ttl_revives_nothing() {
+    let node = start_empty().await;
+    let definition = CLICKS.replace("30d", "1h");
+    node.views().create_view(create(&definition)).await.unwrap();
+    let minute = 60_000_000;
+    let now = SystemClock::new().wall().0;
+    for (user, age) in [(1, 10 * minute), (2, 50 * minute)] {
+        let mut written = rows(
+            "clicks",
+            &["count"],
+            vec![(vec![int64(user)], vec![int64(user)])],
+        );
+        written.rows[0].event_time_us = Some(now - age);
+        node.put(put(vec![written])).await;
+    }
+    let statuses = async || {
+        let users = v1::KeyColumn {
+            join_key: "user".into(),
+            values: Some(items_to_proto(Items::Int64(vec![1, 2, 3]))),
+        };
+        let request = v1::GetFeaturesRequest {
+            entities: vec![users],
+            views: vec![v1::ViewSelection {
+                view: "clicks".into(),
+                features: vec!["count".into()],
+            }],
+            use_defaults: true,
+            ..v1::GetFeaturesRequest::default()
+        };
+        node.get(request).await.views[0].columns[0]
+            .statuses
+            .to_vec()
+    };
+    let alter = async |toml: &str| {
+        let request = v1::AlterViewRequest {
+            name: "clicks".into(),
+            alteration_toml: toml.into(),
+        };
+        node.views().alter_view(request).await
+    };
+    // 1 is PRESENT, 3 NOT_FOUND, 4 EXPIRED; 16 more where the default is filled in.
+    assert_eq!(statuses().await, [1, 1, 3 + 16]);
+    alter("ttl = \"30m\"").await.unwrap();
+    assert_eq!(statuses().await, [1, 4 + 16, 3 + 16]);
+    alter("ttl = \"9h\"\nremove_default = [\"count\"]")
+        .await
+        .unwrap();
+    assert_eq!(statuses().await, [1, 4, 3]);
+
+    for (toml, expected) in [
+        ("", "INVALID_ARGUMENT"),
+        ("ttl = \"soon\"", "BAD_VIEW_FILE"),
+        ("drop_feature = [\"x\"]", "UNKNOWN_FEATURE"),
+        ("[default]\ncount = \"x\"", "WRONG_TYPE"),
+    ] {
+        assert_eq!(reason(&alter(toml).await.unwrap_err()), expected, "{toml}");
+    }
     node.stop().await;
 }
