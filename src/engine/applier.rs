@@ -173,7 +173,7 @@ impl Applier {
             if rows.contains_key(&key) {
                 continue;
             }
-            let cached = self.cache.get(&key);
+            let cached = self.cache.peek(&key);
             if cached.is_none() {
                 missing.push(key.clone());
             }

@@ -15,9 +15,9 @@ pub struct LogWriter {
     chain: Digest,
 }
 
-/// A record that has its place in the log.
+/// A record that fits the end of the log.
 #[derive(Debug)]
-pub struct NextRecord {
+pub(super) struct NextRecord {
     /// The record.
     pub record: Record,
     /// Its bytes.
@@ -45,37 +45,24 @@ impl LogWriter {
         self.log
     }
 
-    /// The last record written.
-    #[must_use]
-    pub fn last(&self) -> Seq {
-        self.last
-    }
-
     /// The greatest stamp time given out, or the bound it began with.
     #[must_use]
     pub fn newest(&self) -> Hlc {
         self.newest
     }
 
-    /// The chain digest up to the last record.
-    #[must_use]
-    pub fn chain(&self) -> Digest {
-        self.chain
-    }
-
-    /// Makes the next record, with a stamp of time `hlc`, and moves on.
+    /// Makes the record that comes next, with a stamp of time `hlc`. It has its place once the log is
+    /// [advanced](Self::advance) by it.
     ///
     /// # Panics
     /// If `hlc` is not above every stamp before; the window arithmetic that chose it sees to that.
-    #[must_use]
-    pub fn next(&mut self, hlc: Hlc, request: Option<RequestId>, body: Body) -> NextRecord {
+    pub(super) fn next(&self, hlc: Hlc, request: Option<RequestId>, body: Body) -> NextRecord {
         assert!(hlc > self.newest, "stamps rise within a log");
-        let seq = self.last.next();
         let stamp = Stamp {
             hlc,
             region: self.log.region,
             epoch: self.log.epoch,
-            seq,
+            seq: self.last.next(),
         };
         let record = Record {
             stamp,
@@ -85,11 +72,15 @@ impl LogWriter {
         };
         let encoded = record.encode();
         let chain = Record::chain_after(&encoded);
-        (self.last, self.newest, self.chain) = (seq, hlc, chain);
         NextRecord {
             record,
             encoded,
             chain,
         }
+    }
+
+    /// Moves the end of the log behind a record that the WAL has taken.
+    pub(super) fn advance(&mut self, stamp: Stamp, chain: Digest) {
+        (self.last, self.newest, self.chain) = (stamp.seq, stamp.hlc, chain);
     }
 }

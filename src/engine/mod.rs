@@ -28,7 +28,7 @@ mod service;
 
 pub use applier::{Fate, Outcome};
 pub use error::Error;
-pub use log_writer::{LogWriter, NextRecord};
+pub use log_writer::LogWriter;
 pub use metrics::Metrics;
 pub use options::Options;
 pub use replay::ReplayProgress;

@@ -13,14 +13,16 @@ use tracing::{error, info};
 use super::applier::{Applier, Fate, Item, Published};
 use super::cache::RowCache;
 use super::error::Error;
-use super::log_writer::NextRecord;
+use super::log_writer::{LogWriter, NextRecord};
 use super::metrics::Metrics;
 use super::options::Options;
 use super::replay::{ReplayProgress, replay};
 use crate::base::disk::Disk;
 use crate::base::task::thread;
-use crate::base::{AppliedVv, DurableVv, Epoch, FlushedVv, LineageId, Lsn, RegionId, Watermark};
-use crate::model::{Catalogue, EntityKey, ViewId};
+use crate::base::{
+    AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LineageId, Lsn, RegionId, Stamp, Watermark,
+};
+use crate::model::{Body, Catalogue, EntityKey, RequestId, ViewId};
 use crate::storage::{self, RequestEntry, RowKey, ScanStart, State, Store};
 use crate::wal::{self, Wal};
 
@@ -182,21 +184,35 @@ impl Recovered {
 }
 
 impl Engine {
-    /// Appends a record: to the WAL, and once it is durable there, to the store. `fate` hears what it did, or why it is
-    /// not known. Waits only for room in the queues.
+    /// Appends a record to `log`: to the WAL, and once it is durable there, to the store. `fate` hears what it did, or
+    /// why it is not known. Waits only for room in the queues. Returns the record's stamp and where it ends in the WAL.
     ///
     /// # Errors
-    /// If the WAL or the applier has stopped.
-    pub fn append(&self, next: NextRecord, fate: Option<Fate>) -> Result<Lsn, Error> {
+    /// If the WAL or the applier has stopped, or the WAL refuses the record; the log is as it was then.
+    pub fn append(
+        &self,
+        log: &mut LogWriter,
+        hlc: Hlc,
+        request: Option<RequestId>,
+        body: Body,
+        fate: Option<Fate>,
+    ) -> Result<(Stamp, Lsn), Error> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or(Error::Stopped)?;
         if let Some(cause) = self.applied.closed() {
             return Err(cause);
         }
-        let end = self.wal.append(next.encoded)?;
+        let NextRecord {
+            record,
+            encoded,
+            chain,
+        } = log.next(hlc, request, body);
+        let stamp = record.stamp;
+        let end = self.wal.append(encoded)?;
+        log.advance(stamp, chain);
         let item = Item {
-            record: next.record,
-            chain: next.chain,
+            record,
+            chain,
             end,
             fate,
         };
@@ -205,7 +221,7 @@ impl Engine {
             let cause = self.applied.closed().unwrap_or(Error::Stopped);
             tell_all(std::iter::once(item), &cause);
         }
-        Ok(end)
+        Ok((stamp, end))
     }
 
     /// How far the WAL has been applied; ends with the cause when the engine fails.

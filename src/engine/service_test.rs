@@ -90,8 +90,11 @@ impl Fixture {
         body: Body,
     ) -> oneshot::Receiver<Result<super::super::Outcome, Error>> {
         let (fate, told) = oneshot::channel();
-        let next = self.log.next(self.log.newest().next(), request, body);
-        self.engine.append(next, Some(Fate::new(fate))).unwrap();
+        let hlc = self.log.newest().next();
+        let fate = Some(Fate::new(fate));
+        self.engine
+            .append(&mut self.log, hlc, request, body, fate)
+            .unwrap();
         told
     }
 
@@ -274,11 +277,10 @@ fn what_a_record_holds_is_given_back_before_its_fate_is_told() {
     let mut fixture = start(dir.path(), 1);
     let (fate, told) = oneshot::channel();
     let held = Arc::new(());
-    let next = fixture
-        .log
-        .next(fixture.log.newest().next(), None, put(1, 1, 1));
-    let fate = Fate::new(fate).holding(Arc::clone(&held));
-    fixture.engine.append(next, Some(fate)).unwrap();
+    let fate = Some(Fate::new(fate).holding(Arc::clone(&held)));
+    let Fixture { engine, log, .. } = &mut fixture;
+    let hlc = log.newest().next();
+    engine.append(log, hlc, None, put(1, 1, 1), fate).unwrap();
     told.blocking_recv().unwrap().unwrap();
     assert_eq!(Arc::strong_count(&held), 1);
 }
@@ -296,16 +298,33 @@ fn an_applier_that_panics_leaves_nobody_waiting() {
 }
 
 #[test]
+fn a_record_that_the_wal_refuses_leaves_no_gap_in_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    let Body::Rows(mut rows) = put(1, 1, 1) else {
+        unreachable!()
+    };
+    rows.groups[0].rows[0].cells = Some(vec![0; wal::MAX_PAYLOAD_BYTES].into());
+    let Fixture { engine, log, .. } = &mut fixture;
+    let hlc = log.newest().next();
+    let refused = engine.append(log, hlc, None, Body::Rows(rows), None);
+    assert!(matches!(refused, Err(Error::Wal(_))), "{refused:?}");
+    assert_eq!(fixture.write(put(1, 1, 1)).stamp.seq, Seq(1));
+}
+
+#[test]
 fn a_record_that_does_not_follow_its_log_is_a_fork() {
     let dir = tempfile::tempdir().unwrap();
     let mut fixture = start(dir.path(), 1);
     fixture.write(put(1, 1, 1));
     let mut other = LogWriter::new(REGION, Epoch(1), fixture.log.newest());
-    let mut next = other.next(fixture.log.newest().next(), None, put(1, 2, 2));
-    next.record.stamp.seq = Seq(2);
     let (fate, told) = oneshot::channel();
-    let fate = Fate::new(fate);
-    fixture.engine.append(next, Some(fate)).unwrap();
+    let hlc = other.newest().next();
+    let fate = Some(Fate::new(fate));
+    fixture
+        .engine
+        .append(&mut other, hlc, None, put(1, 2, 2), fate)
+        .unwrap();
     assert!(matches!(
         told.blocking_recv().unwrap(),
         Err(Error::Fork { .. })

@@ -287,14 +287,10 @@ impl Writer {
         body: Body,
         fate: Option<engine::Fate>,
     ) -> Result<Stamp, Error> {
-        let next = self.log.next(hlc, request, body);
-        let stamp = next.record.stamp;
-        let end = self
-            .engine
-            .append(next, fate)
-            .map_err(|cause| Error::NotWritable {
-                cause: cause.to_string(),
-            })?;
+        let appended = self.engine.append(&mut self.log, hlc, request, body, fate);
+        let (stamp, end) = appended.map_err(|cause| Error::NotWritable {
+            cause: cause.to_string(),
+        })?;
         self.appended.store(end.0, Ordering::Release);
         Ok(stamp)
     }
