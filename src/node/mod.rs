@@ -332,6 +332,11 @@ impl Serving {
     }
 
     fn check_writable(&self) -> Result<(), Error> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        if jobs.is_none() {
+            return Err(Error::Stopping);
+        }
+        drop(jobs);
         if let Some(cause) = self.engine.applied().closed() {
             return Err(Error::NotWritable {
                 cause: cause.to_string(),
