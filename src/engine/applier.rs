@@ -222,7 +222,8 @@ impl Applier {
                         replace(state, group.view, &key, slot.now.as_deref(), &new)
                             .map_err(bad_row)?;
                         *slot = TouchedRow {
-                            now: Some(new.into()),
+                            // Without spare capacity, which the cache would keep but not count.
+                            now: Some(new.into_boxed_slice().into()),
                             changed: true,
                         };
                     }

@@ -339,9 +339,9 @@ impl Engine {
         let state = self.state();
         self.store.flush()?;
         self.metrics.flushes.inc();
-        self.wal.release_below(state.lsn)?;
-        self.flushed.store(state);
-        Ok(())
+        // Before the release, which may fail: the store need not be flushed again for that.
+        self.flushed.store(Arc::clone(&state));
+        Ok(self.wal.release_below(state.lsn)?)
     }
 
     /// Bytes in use: (row cache, block cache, memtables).

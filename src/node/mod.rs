@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use self::admission::{Admission, Full};
 use self::start::Started;
 use self::writer::{Accepted, Ceiling, Job};
-use crate::base::clock::timeout;
+use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
 use crate::base::task::thread;
 use crate::base::{Clock, Epoch, IncarnationId, TaskGroup};
@@ -206,7 +206,8 @@ impl Node {
         }
     }
 
-    /// Stops: what was acknowledged is applied and flushed, so that the next start has nothing to replay.
+    /// Stops: what was acknowledged is applied and flushed, so that the next start has nothing to replay. `limit` bounds
+    /// the waiting for what may never end: background tasks, and all of it once the node has failed.
     ///
     /// # Errors
     /// If log or store had failed; what was acknowledged is durable in either case.
@@ -331,6 +332,11 @@ impl Serving {
     }
 
     fn check_writable(&self) -> Result<(), Error> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        if jobs.is_none() {
+            return Err(Error::Stopping);
+        }
+        drop(jobs);
         if let Some(cause) = self.engine.applied().closed() {
             return Err(Error::NotWritable {
                 cause: cause.to_string(),
@@ -403,14 +409,27 @@ impl Serving {
             }
             engine.stop()
         });
-        let outcome = ended.await.unwrap_or(Err(engine::Error::Stopped));
-        self.tasks.stop(limit).await;
-        self.lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        info!("stopped");
-        outcome
+        let ended = tokio::select! {
+            ended = ended => Some(ended.unwrap_or(Err(engine::Error::Stopped))),
+            () = self.given_up(limit) => None,
+        };
+        // What is still at work may still write, so after a failure the directory stays locked until the process ends.
+        if self.tasks.stop(limit).await && matches!(ended, Some(Ok(()))) {
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            info!("stopped");
+        } else {
+            warn!("not everything ended as it should");
+        }
+        ended.unwrap_or(Err(engine::Error::Stopped))
+    }
+
+    /// A disk that does not answer may keep threads for ever.
+    async fn given_up(&self, limit: Duration) {
+        let _cause = self.tasks.failure().await;
+        sleep(limit).await;
     }
 }
 

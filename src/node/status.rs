@@ -1,6 +1,5 @@
 //! What a node says of itself: health, the status document, metrics.
 
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::text::encode;
@@ -122,14 +121,6 @@ impl Node {
 
 impl Serving {
     fn ready(&self) -> Result<(), String> {
-        if self
-            .jobs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none()
-        {
-            return Err("the node is stopping".to_owned());
-        }
         self.check_writable().map_err(|cause| cause.to_string())
     }
 

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, RwLock};
 use std::time::Duration;
 
 use steadfast::base::clock::{SystemClock, sleep};
@@ -29,6 +29,8 @@ pub struct FaultyDisk {
     /// Calls until the first refusal; `u64::MAX` is never.
     pub left: Arc<AtomicU64>,
     available: AtomicU64,
+    /// Whoever writes to a file goes through here. Held by a test, it is a disk that does not answer.
+    gate: Arc<RwLock<()>>,
 }
 
 impl FaultyDisk {
@@ -38,6 +40,7 @@ impl FaultyDisk {
             word,
             left,
             available,
+            gate: Arc::default(),
         })
     }
 
@@ -52,6 +55,7 @@ impl FaultyDisk {
             word: self.word,
             left,
             path,
+            gate: Arc::clone(&self.gate),
         })
     }
 }
@@ -117,6 +121,14 @@ struct FaultyFile {
     word: &'static str,
     left: Arc<AtomicU64>,
     path: PathBuf,
+    gate: Arc<RwLock<()>>,
+}
+
+impl FaultyFile {
+    fn call(&self) -> io::Result<()> {
+        drop(self.gate.read());
+        spend(&self.left, self.word, &self.path)
+    }
 }
 
 impl DiskFile for FaultyFile {
@@ -129,22 +141,22 @@ impl DiskFile for FaultyFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        spend(&self.left, self.word, &self.path)?;
+        self.call()?;
         self.file.write_all_at(bytes, offset)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        spend(&self.left, self.word, &self.path)?;
+        self.call()?;
         self.file.allocate(bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        spend(&self.left, self.word, &self.path)?;
+        self.call()?;
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        spend(&self.left, self.word, &self.path)?;
+        self.call()?;
         self.file.sync_all()
     }
 }
@@ -282,6 +294,36 @@ async fn without_windows_writing_ends_at_the_ceiling_and_reads_go_on() {
     let again = opened(&config, Arc::new(RealDisk)).await;
     assert_eq!(get(&again, 1).await, Some(1));
     close(again).await;
+}
+
+/// Neither the status nor stopping waits for what may never end, and the directory stays locked until it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_does_not_answer_ends_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config_in(dir.path());
+    config.wal.stall_limit_ms = 100;
+    let disk = FaultyDisk::new("", u64::MAX);
+    let node = with_view(&config, disk.clone()).await;
+    put(&node, 1, 1).await.unwrap();
+    let (stalled, release) = (Arc::clone(&disk.gate), Arc::new(Barrier::new(2)));
+    let (at_work, released) = (Arc::new(Barrier::new(2)), Arc::clone(&release));
+    let begun = Arc::clone(&at_work);
+    let holder = std::thread::spawn(move || {
+        let gate = stalled.write().unwrap();
+        begun.wait();
+        released.wait();
+        drop(gate);
+    });
+    at_work.wait();
+    let refused = put(&node, 2, 2).await.unwrap_err();
+    assert!(matches!(refused, Error::Unknown { .. }), "{refused}");
+    assert!(node.failure().await.contains("has not answered"));
+    assert_eq!(node.status()["writable"], false);
+    node.stop(Duration::from_millis(700)).await.unwrap_err();
+    assert_eq!(refusal(&config).await.reason(), "DIRECTORY_LOCKED");
+    release.wait();
+    holder.join().unwrap();
+    drop(node);
 }
 
 #[tokio::test(flavor = "multi_thread")]
