@@ -256,7 +256,7 @@ impl Applier {
         mut changes: Changes<'_>,
         state: State,
         touched: Touched,
-        definitions: &[(Stamp, &crate::model::catalogue::Definition)],
+        definitions: &[(Stamp, &crate::model::definition::Definition)],
     ) -> Result<(), Error> {
         let changed = |(key, row): (RowKey, TouchedRow)| {
             row.now.filter(|_| row.changed).map(|row| (key, row))

@@ -6,7 +6,9 @@ use super::*;
 use crate::base::{Epoch, Hlc, RegionId, Seq};
 use crate::model::key::KeyType;
 use crate::model::testing::definitions;
-use crate::model::value::Scalar;
+use crate::model::value::{Scalar, ValueType};
+use crate::model::version::Order;
+use crate::model::view::{JoinKey, MergeMode};
 
 fn stamp(at: u64) -> Stamp {
     Stamp {

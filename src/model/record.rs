@@ -16,8 +16,8 @@
 
 use bytes::{BufMut, Bytes};
 
-use super::catalogue::Definition;
 use super::cells;
+use super::definition::Definition;
 use super::digest::Digest;
 use super::key::EntityKey;
 use super::row::Row;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::catalogue::{Alteration, Definition};
 use super::cells::put_cell;
+use super::definition::{Alteration, Definition};
 use super::digest::Digest;
 use super::key::{EntityKey, KeyType, KeyValue};
 use super::record::{Body, Horizon, Marker, Opening, Record, RequestId, RowGroup, RowWrite, Rows};

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::catalogue::AlterationSpec;
+use super::definition::AlterationSpec;
 use super::json::value_from_json;
 use super::key::KeyType;
 use super::limits;

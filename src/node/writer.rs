@@ -18,7 +18,7 @@ use crate::base::{AppliedVv, Clock, Hlc, IncarnationId, Lsn, Stamp, Watermark};
 use crate::control::{Command, LocalControl, Tick, tick};
 use crate::engine::{self, Engine, LogWriter, Outcome};
 use crate::model::batch::Moment;
-use crate::model::catalogue::Definition;
+use crate::model::definition::Definition;
 use crate::model::record::{Horizon, Marker, Opening, RequestId};
 use crate::model::row::Row;
 use crate::model::view_file::parse_feature;

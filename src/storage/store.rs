@@ -13,7 +13,7 @@ use super::options::Options;
 use super::state::State;
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_checksum};
 use crate::base::{Hlc, LineageId, Stamp};
-use crate::model::catalogue::Definition;
+use crate::model::definition::Definition;
 use crate::model::{Catalogue, Digest, EntityKey, ViewId};
 
 const ROWS: &str = "rows";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steadfast::model::catalogue::{Alteration, Definition};
+use steadfast::model::definition::{Alteration, Definition};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{Value, View, ViewId};
 

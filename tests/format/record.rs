@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use steadfast::base::codec::{DecodeError, put_checksum};
 use steadfast::base::{Hlc, IncarnationId, Micros};
-use steadfast::model::catalogue::Definition;
+use steadfast::model::definition::Definition;
 use steadfast::model::record::{Horizon, Marker, Opening, RowGroup, RowWrite, Rows};
 use steadfast::model::{
     Body, Digest, EntityKey, KeyValue, MergeMode, Order, Record, RequestId, ViewId,
