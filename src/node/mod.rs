@@ -265,6 +265,9 @@ impl Serving {
     }
 
     async fn write(&self, request: WriteRequest) -> Result<Written, Error> {
+        if let Err(refusal) = self.check_writable() {
+            return self.written_before(&request).await.ok_or(refusal);
+        }
         let WriteRequest {
             batch,
             level,
@@ -278,7 +281,6 @@ impl Serving {
                 max: limits::BATCH_BYTES,
             });
         }
-        self.check_writable()?;
         let full = |Full { in_flight, max }| Error::Overloaded { in_flight, max };
         let admitted = self.admission.admit(bytes).map_err(full)?;
         let until = self.clock.monotonic() + deadline;
@@ -316,6 +318,16 @@ impl Serving {
             level,
             repeated: false,
         })
+    }
+
+    /// The result of a named write that is applied, which can be told even if nothing more is written.
+    async fn written_before(&self, request: &WriteRequest) -> Option<Written> {
+        let (caller, id) = request.request_id.clone()?;
+        let engine = Arc::clone(&self.engine);
+        let found = self.blocking(move || engine.request(&caller, &id));
+        let entry = timeout(request.deadline, found).await.ok()?.ok()??;
+        let is_same = entry.body_hash == request.batch.digest();
+        is_same.then(|| repeated(&entry, request.level))
     }
 
     /// Changes the catalogue; on return the change is in force. Returns the view, unless it was dropped.

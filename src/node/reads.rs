@@ -123,7 +123,7 @@ impl Serving {
         })
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, engine::Error> + Send + 'static,
     ) -> Result<T, Error> {

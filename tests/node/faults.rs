@@ -181,6 +181,15 @@ async fn with_view(config: &Config, disk: Arc<dyn Disk>) -> Node {
 }
 
 async fn put(node: &Node, id: i64, x: i64) -> Result<Written, Error> {
+    put_named(node, id, x, None).await
+}
+
+async fn put_named(
+    node: &Node,
+    id: i64,
+    x: i64,
+    request_id: Option<&str>,
+) -> Result<Written, Error> {
     let view = node.catalogue().view("v").unwrap().clone();
     let feature = view.feature("x").unwrap();
     let mut cells = Vec::new();
@@ -198,7 +207,7 @@ async fn put(node: &Node, id: i64, x: i64) -> Result<Written, Error> {
     let request = WriteRequest {
         batch,
         level: CommitLevel::Quorum,
-        request_id: None,
+        request_id: request_id.map(|id| (String::new(), id.to_owned())),
         deadline: DEADLINE,
     };
     node.write(request).await
@@ -332,7 +341,7 @@ async fn a_nearly_full_disk_refuses_writes_until_there_is_space_again() {
     let config = config_in(dir.path());
     let disk = FaultyDisk::new("", u64::MAX);
     let node = with_view(&config, disk.clone()).await;
-    put(&node, 1, 1).await.unwrap();
+    let first = put_named(&node, 1, 1, Some("first")).await.unwrap();
     let watermark = config.disk.low_watermark_bytes;
     disk.available.store(watermark - 1, Ordering::SeqCst);
     until(async || node.health().ready.is_err()).await;
@@ -341,6 +350,10 @@ async fn a_nearly_full_disk_refuses_writes_until_there_is_space_again() {
         panic!("{refused}")
     };
     assert_eq!((available, needed), (watermark - 1, watermark));
+    let other = put_named(&node, 1, 2, Some("first")).await.unwrap_err();
+    assert!(matches!(other, Error::LowDisk { .. }), "{other}");
+    let again = put_named(&node, 1, 1, Some("first")).await.unwrap();
+    assert_eq!((again.stamp, again.repeated), (first.stamp, true));
     assert_eq!(get(&node, 1).await, Some(1));
     disk.available.store(u64::MAX, Ordering::SeqCst);
     until(async || node.health().ready.is_ok()).await;
