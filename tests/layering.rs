@@ -57,8 +57,19 @@ const IMPURE: &[&str] = &[
 
 /// Each name that belongs into some places only, with the beginnings of their paths.
 const PLACES: &[(&str, &[&str])] = &[
-    ("rocksdb::", &["storage/"]),
-    ("tonic::", &["proto/", "server/", "net/", "client/"]),
+    // The baselines of `bench compare` use what the node uses, without the node.
+    ("rocksdb::", &["storage/", "cli/bench/bare.rs"]),
+    (
+        "tonic::",
+        &[
+            "proto/",
+            "server/",
+            "net/",
+            "client/",
+            "cli/bench/grpc.rs",
+            "cli/bench/empty.rs",
+        ],
+    ),
     ("SystemTime", &["base/clock.rs"]),
     ("Instant::now", &["base/clock.rs"]),
     ("tokio::spawn", &["base/task.rs"]),

@@ -29,4 +29,10 @@ impl Connection {
     pub async fn client(&self) -> Result<Client, CliError> {
         Ok(Client::connect(&self.endpoint).await?)
     }
+
+    /// The nodes to connect to.
+    #[must_use]
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoint
+    }
 }

@@ -4,6 +4,8 @@
 //! one line that begins with the reason's name and exits with 2 for wrong usage or input, 3 for unavailable, 4 for an
 //! unknown outcome, 1 for the rest. Nothing is decided here that a server could decide: the commands translate.
 
+mod bench;
+mod child;
 mod connection;
 mod delete;
 mod demo;
@@ -59,6 +61,7 @@ enum Command {
     Import(import::Args),
     Status(status::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the command that the process's arguments name.
@@ -94,6 +97,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Import(args) => Box::pin(import::run(args)).await,
             Command::Status(args) => status::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
+            Command::Bench(args) => Box::pin(bench::run(args)).await,
         }
     });
     // A command that is done does not wait for a disk that does not answer.

@@ -5,7 +5,6 @@
 
 mod ledger;
 mod load;
-mod node;
 mod story;
 
 use std::path::PathBuf;
@@ -15,8 +14,8 @@ use serde_json::{Value as Json, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::load::{Load, VIEW_FILE, Verdict};
-use self::node::{Node, Scratch};
 use self::story::{Imported, Lookups, Story};
+use super::child::{Node, Scratch};
 use super::error::CliError;
 use super::output::{grouped, print, print_json, readable};
 use crate::base::clock::{now_monotonic, sleep};
@@ -57,7 +56,7 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), CliError> {
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| no_signal(&error))?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| no_signal(&error))?;
-    let scratch = Scratch::new()?;
+    let scratch = Scratch::new("demo")?;
     let outcome = tokio::select! {
         outcome = play(&args, &scratch) => outcome,
         _ = terminated.recv() => return Err(CliError::failed("INTERRUPTED", "the demonstration was interrupted")),

@@ -1,5 +1,6 @@
-//! A node as a child process: the real binary on a directory of its own.
+//! This program as a child process: nodes and other servers on directories of their own.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::super::error::CliError;
+use super::error::CliError;
 use crate::base::clock::timeout;
 
 /// A node that is not ready by then never will be.
@@ -32,29 +33,21 @@ impl Node {
     /// # Errors
     /// If it does not get ready; says what its log says last.
     pub async fn start(binary: &Path, directory: &Path) -> Result<Node, CliError> {
-        let log = directory.with_extension("log");
-        let mut child = spawn(binary, directory, &log)
-            .map_err(|error| failed(format!("cannot start {}: {error}", binary.display())))?;
-        let stdout = child
-            .stdout
-            .take()
-            .ok_or_else(|| failed("the node has no output".to_owned()))?;
-        let ready = timeout(READY_LIMIT, ready_line(stdout))
-            .await
-            .ok()
-            .flatten();
-        let address = |name: &str| Some(ready.as_ref()?.get(name)?.as_str()?.to_owned());
-        match (address("client"), address("http")) {
-            (Some(client), Some(http)) => Ok(Node {
-                child,
-                client,
-                http,
-            }),
-            _ => Err(failed(format!(
-                "the node did not get ready; its log ends: {}",
-                tail(&log)
-            ))),
+        let mut arguments = vec![
+            OsStr::new("serve"),
+            OsStr::new("--data-dir"),
+            directory.as_os_str(),
+        ];
+        for listener in ["--listen", "--peer-listen", "--http-listen"] {
+            arguments.extend([listener, "127.0.0.1:0"].map(OsStr::new));
         }
+        let (child, ready) = start(binary, &arguments, &directory.with_extension("log")).await?;
+        let address = |name: &str| ready.get(name).and_then(Json::as_str).unwrap_or_default();
+        Ok(Node {
+            client: address("client").to_owned(),
+            http: address("http").to_owned(),
+            child,
+        })
     }
 
     /// Kills it as a crash would: SIGKILL, without a chance to finish anything.
@@ -75,17 +68,38 @@ impl Node {
     }
 }
 
-fn spawn(binary: &Path, directory: &Path, log: &Path) -> std::io::Result<Child> {
+/// Starts a program and waits for the line that says it is ready. Dropping the child kills it.
+///
+/// # Errors
+/// If it does not get ready; says what its `log` says last.
+pub async fn start(
+    binary: &Path,
+    arguments: &[&OsStr],
+    log: &Path,
+) -> Result<(Child, Json), CliError> {
+    let mut child = spawn(binary, arguments, log)
+        .map_err(|error| failed(format!("cannot start {}: {error}", binary.display())))?;
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| failed("the child process has no output".to_owned()))?;
+    let ready = timeout(READY_LIMIT, ready_line(stdout)).await;
+    match ready.ok().flatten() {
+        Some(ready) => Ok((child, ready)),
+        None => Err(failed(format!(
+            "the child process did not get ready; its log ends: {}",
+            tail(log)
+        ))),
+    }
+}
+
+fn spawn(binary: &Path, arguments: &[&OsStr], log: &Path) -> std::io::Result<Child> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(log)?;
-    let mut command = Command::new(binary);
-    command.arg("serve").arg("--data-dir").arg(directory);
-    for listener in ["--listen", "--peer-listen", "--http-listen"] {
-        command.args([listener, "127.0.0.1:0"]);
-    }
-    command
+    Command::new(binary)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -93,7 +107,7 @@ fn spawn(binary: &Path, directory: &Path, log: &Path) -> std::io::Result<Child> 
         .spawn()
 }
 
-/// The line by which a node says that it is ready; `None` if it ends without.
+/// The line by which a server says that it is ready; `None` if it ends without.
 async fn ready_line(stdout: ChildStdout) -> Option<Json> {
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -115,17 +129,17 @@ fn tail(log: &Path) -> String {
     text.chars().skip(count.saturating_sub(LOG_TAIL)).collect()
 }
 
-/// A directory for a demonstration; removed when dropped.
+/// A directory for the time of one command; removed when dropped.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes an empty one.
+    /// Makes an empty one, named after the command.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn new() -> Result<Scratch, CliError> {
-        let path = std::env::temp_dir().join(format!("steadfast-demo-{}", std::process::id()));
+    pub fn new(command: &str) -> Result<Scratch, CliError> {
+        let path = std::env::temp_dir().join(format!("steadfast-{command}-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|error| CliError::file("make", &path, &error))?;
         Ok(Scratch(path))
     }
@@ -139,7 +153,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left of a demonstration harms nobody.
+        // What is left in the directory for temporary files harms nobody.
         let _left = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,0 +1,220 @@
+//! `steadfast bench compare`: the node and what bounds it, one after the other on the same machine with the same
+//! generator.
+//!
+//! The node and the empty server are child processes of this program, as is Redis; bare RocksDB runs in threads here.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::super::child::{self, Node, Scratch};
+use super::super::error::CliError;
+use super::bare::Bare;
+use super::case::Case;
+use super::closed_loop::{Span, drive};
+use super::grpc::{Call, Connection};
+use super::load::load;
+use super::redis::Redis;
+use super::workload::{Keys, Requests, Shape};
+use crate::client::Client;
+
+/// The lookups that are compared: their names, entities of a request, and which.
+const LOOKUPS: [(&str, usize, Keys); 3] = [
+    ("lookup_1x10", 1, Keys::Zipf),
+    ("lookup_100x10", 100, Keys::Zipf),
+    ("lookup_100x10_uniform", 100, Keys::Uniform),
+];
+const FEATURES: usize = 10;
+const INGEST_BATCH: usize = 100;
+/// How long the load lasts under which lookups are measured: until it is killed.
+const FOR_EVER: &str = "100000";
+
+/// Everything that takes part.
+pub struct Comparison {
+    binary: PathBuf,
+    node: Node,
+    redis: Option<Redis>,
+    shape: Shape,
+    connections: usize,
+    span: Span,
+    /// Dropped last, when nobody uses it any more.
+    scratch: Scratch,
+}
+
+impl Comparison {
+    /// Starts node and Redis, and loads both.
+    ///
+    /// # Errors
+    /// If one of them fails.
+    pub async fn prepare(
+        entities: u64,
+        connections: usize,
+        span: Span,
+    ) -> Result<Comparison, CliError> {
+        let binary = std::env::current_exe().map_err(|error| {
+            CliError::failed("BENCH_FAILED", format!("cannot find this program: {error}"))
+        })?;
+        let shape = Shape {
+            entities,
+            features: FEATURES,
+            batch: INGEST_BATCH,
+            keys: Keys::Uniform,
+        };
+        let scratch = Scratch::new("bench")?;
+        let node = Node::start(&binary, &scratch.path().join("node")).await?;
+        let client = Client::connect(&[&node.client]).await?;
+        load(&client, shape).await?;
+        let redis = Redis::start(scratch.path()).await?;
+        if let Some(redis) = &redis {
+            redis.load(Requests::new(shape, 0)).await?;
+        }
+        Ok(Comparison {
+            binary,
+            node,
+            redis,
+            shape,
+            connections,
+            span,
+            scratch,
+        })
+    }
+
+    /// Measures all cases, and hands each to `report` when it is done.
+    ///
+    /// # Errors
+    /// If a call fails, or `report` does.
+    pub async fn run(
+        &self,
+        mut report: impl FnMut(&Case) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        for (name, batch, keys) in LOOKUPS {
+            report(&self.lookups(name, batch, keys).await?)?;
+        }
+        report(&self.ingest().await?)?;
+        report(&self.lookup_under_ingest().await?)
+    }
+
+    async fn lookups(
+        &self,
+        name: &'static str,
+        batch: usize,
+        keys: Keys,
+    ) -> Result<Case, CliError> {
+        let shape = self.shape_of(batch, keys);
+        let node = std::slice::from_ref(&self.node.client);
+        let mut sample = Connection::open(node, Call::Lookup, Requests::new(shape, 0)).await?;
+        let answer_bytes = sample.answer().await?.len();
+        let ours = drive(
+            connect(node, Call::Lookup, shape, self.connections).await?,
+            self.span,
+        )
+        .await?;
+        Ok(Case {
+            name,
+            unit: "requests/s",
+            ours: ours.rate(),
+            others: vec![
+                (
+                    "empty_server",
+                    "ratio_empty",
+                    Some(self.empty_server(shape, answer_bytes).await?),
+                ),
+                ("redis", "ratio_redis", self.redis_lookups(shape).await?),
+            ],
+        })
+    }
+
+    async fn empty_server(&self, shape: Shape, answer_bytes: usize) -> Result<f64, CliError> {
+        let answer_bytes = answer_bytes.to_string();
+        let arguments = ["bench", "empty-server", "--answer-bytes", &answer_bytes].map(OsStr::new);
+        let log = self.scratch.path().join("empty-server.log");
+        let (_child, ready) = child::start(&self.binary, &arguments, &log).await?;
+        let address = ready.get("client").and_then(serde_json::Value::as_str);
+        let endpoint = [address.unwrap_or_default().to_owned()];
+        let callers = connect(&endpoint, Call::Lookup, shape, self.connections).await?;
+        Ok(drive(callers, self.span).await?.rate())
+    }
+
+    async fn redis_lookups(&self, shape: Shape) -> Result<Option<f64>, CliError> {
+        let Some(redis) = &self.redis else {
+            return Ok(None);
+        };
+        let mut callers = Vec::new();
+        for seed in (1..).take(self.connections) {
+            callers.push(redis.connect(Requests::new(shape, seed)).await?);
+        }
+        Ok(Some(drive(callers, self.span).await?.rate()))
+    }
+
+    async fn ingest(&self) -> Result<Case, CliError> {
+        let shape = self.shape_of(INGEST_BATCH, Keys::Uniform);
+        let rows = |rate: f64| rate * INGEST_BATCH as f64;
+        let node = std::slice::from_ref(&self.node.client);
+        let callers = connect(node, Call::Write, shape, self.connections).await?;
+        let ours = drive(callers, self.span).await?;
+        let bare = Bare::load(&self.scratch.path().join("bare"), shape)?;
+        let bare = bare.ingest(self.connections, self.span)?;
+        Ok(Case {
+            name: "ingest_async_100",
+            unit: "rows/s",
+            ours: rows(ours.rate()),
+            others: vec![("bare_rocksdb", "ratio_bare", Some(rows(bare.rate())))],
+        })
+    }
+
+    /// One connection's lookups, alone and while another process writes as fast as it can.
+    async fn lookup_under_ingest(&self) -> Result<Case, CliError> {
+        let idle = self.lone_p99_us().await?;
+        let connections = self.connections.to_string();
+        let (entities, features) = (
+            self.shape.entities.to_string(),
+            self.shape.features.to_string(),
+        );
+        let _ingest = tokio::process::Command::new(&self.binary)
+            .args(["bench", "ingest", "--endpoint", &self.node.client])
+            .args(["--entities", &entities, "--features", &features])
+            .args(["--keys", "uniform", "--connections", &connections])
+            .args(["--seconds", FOR_EVER])
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| CliError::failed("BENCH_FAILED", error.to_string()))?;
+        Ok(Case {
+            name: "lookup_under_ingest",
+            unit: "us p99",
+            ours: self.lone_p99_us().await?,
+            others: vec![("idle", "ratio_idle", Some(idle))],
+        })
+    }
+
+    async fn lone_p99_us(&self) -> Result<f64, CliError> {
+        let shape = self.shape_of(100, Keys::Zipf);
+        let node = std::slice::from_ref(&self.node.client);
+        let callers = connect(node, Call::Lookup, shape, 1).await?;
+        Ok(drive(callers, self.span).await?.quantile_us(0.99))
+    }
+
+    fn shape_of(&self, batch: usize, keys: Keys) -> Shape {
+        Shape {
+            batch,
+            keys,
+            ..self.shape
+        }
+    }
+}
+
+/// Opens connections, each with a sequence of requests of its own.
+///
+/// # Errors
+/// If one cannot be opened.
+pub async fn connect(
+    endpoints: &[String],
+    call: Call,
+    shape: Shape,
+    connections: usize,
+) -> Result<Vec<Connection>, CliError> {
+    let mut callers = Vec::new();
+    for seed in (1..).take(connections) {
+        let requests = Requests::new(shape, seed);
+        callers.push(Connection::open(endpoints, call, requests).await?);
+    }
+    Ok(callers)
+}

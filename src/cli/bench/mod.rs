@@ -1,0 +1,166 @@
+//! `steadfast bench`: how fast a node is, and how fast it could be.
+//!
+//! The generator is a closed loop and runs on the machine it measures, so its own cost is part of every figure, ours
+//! and those it is compared with.
+
+mod bare;
+mod case;
+mod closed_loop;
+mod compare;
+mod empty;
+mod grpc;
+mod load;
+mod measured;
+mod redis;
+mod workload;
+mod zipf;
+
+use clap::Subcommand;
+use serde_json::{Value as Json, json};
+
+use self::case::Case;
+use self::closed_loop::{Span, drive};
+use self::compare::{Comparison, connect};
+use self::grpc::Call;
+use self::workload::{Shape, VIEW};
+use super::connection::Connection;
+use super::error::CliError;
+use super::output::{Output, plain, print, print_json, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  steadfast bench load --entities 10000000
+  steadfast bench lookup --entities 10000000 --keys uniform --connections 64
+  steadfast bench ingest --entities 10000000 --seconds 30
+  steadfast bench compare --output json
+
+Lookups and writes are for the entities that `load` wrote: give the same --entities and --features.";
+
+/// Measure a node, or compare one with what bounds it
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create the view `bench` and write its entities
+    Load(AgainstNode),
+    /// Look features up
+    Lookup(AgainstNode),
+    /// Write batches, acknowledged at level async
+    Ingest(AgainstNode),
+    /// Measure a node of its own, an empty gRPC server, bare RocksDB and, if installed, Redis in one run
+    Compare(CompareArgs),
+    #[command(hide = true)]
+    EmptyServer(empty::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct AgainstNode {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    span: Span,
+    /// Connections, each with one request under way
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    connections: usize,
+}
+
+#[derive(Debug, clap::Args)]
+struct CompareArgs {
+    /// How to print the result: a table at the end, or one JSON object a line as cases are done.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+    /// Entities in the view
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    entities: u64,
+    #[command(flatten)]
+    span: Span,
+    /// Connections, each with one request under way
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    connections: usize,
+}
+
+/// Runs a benchmark.
+///
+/// # Errors
+/// If something that is measured fails.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Load(args) => load(args).await,
+        Command::Lookup(args) => measure(args, Call::Lookup).await,
+        Command::Ingest(args) => measure(args, Call::Write).await,
+        Command::Compare(args) => Box::pin(compare(args)).await,
+        Command::EmptyServer(args) => empty::run(args).await,
+    }
+}
+
+async fn load(args: AgainstNode) -> Result<(), CliError> {
+    let client = args.connection.client().await?;
+    let begun = crate::base::clock::now_monotonic();
+    load::load(&client, args.shape).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = measured::rounded(args.shape.entities as f64 / seconds);
+    report(
+        args.connection.output,
+        &json!({"view": VIEW, "rows": args.shape.entities, "rows_per_second": rate}),
+    )
+}
+
+async fn measure(args: AgainstNode, call: Call) -> Result<(), CliError> {
+    let endpoints = args.connection.endpoints();
+    let callers = connect(endpoints, call, args.shape, args.connections).await?;
+    let measured = drive(callers, args.span).await?;
+    report(args.connection.output, &measured.to_json(args.shape.batch))
+}
+
+async fn compare(args: CompareArgs) -> Result<(), CliError> {
+    let comparison = Comparison::prepare(args.entities, args.connections, args.span).await?;
+    let mut cases = Vec::new();
+    let keep = |case: &Case| {
+        cases.push(case.to_json());
+        match args.output {
+            Output::Json => print_json(&case.to_json()),
+            Output::Table => Ok(()),
+        }
+    };
+    comparison.run(keep).await?;
+    match args.output {
+        Output::Json => Ok(()),
+        Output::Table => print(&table_of(&cases)),
+    }
+}
+
+fn table_of(cases: &[Json]) -> String {
+    let mut table = table(["case", "unit", "ours", "others", "times theirs"]);
+    for case in cases {
+        let fields = || case.as_object().into_iter().flatten();
+        let of = |name: &str| plain(case.get(name).unwrap_or(&Json::Null));
+        let rest = |are_ratios: bool| {
+            let chosen = fields()
+                .skip(3)
+                .filter(|(name, _)| name.starts_with("ratio_") == are_ratios);
+            let texts = chosen.map(|(name, value)| {
+                format!("{}: {}", name.trim_start_matches("ratio_"), plain(value))
+            });
+            texts.collect::<Vec<_>>().join(", ")
+        };
+        table.add_row([of("case"), of("unit"), of("ours"), rest(false), rest(true)]);
+    }
+    table.to_string()
+}
+
+fn report(output: Output, result: &Json) -> Result<(), CliError> {
+    let Output::Table = output else {
+        return print_json(result);
+    };
+    let fields: Vec<_> = result.as_object().into_iter().flatten().collect();
+    let mut table = table(fields.iter().map(|(name, _)| name));
+    table.add_row(fields.iter().map(|(_, value)| plain(value)));
+    print(&table.to_string())
+}
