@@ -286,14 +286,40 @@ fn entity_text(entity: &[JoinKey]) -> String {
 
 /// As view files write it; `0` is for ever or without bound.
 fn span_text(span: Option<Duration>) -> String {
-    span.map_or("0".to_owned(), |span| {
-        humantime::format_duration(span).to_string()
-    })
+    const UNITS: [(&str, u64); 3] = [("d", 86_400), ("h", 3_600), ("m", 60)];
+    let Some(span) = span else {
+        return "0".to_owned();
+    };
+    let whole = UNITS
+        .iter()
+        .find(|(_, seconds)| span.subsec_nanos() == 0 && span.as_secs().is_multiple_of(*seconds));
+    match whole {
+        Some((unit, seconds)) => format!("{}{unit}", span.as_secs() / seconds),
+        None => humantime::format_duration(span).to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_is_shown_in_the_largest_unit_that_fits() {
+        for (text, shown) in [
+            ("60d", "60d"),
+            ("36h", "36h"),
+            ("24h", "1d"),
+            ("90m", "90m"),
+            ("90s", "1m 30s"),
+            ("1500ms", "1s 500ms"),
+        ] {
+            assert_eq!(
+                span_text(Some(humantime::parse_duration(text).unwrap())),
+                shown
+            );
+        }
+        assert_eq!(span_text(None), "0");
+    }
 
     #[test]
     fn a_view_as_json_names_types_and_spans_as_view_files_do() {
