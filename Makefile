@@ -1,4 +1,4 @@
-# make demo | test | build | check | deps | env. Works on a fresh Debian machine that has a Rust toolchain.
+# make demo | test | bench | build | check | deps | env. Works on a fresh Debian machine that has a Rust toolchain.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,7 +14,7 @@ export CCACHE_NOHASHDIR := 1
 # Looked up when a recipe runs, since `deps` may have installed it just before.
 export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1)
 
-.PHONY: demo test build check deps env
+.PHONY: demo test bench build check deps env
 
 # The main job on real flights; ARGS=--once ends instead of staying up.
 demo: deps
@@ -28,6 +28,12 @@ test: check
 	else \
 		cargo test --locked --no-fail-fast; \
 	fi
+
+# The pure steps by themselves, then a node beside what bounds it. Nothing else should run on the machine.
+bench: deps
+	cargo bench --locked --bench model
+	cargo build --release --locked
+	"$(CARGO_TARGET_DIR)/release/steadfast" bench compare $(ARGS)
 
 build: deps
 	cargo build --locked
