@@ -80,6 +80,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] if fewer are left; so do all the methods below.
+    #[inline]
     pub fn bytes(&mut self, field: &'static str, len: usize) -> Result<&'a [u8], DecodeError> {
         let (head, tail) = self
             .rest
@@ -97,6 +98,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If fewer are left.
+    #[inline]
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
         let (head, tail) = self
             .rest
@@ -114,6 +116,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If nothing is left.
+    #[inline]
     pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         Ok(u8::from_le_bytes(self.array(field)?))
     }
@@ -122,6 +125,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too little is left.
+    #[inline]
     pub fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array(field)?))
     }
@@ -130,6 +134,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too little is left.
+    #[inline]
     pub fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array(field)?))
     }
@@ -138,6 +143,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too little is left.
+    #[inline]
     pub fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array(field)?))
     }
@@ -146,6 +152,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too little is left.
+    #[inline]
     pub fn i64(&mut self, field: &'static str) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array(field)?))
     }

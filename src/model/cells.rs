@@ -86,6 +86,45 @@ fn put_list(out: &mut Vec<u8>, items: &Items) {
     out.extend_from_slice(&body);
 }
 
+/// What a cell of a feature looks like if it is of the feature's type and not null: reading it needs no decisions then.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// Which feature.
+    pub feature: FeatureId,
+    value_type: ValueType,
+    head: [u8; 5],
+    /// `None` if the type does not fix it.
+    payload_bytes: Option<usize>,
+}
+
+impl Expected {
+    /// For the cells of a feature of this type.
+    #[must_use]
+    pub fn new(feature: FeatureId, value_type: ValueType) -> Expected {
+        let [a, b, c, d] = feature.0.to_le_bytes();
+        Expected {
+            feature,
+            value_type,
+            head: [a, b, c, d, value_type.tag()],
+            payload_bytes: fixed_bytes(value_type),
+        }
+    }
+
+    /// Takes the cell from the front of `reader` if it is as expected; otherwise nothing.
+    #[inline]
+    pub fn take<'a>(&self, reader: &mut Reader<'a>) -> Option<CellRef<'a>> {
+        let length = self.payload_bytes?;
+        let rest = reader.rest().strip_prefix(&self.head)?;
+        let (payload, rest) = rest.split_at_checked(length)?;
+        *reader = Reader::new(rest);
+        Some(CellRef {
+            feature: self.feature,
+            value_type: self.value_type,
+            payload: Some(payload),
+        })
+    }
+}
+
 /// Reads one cell from the front of `reader`.
 ///
 /// # Errors
@@ -113,18 +152,26 @@ fn read_payload<'a>(
     reader: &mut Reader<'a>,
     value_type: ValueType,
 ) -> Result<&'a [u8], DecodeError> {
-    let fixed = match value_type {
-        ValueType::Scalar(Scalar::Bool) => 1,
-        ValueType::Scalar(Scalar::Int32 | Scalar::Float) => 4,
-        ValueType::Scalar(Scalar::Int64 | Scalar::Double | Scalar::Timestamp) => 8,
-        ValueType::Scalar(Scalar::String | Scalar::Bytes) | ValueType::List(_) => {
+    let length = match fixed_bytes(value_type) {
+        Some(length) => length,
+        None => {
             let length = reader.clone().u32("value length")?;
             usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .saturating_add(4)
         }
     };
-    reader.bytes("value", fixed)
+    reader.bytes("value", length)
+}
+
+/// The length of a payload, if the type fixes it.
+fn fixed_bytes(value_type: ValueType) -> Option<usize> {
+    match value_type {
+        ValueType::Scalar(Scalar::Bool) => Some(1),
+        ValueType::Scalar(Scalar::Int32 | Scalar::Float) => Some(4),
+        ValueType::Scalar(Scalar::Int64 | Scalar::Double | Scalar::Timestamp) => Some(8),
+        ValueType::Scalar(Scalar::String | Scalar::Bytes) | ValueType::List(_) => None,
+    }
 }
 
 /// The cells of an encoded list, in order. Ends after the first error.
@@ -205,6 +252,7 @@ pub fn decode_value(cell: &CellRef<'_>) -> Result<Value, DecodeError> {
 ///
 /// # Errors
 /// If the bytes are cut off or are no such item.
+#[inline]
 pub fn push_item(items: &mut Items, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     match items {
         Items::Bool(items) => items.push(match reader.u8("bool")? {

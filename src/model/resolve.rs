@@ -4,13 +4,11 @@
 //! time plus the view's ttl, or the feature's `max_age`, on (M7, M9). Every column gets one item and one status for
 //! each entity, duplicates included.
 
-use std::iter::Peekable;
 use std::sync::Arc;
 
-use super::cells::{CellRef, push_item, push_list};
-use super::row::{RowCells, RowRef};
+use super::cells::{CellRef, Expected, push_item, push_list};
+use super::row::RowRef;
 use super::value::{Items, Value, ValueType};
-use super::version::Version;
 use super::view::{Feature, View};
 use crate::base::Micros;
 use crate::base::codec::{DecodeError, Reader};
@@ -96,8 +94,8 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Resolver {
     columns: Vec<Column>,
-    /// Indexes of the columns, by feature id.
-    by_id: Vec<usize>,
+    /// What to look for in rows, sorted by feature id, and for which columns.
+    expected: Vec<(Expected, usize)>,
     view: Arc<View>,
     wanted: Wanted,
     now: Micros,
@@ -115,8 +113,9 @@ impl Resolver {
         wanted: Wanted,
         now: Micros,
     ) -> Resolver {
-        let mut by_id: Vec<usize> = (0..features.len()).collect();
-        by_id.sort_by_key(|at| features.get(*at).map(|feature| feature.id));
+        let expected = |feature: &Feature| Expected::new(feature.id, feature.value_type);
+        let mut expected: Vec<_> = features.iter().map(expected).zip(0..).collect();
+        expected.sort_by_key(|(expected, _)| expected.feature);
         let columns = features
             .into_iter()
             .map(|feature| Column::new(feature, entities, wanted))
@@ -124,7 +123,7 @@ impl Resolver {
         let expiry_floor = view.expiry_floor(now);
         Resolver {
             columns,
-            by_id,
+            expected,
             view,
             wanted,
             now,
@@ -139,18 +138,22 @@ impl Resolver {
     /// If the row is damaged; the columns are then to be thrown away.
     pub fn push(&mut self, row: Option<&[u8]>) -> Result<(), DecodeError> {
         let parsed = row.map(RowRef::parse).transpose()?;
-        let mut cells = parsed.map(|row| row.cells().peekable());
-        for at in &self.by_id {
+        let mut cells = parsed.map(|row| row.cells());
+        let (mut last, mut found) = (None, None);
+        for (expected, at) in &self.expected {
+            // A feature may be asked for twice.
+            if let Some(cells) = &mut cells
+                && last != Some(expected.feature)
+            {
+                found = cells.take(expected)?;
+                last = Some(expected.feature);
+            }
             let Some(column) = self.columns.get_mut(*at) else {
                 continue;
             };
-            let found = match &mut cells {
-                Some(cells) => find(cells, &column.feature)?,
-                None => None,
-            };
-            let (status, payload, version) =
+            let (status, payload, event_time) =
                 judge(&column.feature, found, self.expiry_floor, self.now);
-            column.push(status, payload, version, self.wanted)?;
+            column.push(status, payload, event_time, self.wanted)?;
             self.payload_bytes += payload.map_or(0, <[u8]>::len);
         }
         Ok(())
@@ -175,29 +178,13 @@ impl Resolver {
     }
 }
 
-/// Moves on to the cell of a feature and leaves it there, for the feature may be asked for twice. Features come in the
-/// order of their ids, and so do cells.
-fn find<'a>(
-    cells: &mut Peekable<RowCells<'a>>,
-    feature: &Feature,
-) -> Result<Option<(CellRef<'a>, Version)>, DecodeError> {
-    while let Some(cell) = cells.next_if(|cell| match cell {
-        Ok((cell, _)) => cell.feature < feature.id,
-        Err(_) => true,
-    }) {
-        cell?;
-    }
-    let next = cells.peek().and_then(|cell| cell.as_ref().ok());
-    Ok(next.filter(|(cell, _)| cell.feature == feature.id).copied())
-}
-
 fn judge<'a>(
     feature: &Feature,
-    found: Option<(CellRef<'a>, Version)>,
+    found: Option<(CellRef<'a>, Micros)>,
     expiry_floor: Option<Micros>,
     now: Micros,
-) -> (Status, Option<&'a [u8]>, Option<Version>) {
-    let Some((cell, version)) = found.filter(|(cell, _)| cell.value_type == feature.value_type)
+) -> (Status, Option<&'a [u8]>, Option<Micros>) {
+    let Some((cell, event_time)) = found.filter(|(cell, _)| cell.value_type == feature.value_type)
     else {
         return (Status::NotFound, None, None);
     };
@@ -205,11 +192,11 @@ fn judge<'a>(
     let expired = [expiry_floor, too_old]
         .into_iter()
         .flatten()
-        .any(|floor| version.event_time <= floor);
+        .any(|floor| event_time <= floor);
     match cell.payload {
-        _ if expired => (Status::Expired, None, Some(version)),
-        None => (Status::Null, None, Some(version)),
-        Some(payload) => (Status::Present, Some(payload), Some(version)),
+        _ if expired => (Status::Expired, None, Some(event_time)),
+        None => (Status::Null, None, Some(event_time)),
+        Some(payload) => (Status::Present, Some(payload), Some(event_time)),
     }
 }
 
@@ -232,7 +219,7 @@ impl Column {
         &mut self,
         status: Status,
         payload: Option<&[u8]>,
-        version: Option<Version>,
+        event_time: Option<Micros>,
         wanted: Wanted,
     ) -> Result<(), DecodeError> {
         let filled = wanted.defaults && status != Status::Present && self.push_default();
@@ -243,7 +230,7 @@ impl Column {
             .push(status.code() | if filled { DEFAULTED } else { 0 });
         if wanted.event_times {
             self.event_times
-                .push(version.map_or(0, |version| version.event_time.0));
+                .push(event_time.map_or(0, |event_time| event_time.0));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::model::key::KeyType;
 use crate::model::row::{Content, Row};
 use crate::model::testing::{modes, typed_values, values_of};
 use crate::model::value::Scalar;
-use crate::model::version::Order;
+use crate::model::version::{Order, Version};
 use crate::model::view::{FeatureId, JoinKey, MergeMode, ViewSpec};
 
 const NOW: Micros = Micros(1_000);

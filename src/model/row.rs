@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes};
 
-use super::cells::{self, CellRef};
+use super::cells::{self, CellRef, Expected};
 use super::version::{Order, Version};
 use super::view::{FeatureId, MergeMode};
 use crate::base::Micros;
@@ -402,6 +402,41 @@ enum Source<'a> {
 }
 
 impl<'a> RowCells<'a> {
+    /// Takes the cell of a feature, with its event time, passing over those before it. Features must be asked for in
+    /// the order of their ids, each once.
+    ///
+    /// # Errors
+    /// If the cell or one before it is damaged.
+    #[inline]
+    pub fn take(
+        &mut self,
+        expected: &Expected,
+    ) -> Result<Option<(CellRef<'a>, Micros)>, DecodeError> {
+        while let Some(here) = self.reader.filter(|reader| !reader.is_empty()) {
+            let mut reader = here;
+            let event_time = match self.source {
+                Source::One(version) => version.event_time,
+                Source::Table(table) => {
+                    let at = usize::from(reader.u16("version index")?);
+                    let entry = table.get(at * Version::BYTES..).unwrap_or_default();
+                    Version::event_time(&mut Reader::new(entry))?
+                }
+            };
+            let cell = match expected.take(&mut reader) {
+                Some(cell) => cell,
+                None => cells::read_cell(&mut reader)?,
+            };
+            if cell.feature > expected.feature {
+                break;
+            }
+            self.reader = Some(reader);
+            if cell.feature == expected.feature {
+                return Ok(Some((cell, event_time)));
+            }
+        }
+        Ok(None)
+    }
+
     fn read(&mut self, reader: &mut Reader<'a>) -> Result<(CellRef<'a>, Version), DecodeError> {
         let version = match self.source {
             Source::One(version) => version,

@@ -56,13 +56,21 @@ impl Version {
         out.put_u64_le(self.stamp.seq.0);
     }
 
+    /// Reads the event time of an encoded version and nothing else of it.
+    ///
+    /// # Errors
+    /// If the bytes are cut off.
+    pub fn event_time(reader: &mut Reader<'_>) -> Result<Micros, DecodeError> {
+        reader.i64("event time").map(Micros)
+    }
+
     /// Reads what [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     /// If the bytes are cut off.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
         Ok(Version {
-            event_time: Micros(reader.i64("event time")?),
+            event_time: Version::event_time(reader)?,
             stamp: Stamp {
                 hlc: Hlc(reader.u64("stamp time")?),
                 region: RegionId(reader.u64("stamp region")?),
