@@ -4,22 +4,20 @@
 //! with the rows, requests, definitions and the state after the last of them.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::cache::RowCache;
+use super::cache::{KeyedRow, RowCache};
 use super::error::Error;
 use super::metrics::Metrics;
 use crate::base::{Hlc, LogId, Lsn, Seq, Stamp, VersionVector};
 use crate::model::record::{Body, Marker, Rows};
 use crate::model::row::{Merged, RowRef, merge_encoded};
 use crate::model::{Catalogue, Digest, Record, ViewId};
-use crate::storage::{Changes, RequestEntry, RowKey, State, Store};
+use crate::storage::{Changes, RequestEntry, RowKeys, State, Store};
 
 /// How long the result of a named write is kept behind the horizon.
 const REQUESTS_KEPT_MILLIS: u64 = 3_600_000;
@@ -95,14 +93,25 @@ pub(super) struct Applier {
     pub metrics: Metrics,
 }
 
-/// The rows that a group of records touches.
+/// The rows that a group of records touches, each once, in the order of their keys: so they are read and put, and the
+/// store finds each near the one before.
 struct Touched {
-    rows: HashMap<RowKey, TouchedRow>,
+    rows: Vec<TouchedRow>,
+    /// For each row write of the group, in the order of the log, the index of its row.
+    slots: std::vec::IntoIter<usize>,
 }
 
 struct TouchedRow {
-    now: Option<Bytes>,
+    now: KeyedRow,
     changed: bool,
+}
+
+impl Touched {
+    /// The row of the next write in the order of the log.
+    fn next(&mut self) -> &mut TouchedRow {
+        let slot = self.slots.next().and_then(|slot| self.rows.get_mut(slot));
+        slot.expect("the rows of all writes of the group have been read")
+    }
 }
 
 impl Applier {
@@ -166,31 +175,40 @@ impl Applier {
     }
 
     fn read_rows(&self, items: &[Item]) -> Result<Touched, Error> {
-        let mut rows = HashMap::new();
-        let mut missing = Vec::new();
+        let mut keys = RowKeys::default();
         for (view, key) in items.iter().flat_map(|item| row_keys(&item.record.body)) {
-            let key = RowKey::new(view, key);
-            if rows.contains_key(&key) {
-                continue;
-            }
-            let cached = self.cache.peek(&key);
-            if cached.is_none() {
-                missing.push(key.clone());
-            }
-            rows.insert(
-                key,
-                TouchedRow {
-                    now: cached.flatten(),
-                    changed: false,
-                },
-            );
+            keys.push(view, key.as_bytes());
         }
-        for (key, row) in missing.iter().zip(self.store.rows(&missing)?) {
-            if let (Some(touched), Some(row)) = (rows.get_mut(key), row) {
-                touched.now = Some(Bytes::copy_from_slice(&row));
+        let mut sorted: Vec<(&[u8], usize)> = keys.iter().zip(0..).collect();
+        sorted.sort_unstable();
+        let mut slots = vec![0; sorted.len()];
+        let mut unique: Vec<&[u8]> = Vec::with_capacity(sorted.len());
+        for (key, write) in sorted {
+            if unique.last() != Some(&key) {
+                unique.push(key);
+            }
+            if let Some(slot) = slots.get_mut(write) {
+                *slot = unique.len() - 1;
             }
         }
-        Ok(Touched { rows })
+        let mut rows = self.cache.get_all(unique.iter().copied());
+        let missing = || unique.iter().zip(&rows).filter(|(_, row)| row.is_none());
+        let found = self.store.rows(missing().map(|(key, _)| *key))?;
+        let unknown = unique
+            .iter()
+            .zip(&mut rows)
+            .filter(|(_, row)| row.is_none());
+        for ((key, row), found) in unknown.zip(found) {
+            *row = Some(KeyedRow::new(key, found.as_deref()));
+        }
+        let touched = |row: Option<KeyedRow>| TouchedRow {
+            now: row.expect("what was not cached has been read"),
+            changed: false,
+        };
+        Ok(Touched {
+            rows: rows.into_iter().map(touched).collect(),
+            slots: slots.into_iter(),
+        })
     }
 
     fn merge(
@@ -209,21 +227,15 @@ impl Applier {
                 source,
             };
             for write in &group.rows {
-                let key = RowKey::new(group.view, &write.key);
                 let row = group.row(write, stamp).map_err(bad_row)?;
-                let slot = touched
-                    .rows
-                    .get_mut(&key)
-                    .expect("every key of the group was read before");
-                match merge_encoded(slot.now.as_deref(), row).map_err(bad_row)? {
+                let slot = touched.next();
+                match merge_encoded(slot.now.row(), row).map_err(bad_row)? {
                     Merged::Older => outcome.older += 1,
                     Merged::Applied(new) => {
                         outcome.applied += 1;
-                        replace(state, group.view, &key, slot.now.as_deref(), &new)
-                            .map_err(bad_row)?;
+                        replace(state, group.view, &slot.now, &new).map_err(bad_row)?;
                         *slot = TouchedRow {
-                            // Without spare capacity, which the cache would keep but not count.
-                            now: Some(new.into_boxed_slice().into()),
+                            now: KeyedRow::new(slot.now.key(), Some(&new)),
                             changed: true,
                         };
                     }
@@ -258,16 +270,13 @@ impl Applier {
         touched: Touched,
         definitions: &[(Stamp, &crate::model::definition::Definition)],
     ) -> Result<(), Error> {
-        let changed = |(key, row): (RowKey, TouchedRow)| {
-            row.now.filter(|_| row.changed).map(|row| (key, row))
-        };
-        let rows: Vec<(RowKey, Bytes)> = touched.rows.into_iter().filter_map(changed).collect();
-        for (key, row) in &rows {
-            changes.put_row(key, row);
+        let changed = || touched.rows.iter().filter(|row| row.changed);
+        for TouchedRow { now, .. } in changed() {
+            changes.put_row(now.key(), now.row().unwrap_or_default());
         }
         changes.commit(&state)?;
-        for (key, row) in rows {
-            self.cache.put(key, row);
+        for TouchedRow { now, .. } in changed() {
+            self.cache.update(now.clone());
         }
         if !definitions.is_empty() {
             let mut catalogue = Catalogue::clone(&self.published.catalogue.load());
@@ -332,10 +341,10 @@ fn fork(log: LogId, seq: Seq, last: Option<Seq>, chain: Digest) -> Error {
 fn replace(
     state: &mut State,
     view: ViewId,
-    key: &RowKey,
-    old: Option<&[u8]>,
+    old: &KeyedRow,
     new: &[u8],
 ) -> Result<(), crate::base::codec::DecodeError> {
+    let (key, old) = (old.key(), old.row());
     let was_live = old
         .map(RowRef::parse)
         .transpose()?
@@ -344,9 +353,9 @@ fn replace(
     let rows = state.rows.entry(view).or_insert(0);
     *rows = (*rows + u64::from(is_live)).saturating_sub(u64::from(was_live));
     if let Some(old) = old {
-        state.digest = state.digest.minus(Digest::of_row(key.as_bytes(), old));
+        state.digest = state.digest.minus(Digest::of_row(key, old));
     }
-    state.digest = state.digest.plus(Digest::of_row(key.as_bytes(), new));
+    state.digest = state.digest.plus(Digest::of_row(key, new));
     Ok(())
 }
 

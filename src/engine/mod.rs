@@ -27,6 +27,7 @@ mod replay;
 mod service;
 
 pub use applier::{Fate, Outcome};
+pub use cache::KeyedRow;
 pub use error::Error;
 pub use log_writer::LogWriter;
 pub use metrics::Metrics;

@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tracing::{error, info};
 
 use super::applier::{Applier, Fate, Item, Published};
-use super::cache::RowCache;
+use super::cache::{KeyedRow, RowCache, Ticket};
 use super::error::Error;
 use super::log_writer::{LogWriter, NextRecord};
 use super::metrics::Metrics;
@@ -23,7 +22,7 @@ use crate::base::{
     AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LineageId, Lsn, RegionId, Stamp, Watermark,
 };
 use crate::model::{Body, Catalogue, EntityKey, RequestId, ViewId};
-use crate::storage::{self, RequestEntry, RowKey, ScanStart, State, Store};
+use crate::storage::{self, InMemory, RequestEntry, RowKeys, ScanStart, State, Store};
 use crate::wal::{self, Wal};
 
 /// Records that may wait for the applier. When it is full, writers wait.
@@ -53,6 +52,18 @@ pub struct Engine {
     /// Guards the order of appending: records reach the applier in the order of the WAL. `None` once stopped.
     queue: Mutex<Option<SyncSender<Item>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A row that is to be read.
+struct Missing<'a> {
+    /// Which of the rows asked for.
+    at: usize,
+    key: &'a [u8],
+    ticket: Ticket,
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 /// The engine's positions.
@@ -262,45 +273,79 @@ impl Engine {
         }
     }
 
-    /// The rows of some keys if all are cached; never waits.
-    #[must_use]
-    pub fn cached_rows(&self, keys: &[RowKey]) -> Option<Vec<Option<Bytes>>> {
-        let rows: Vec<_> = keys
-            .iter()
-            .map(|key| self.cache.peek(key))
-            .collect::<Option<_>>()?;
-        self.cache
-            .hits
-            .inc_by(u64::try_from(keys.len()).unwrap_or(u64::MAX));
-        Some(rows)
-    }
-
-    /// The rows of some keys, in their order. Reads the store for those that are not cached, so it may block.
+    /// The rows of some keys, in their order, as far as they are in memory: `None` where a file would have to be read.
+    /// Never waits for a disk.
     ///
     /// # Errors
-    /// If the store cannot be read.
-    pub fn rows(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-        let mut rows = Vec::with_capacity(keys.len());
-        let mut missing = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            let cached = self.cache.get(key);
-            if cached.is_none() {
-                missing.push((at, key, self.cache.ticket(key)));
-            }
-            rows.push(cached.flatten());
-        }
+    /// If the store has failed.
+    pub fn rows_in_memory(&self, keys: &RowKeys) -> Result<Vec<Option<KeyedRow>>, Error> {
+        let mut rows = self.cache.get_all(keys.iter());
+        let missing = self.missing(keys, &rows);
+        let (all, missed) = (rows.len(), missing.len());
+        self.cache.hits.inc_by(count(all - missed));
         if missing.is_empty() {
             return Ok(rows);
         }
-        let found = self.store.rows(missing.iter().map(|(_, key, _)| *key))?;
-        for ((at, key, ticket), row) in missing.into_iter().zip(found) {
-            let row = row.map(|row| Bytes::copy_from_slice(&row));
-            self.cache.fill(key, row.clone(), ticket);
-            if let Some(slot) = rows.get_mut(at) {
-                *slot = row;
+        self.cache.misses.inc_by(count(missed));
+        let found = self
+            .store
+            .rows_in_memory(missing.iter().map(|missing| missing.key))?;
+        for (missing, found) in missing.into_iter().zip(found) {
+            if let InMemory::Known(row) = found {
+                self.found(missing, row.as_deref(), &mut rows);
             }
         }
         Ok(rows)
+    }
+
+    /// Reads from the store what is missing among the rows of some keys. Blocks while files are read.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn complete(
+        &self,
+        keys: &RowKeys,
+        mut rows: Vec<Option<KeyedRow>>,
+    ) -> Result<Vec<Option<KeyedRow>>, Error> {
+        let missing = self.missing(keys, &rows);
+        let found = self.store.rows(missing.iter().map(|missing| missing.key))?;
+        for (missing, row) in missing.into_iter().zip(found) {
+            self.found(missing, row.as_deref(), &mut rows);
+        }
+        Ok(rows)
+    }
+
+    /// What is to be read for rows that are not known, with the right to cache it.
+    fn missing<'a>(&self, keys: &'a RowKeys, rows: &[Option<KeyedRow>]) -> Vec<Missing<'a>> {
+        let keyed = keys.iter().zip(rows).enumerate();
+        let unknown = keyed.filter(|(_, (_, row))| row.is_none());
+        let missing = unknown.map(|(at, (key, _))| Missing {
+            at,
+            key,
+            ticket: self.cache.ticket(key),
+        });
+        missing.collect()
+    }
+
+    fn found(&self, missing: Missing<'_>, row: Option<&[u8]>, rows: &mut [Option<KeyedRow>]) {
+        let row = KeyedRow::new(missing.key, row);
+        self.cache.fill(row.clone(), missing.ticket);
+        if let Some(slot) = rows.get_mut(missing.at) {
+            *slot = Some(row);
+        }
+    }
+
+    /// The row of a key. Reads the store if it is not cached, so it may block.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn row(&self, view: ViewId, entity: &EntityKey) -> Result<KeyedRow, Error> {
+        let mut keys = RowKeys::default();
+        keys.push(view, entity.as_bytes());
+        let known = self.cache.get_all(keys.iter());
+        let rows = self.complete(&keys, known)?;
+        let row = rows.into_iter().next().flatten();
+        Ok(row.expect("every row is known when all are completed"))
     }
 
     /// Visits stored rows of a view in key order; see [`Store::scan`].

@@ -14,6 +14,7 @@ use crate::model::cells::put_cell;
 use crate::model::record::{Body, Horizon, Marker, RequestId, RowGroup, RowWrite, Rows};
 use crate::model::row::Row;
 use crate::model::{Digest, FeatureId, KeyValue, MergeMode, Order, Scalar, Value, ValueType};
+use crate::storage::RowKey;
 
 const LINEAGE: LineageId = LineageId(9);
 const REGION: RegionId = RegionId(3);
@@ -104,11 +105,9 @@ impl Fixture {
 
     /// The value and event time of each of the first keys.
     fn rows(&self) -> BTreeMap<i64, Vec<u8>> {
-        let keys: Vec<_> = (0..20).map(|at| RowKey::new(VIEW, &entity(at))).collect();
-        let rows = self.engine.rows(&keys).unwrap();
+        let row = |at| self.engine.row(VIEW, &entity(at)).unwrap();
         (0..20)
-            .zip(rows)
-            .filter_map(|(at, row)| row.map(|row| (at, row.to_vec())))
+            .filter_map(|at| row(at).row().map(|row| (at, row.to_vec())))
             .collect()
     }
 

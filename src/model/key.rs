@@ -130,26 +130,6 @@ impl EntityKey {
         EntityKey(out.into())
     }
 
-    /// Encodes the key of one of many entities, whose join keys are columns: the items at `at`. `None` if a column ends
-    /// before, or is of a type that is no [`KeyType`].
-    #[must_use]
-    pub fn from_columns(columns: &[&Items], at: usize) -> Option<EntityKey> {
-        let mut out = Vec::new();
-        for column in columns {
-            match column {
-                Items::Bool(items) => put_key_value(&mut out, &KeyValue::Bool(*items.get(at)?)),
-                Items::Int32(items) => put_key_value(&mut out, &KeyValue::Int32(*items.get(at)?)),
-                Items::Int64(items) | Items::Timestamp(items) => {
-                    put_key_value(&mut out, &KeyValue::Int64(*items.get(at)?));
-                }
-                Items::String(items) => put_escaped(&mut out, items.get(at)?.as_bytes()),
-                Items::Bytes(items) => put_escaped(&mut out, items.get(at)?),
-                Items::Float(_) | Items::Double(_) => return None,
-            }
-        }
-        Some(EntityKey(out.into()))
-    }
-
     /// Takes bytes that were encoded before, as a record or a resume token holds them.
     ///
     /// # Errors
@@ -185,6 +165,24 @@ impl EntityKey {
         reader.finish("entity key")?;
         Ok(values)
     }
+}
+
+/// Appends the encoded key of one of many entities, whose join keys are columns: the items at `at`. `None` if a column
+/// ends before, or is of a type that is no [`KeyType`]; what was appended is then to be thrown away.
+pub fn put_key_of_columns(out: &mut Vec<u8>, columns: &[&Items], at: usize) -> Option<()> {
+    for column in columns {
+        match column {
+            Items::Bool(items) => put_key_value(out, &KeyValue::Bool(*items.get(at)?)),
+            Items::Int32(items) => put_key_value(out, &KeyValue::Int32(*items.get(at)?)),
+            Items::Int64(items) | Items::Timestamp(items) => {
+                put_key_value(out, &KeyValue::Int64(*items.get(at)?));
+            }
+            Items::String(items) => put_escaped(out, items.get(at)?.as_bytes()),
+            Items::Bytes(items) => put_escaped(out, items.get(at)?),
+            Items::Float(_) | Items::Double(_) => return None,
+        }
+    }
+    Some(())
 }
 
 const SIGN_32: u32 = 1 << 31;

@@ -14,11 +14,11 @@ use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection};
 use crate::base::Lsn;
 use crate::base::clock::timeout;
-use crate::engine;
+use crate::engine::{self, KeyedRow};
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
 use crate::model::{EntityKey, ReadLevel, limits};
-use crate::storage::{RowKey, ScanStart};
+use crate::storage::{RowKeys, ScanStart};
 
 /// Rows read before they are resolved and forgotten, so that a lookup holds few of them, however large they are.
 const ROWS_AT_ONCE: usize = 256;
@@ -72,10 +72,14 @@ impl Serving {
         } = selection;
         let id = view.id;
         let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall());
-        let keys: Vec<RowKey> = keys.iter().map(|key| RowKey::new(id, key)).collect();
-        for keys in keys.chunks(ROWS_AT_ONCE) {
+        let mut entities = keys.iter();
+        while entities.len() > 0 {
+            let part = entities.len().min(ROWS_AT_ONCE);
+            let keys = RowKeys::of_entities(id, entities.by_ref().take(part));
             let rows = self.rows(keys).await?;
-            resolve(&mut resolver, &rows)?;
+            for row in &rows {
+                resolve(&mut resolver, row.as_ref().and_then(KeyedRow::row))?;
+            }
             let max = limits::ANSWER_BYTES;
             if resolver.payload_bytes() > max {
                 return Err(Error::AnswerTooLarge { max });
@@ -84,13 +88,14 @@ impl Serving {
         Ok(resolver.finish())
     }
 
-    async fn rows(&self, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, Error> {
-        if let Some(rows) = self.engine.cached_rows(keys) {
+    /// The rows of some keys. What memory holds is read at once; files are read where they block nobody.
+    async fn rows(&self, keys: RowKeys) -> Result<Vec<Option<KeyedRow>>, Error> {
+        let rows = self.engine.rows_in_memory(&keys).map_err(Error::Read)?;
+        if rows.iter().all(Option::is_some) {
             return Ok(rows);
         }
         let engine = Arc::clone(&self.engine);
-        let keys = keys.to_vec();
-        self.blocking(move || engine.rows(&keys)).await
+        self.blocking(move || engine.complete(&keys, rows)).await
     }
 
     pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
@@ -115,7 +120,9 @@ impl Serving {
             event_times,
         };
         let mut resolver = Resolver::new(view, features, keys.len(), wanted, now);
-        resolve(&mut resolver, &rows)?;
+        for row in &rows {
+            resolve(&mut resolver, Some(row))?;
+        }
         Ok(ScanPage {
             keys,
             columns: resolver.finish(),
@@ -132,16 +139,13 @@ impl Serving {
     }
 }
 
-fn resolve(resolver: &mut Resolver, rows: &[Option<Bytes>]) -> Result<(), Error> {
+fn resolve(resolver: &mut Resolver, row: Option<&[u8]>) -> Result<(), Error> {
     let view = resolver.view().id;
-    for row in rows {
-        let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
-        resolver.push(row.as_deref()).map_err(damaged)?;
-    }
-    Ok(())
+    let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
+    resolver.push(row).map_err(damaged)
 }
 
-type Page = (Vec<EntityKey>, Vec<Option<Bytes>>, bool);
+type Page = (Vec<EntityKey>, Vec<Bytes>, bool);
 
 fn page(
     engine: &engine::Engine,
@@ -163,7 +167,7 @@ fn page(
         }
         bytes += key.as_bytes().len() + row.len();
         keys.push(key);
-        rows.push(Some(Bytes::copy_from_slice(row)));
+        rows.push(Bytes::copy_from_slice(row));
         ControlFlow::Continue(())
     })?;
     let more = more.transpose()?.is_some();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, IncarnationId, Stamp};
+use crate::base::{Epoch, IncarnationId, PackedBytes, Stamp};
 use crate::engine;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
@@ -52,7 +52,7 @@ pub struct Selection {
     /// Its features to answer, in order.
     pub features: Vec<Feature>,
     /// The entities, duplicates included.
-    pub keys: Vec<EntityKey>,
+    pub keys: PackedBytes,
 }
 
 /// A lookup.

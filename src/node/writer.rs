@@ -23,7 +23,7 @@ use crate::model::record::{Horizon, Marker, Opening, RequestId};
 use crate::model::row::Row;
 use crate::model::view_file::parse_feature;
 use crate::model::{Batch, Body, Catalogue, EntityKey, View, ViewId};
-use crate::storage::{RequestEntry, RowKey};
+use crate::storage::RequestEntry;
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -321,11 +321,11 @@ fn stored_event_time(
     view: ViewId,
     key: &EntityKey,
 ) -> Result<Option<crate::base::Micros>, engine::Error> {
-    let rows = engine.rows(&[RowKey::new(view, key)])?;
-    let Some(row) = rows.into_iter().next().flatten() else {
+    let stored = engine.row(view, key)?;
+    let Some(row) = stored.row() else {
         return Ok(None);
     };
-    let row = Row::decode(&row).map_err(|source| engine::Error::BadRow { view, source })?;
+    let row = Row::decode(row).map_err(|source| engine::Error::BadRow { view, source })?;
     Ok(row.max_event_time())
 }
 

@@ -3,8 +3,9 @@
 use super::invalid::{Invalid, Problem, check_bytes, shown};
 use super::v1;
 use super::values::{items_from_proto, items_to_proto, type_name, value_from_proto};
-use crate::base::Micros;
 use crate::base::codec::DecodeError;
+use crate::base::{Micros, PackedBytes};
+use crate::model::key::put_key_of_columns;
 use crate::model::limits;
 use crate::model::{EntityKey, Items, JoinKey, KeyType, KeyValue, Scalar, Value, View};
 
@@ -44,12 +45,12 @@ pub(super) fn key_prefix(
         parts.push(part.map_err(|problem| problem.at(format!("{}[{at}]", field())))?);
     }
     let key = EntityKey::encode(&parts);
-    check_key(&key).map_err(|problem| problem.at(field()))?;
+    check_key(key.as_bytes()).map_err(|problem| problem.at(field()))?;
     Ok(key)
 }
 
-fn check_key(key: &EntityKey) -> Result<(), Problem> {
-    check_bytes("entity key", key.as_bytes().len(), limits::KEY_BYTES)
+fn check_key(key: &[u8]) -> Result<(), Problem> {
+    check_bytes("entity key", key.len(), limits::KEY_BYTES)
 }
 
 fn key_value(join_key: &JoinKey, value: v1::Value) -> Result<KeyValue, Problem> {
@@ -97,6 +98,9 @@ fn scalar_of(key_type: KeyType) -> Scalar {
         KeyType::Bool => Scalar::Bool,
     }
 }
+
+/// What is reserved for a key whose length is not known yet.
+const TYPICAL_KEY_BYTES: usize = 16;
 
 /// The entities of a lookup, column by column, of one length.
 #[derive(Debug)]
@@ -169,12 +173,12 @@ impl EntityColumns {
         self.entities
     }
 
-    /// The keys of all entities in a view, whose selection stands in `field`.
+    /// The encoded keys of all entities in a view, whose selection stands in `field`.
     pub(super) fn keys(
         &mut self,
         view: &View,
         field: impl Fn() -> String,
-    ) -> Result<Vec<EntityKey>, Invalid> {
+    ) -> Result<PackedBytes, Invalid> {
         let mut chosen = Vec::with_capacity(view.spec.entity.len());
         for join_key in &view.spec.entity {
             chosen.push(self.choose(view, join_key, &field)?);
@@ -183,15 +187,18 @@ impl EntityColumns {
             .iter()
             .filter_map(|at| self.columns.get(*at).map(|column| &column.items))
             .collect();
-        let mut keys = Vec::with_capacity(self.entities);
+        let mut keys = PackedBytes::with_capacity(self.entities, TYPICAL_KEY_BYTES * self.entities);
         for entity in 0..self.entities {
-            let key = EntityKey::from_columns(&columns, entity)
-                .expect("the columns are of one length and of key types");
-            check_key(&key).map_err(|problem| {
+            keys.push_with(|out| {
+                put_key_of_columns(out, &columns, entity)
+                    .expect("the columns are of one length and of key types");
+            });
+        }
+        for (entity, key) in keys.iter().enumerate() {
+            check_key(key).map_err(|problem| {
                 let first = chosen.first().copied().unwrap_or_default();
                 problem.at(format!("entities[{first}].values[{entity}]"))
             })?;
-            keys.push(key);
         }
         Ok(keys)
     }

@@ -7,8 +7,9 @@ use super::keys::EntityColumns;
 use super::names::{find_view, read_level, wanted_features};
 use super::v1;
 use super::values::items_to_proto;
+use crate::base::PackedBytes;
 use crate::model::resolve::{Column, Wanted};
-use crate::model::{Catalogue, EntityKey, Feature, ReadLevel, View, limits};
+use crate::model::{Catalogue, Feature, ReadLevel, View, limits};
 
 /// A lookup as a client asks for it, names and types checked.
 #[derive(Debug, Clone)]
@@ -28,8 +29,8 @@ pub struct Selection {
     pub view: Arc<View>,
     /// The features, in the order of the request.
     pub features: Vec<Feature>,
-    /// The entities, in the order of the request, duplicates included.
-    pub keys: Vec<EntityKey>,
+    /// The encoded keys of the entities, in the order of the request, duplicates included.
+    pub keys: PackedBytes,
 }
 
 /// Checks a lookup.

@@ -10,7 +10,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::base::codec::put_blob;
-use crate::base::{Hlc, Stamp};
+use crate::base::{Hlc, PackedBytes, Stamp};
 use crate::model::{EntityKey, ViewId};
 
 /// The key of a row: view and entity.
@@ -38,6 +38,54 @@ impl RowKey {
     /// The encoded entity key within the key of a row.
     pub(super) fn entity_bytes(key: &[u8]) -> &[u8] {
         key.get(Self::VIEW_BYTES..).unwrap_or_default()
+    }
+}
+
+/// The keys of many rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RowKeys(PackedBytes);
+
+impl RowKeys {
+    /// The keys of the rows in `view` of entities with these encoded keys.
+    #[must_use]
+    pub fn of_entities<'a>(
+        view: ViewId,
+        entities: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> RowKeys {
+        let mut keys = RowKeys(PackedBytes::with_capacity(entities.len(), 0));
+        entities.for_each(|entity| keys.push(view, entity));
+        keys
+    }
+
+    /// Appends the key of a row in `view`, given its entity's encoded key.
+    pub fn push(&mut self, view: ViewId, entity: &[u8]) {
+        self.0.push_with(|out| {
+            out.put_u64(view.0);
+            out.extend_from_slice(entity);
+        });
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Is there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key at an index, if there are so many.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<&[u8]> {
+        self.0.get(at)
+    }
+
+    /// All keys, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        self.0.iter()
     }
 }
 

@@ -12,7 +12,7 @@ mod options;
 mod state;
 mod store;
 
-pub use keys::RowKey;
+pub use keys::{RowKey, RowKeys};
 pub use options::Options;
 pub use state::State;
-pub use store::{Changes, Error, RequestEntry, RowBytes, ScanStart, Store};
+pub use store::{Changes, Error, InMemory, RequestEntry, RowBytes, ScanStart, Store};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes};
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, IteratorMode,
-    ReadOptions, WriteBatch, WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, ErrorKind, IteratorMode,
+    ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
 use super::keys::{self, RowKey};
@@ -81,6 +81,15 @@ impl std::fmt::Debug for RowBytes<'_> {
     }
 }
 
+/// What memory says of a row.
+#[derive(Debug)]
+pub enum InMemory<'a> {
+    /// What is stored, or that nothing is.
+    Known(Option<RowBytes<'a>>),
+    /// A file would have to be read.
+    Unknown,
+}
+
 /// What is kept of a named write, so that its repetition gets the first result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestEntry {
@@ -154,9 +163,8 @@ pub struct Changes<'a> {
 
 impl Changes<'_> {
     /// Sets a row.
-    pub fn put_row(&mut self, key: &RowKey, row: &[u8]) {
-        self.batch
-            .put_cf(self.store.family(ROWS), key.as_bytes(), row);
+    pub fn put_row(&mut self, key: &[u8], row: &[u8]) {
+        self.batch.put_cf(self.store.family(ROWS), key, row);
     }
 
     /// Sets the result of a named write.
@@ -381,22 +389,51 @@ impl Store {
         Ok(catalogue)
     }
 
-    /// The stored rows of some keys, in their order.
+    /// The stored rows of some keys, in their order. Blocks while files are read.
     ///
     /// # Errors
     /// If RocksDB cannot read one of them.
     pub fn rows<'a>(
         &self,
-        keys: impl IntoIterator<Item = &'a RowKey>,
+        keys: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<Option<RowBytes<'_>>>, Error> {
-        let keys = keys.into_iter().map(RowKey::as_bytes);
-        let found = self.db.batched_multi_get_cf(self.family(ROWS), keys, false);
-        let pinned = found
+        let found = self.multi_get(keys, ReadOptions::default());
+        found
+            .map(|row| row.map_err(|cause| self.engine_error(cause)))
+            .collect()
+    }
+
+    /// Like [`rows`](Self::rows), but looks only at what is in memory: [`InMemory::Unknown`] where a file would have to
+    /// be read.
+    ///
+    /// # Errors
+    /// If RocksDB has failed.
+    pub fn rows_in_memory<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<InMemory<'_>>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        let found = self.multi_get(keys, options).map(|row| match row {
+            Ok(row) => Ok(InMemory::Known(row)),
+            Err(cause) if cause.kind() == ErrorKind::Incomplete => Ok(InMemory::Unknown),
+            Err(cause) => Err(self.engine_error(cause)),
+        });
+        found.collect()
+    }
+
+    fn multi_get<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a [u8]>,
+        options: ReadOptions,
+    ) -> impl Iterator<Item = Result<Option<RowBytes<'_>>, rocksdb::Error>> {
+        let family = self.family(ROWS);
+        let found = self
+            .db
+            .batched_multi_get_cf_opt(family, keys, false, &options);
+        found
             .into_iter()
-            .map(|row| row.map(|row| row.map(RowBytes)));
-        pinned
-            .collect::<Result<_, _>>()
-            .map_err(|cause| self.engine_error(cause))
+            .map(|row| row.map(|row| row.map(RowBytes)))
     }
 
     /// Visits rows of a view in key order, those whose entity key begins with `prefix`, until `visit` says to stop.

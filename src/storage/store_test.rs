@@ -27,7 +27,7 @@ fn stamp(at: u64) -> Stamp {
 
 fn put(store: &Store, view: u64, key: &str, row: &[u8], lsn: u64) {
     let mut changes = store.changes();
-    changes.put_row(&RowKey::new(ViewId(view), &entity(key)), row);
+    changes.put_row(RowKey::new(ViewId(view), &entity(key)).as_bytes(), row);
     changes
         .commit(&State {
             lsn: Lsn(lsn),
@@ -39,7 +39,7 @@ fn put(store: &Store, view: u64, key: &str, row: &[u8], lsn: u64) {
 fn get(store: &Store, view: u64, key: &str) -> Option<Vec<u8>> {
     let key = RowKey::new(ViewId(view), &entity(key));
     store
-        .rows([&key])
+        .rows([key.as_bytes()])
         .unwrap()
         .pop()
         .unwrap()

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
 use std::time::Duration;
 
+use steadfast::base::PackedBytes;
 use steadfast::base::clock::{SystemClock, sleep};
 use steadfast::base::disk::{Disk, DiskFile, RealDisk};
 use steadfast::config::Config;
 use steadfast::model::batch::{Batch, Change, RowChange, ViewRows};
 use steadfast::model::cells::put_cell;
+use steadfast::model::key::put_key_value;
 use steadfast::model::resolve::{Status, Wanted};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{CommitLevel, EntityKey, Items, KeyValue, ReadLevel, Value};
@@ -220,7 +222,8 @@ async fn get(node: &Node, id: i64) -> Option<i64> {
 async fn get_at(node: &Node, id: i64, level: ReadLevel) -> Option<i64> {
     let view = node.catalogue().view("v").unwrap().clone();
     let features = view.spec.features.clone();
-    let keys = vec![EntityKey::encode([&KeyValue::Int64(id)])];
+    let mut keys = PackedBytes::default();
+    keys.push_with(|out| put_key_value(out, &KeyValue::Int64(id)));
     let selections = vec![Selection {
         view,
         features,

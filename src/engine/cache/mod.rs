@@ -1,40 +1,36 @@
-//! The row cache: encoded rows, bounded in bytes, written through by the applier.
+//! The row cache: encoded rows, bounded in bytes. Lookups fill it, the applier keeps what is in it up to date.
+//!
+//! A row is found by a hash of its key and carries the key, so that an entry is one slot and one allocation. Keys of
+//! equal hash share a place: the one that lost it is read from the store. What a lookup of many rows costs is mostly
+//! waiting for memory, so it looks all of them up step by step, each step for all rows: accesses that do not depend on
+//! one another overlap.
 //!
 //! **Invariant.** A lookup that begins after a row was applied never sees an older one. Readers fill the cache beside
-//! the applier; what they read before a change must not be kept after it. So each stripe of keys counts its changes: a
-//! reader notes the count before it reads the store, and its row is kept only if the count is still the same.
+//! the applier; what they read before a change must not be kept after it. So changes are counted: a reader notes
+//! the count before it reads the store, and its row is kept only if the count is still the same.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+mod keyed_row;
+mod shard;
 
-use bytes::Bytes;
+use std::hash::BuildHasher;
+use std::hint::black_box;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use foldhash::quality::RandomState;
 use prometheus_client::metrics::counter::Counter;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 
-use crate::storage::RowKey;
+pub use self::keyed_row::KeyedRow;
+use self::shard::Shard;
 
-const STRIPES: usize = 256;
-/// What an entry costs beside its bytes: two handles, the slot and the hash table's share.
-const ENTRY_BYTES: u64 = 120;
-
-#[derive(Debug, Clone)]
-struct ByBytes;
-
-impl Weighter<RowKey, Option<Bytes>> for ByBytes {
-    fn weight(&self, key: &RowKey, row: &Option<Bytes>) -> u64 {
-        let bytes = key.as_bytes().len() + row.as_ref().map_or(0, Bytes::len);
-        ENTRY_BYTES + u64::try_from(bytes).unwrap_or(u64::MAX / 2)
-    }
-}
+/// So many that threads seldom meet, so few that a lookup of many rows takes few locks.
+const SHARDS: usize = 16;
 
 /// Rows by key; that a row does not exist is cached too.
 #[derive(Debug)]
 pub struct RowCache {
-    rows: Cache<RowKey, Option<Bytes>, ByBytes>,
+    /// Each guards its entries and the count of changes to them.
+    shards: Vec<RwLock<Shard>>,
     hasher: RandomState,
-    /// Each guards the count of changes of its stripe, and that filling and changing the cache exclude each other.
-    stripes: Vec<Mutex<u64>>,
     pub(super) hits: Counter,
     pub(super) misses: Counter,
 }
@@ -42,6 +38,7 @@ pub struct RowCache {
 /// The right to fill one key's place, given before the store was read.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
+    hash: u64,
     changes: u64,
 }
 
@@ -49,107 +46,95 @@ impl RowCache {
     /// A cache of at most `bytes` bytes.
     #[must_use]
     pub fn new(bytes: u64) -> RowCache {
-        let typical_rows = usize::try_from(bytes / 400).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX) / SHARDS;
         RowCache {
-            rows: Cache::with_weighter(typical_rows, bytes, ByBytes),
-            hasher: RandomState::new(),
-            stripes: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
+            shards: (0..SHARDS)
+                .map(|_| RwLock::new(Shard::new(bytes)))
+                .collect(),
+            hasher: RandomState::default(),
             hits: Counter::default(),
             misses: Counter::default(),
         }
     }
 
-    /// What is known of a key: its row or that there is none; `None` if nothing is known.
+    /// What is known of some keys, in their order; `None` where nothing is.
     #[must_use]
-    pub fn get(&self, key: &RowKey) -> Option<Option<Bytes>> {
-        let found = self.rows.get(key);
-        if found.is_some() {
-            self.hits.inc()
-        } else {
-            self.misses.inc()
-        };
-        found
+    pub fn get_all<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Vec<Option<KeyedRow>> {
+        let hashes: Vec<u64> = keys.clone().map(|key| self.hasher.hash_one(key)).collect();
+        let shards = self.shards_of(&hashes);
+        let found = |hash: &u64| shards.get(shard_of(*hash))?.as_ref()?.find(*hash);
+        let slots: Vec<_> = hashes.iter().map(found).collect();
+        black_box(
+            slots
+                .iter()
+                .flatten()
+                .fold(0, |seen, slot| seen ^ slot.touch()),
+        );
+        let looked_up = keys.zip(slots).map(|(key, slot)| slot?.look_up(key));
+        looked_up.collect()
     }
 
-    /// Like [`get`](Self::get), but counts nothing.
-    #[must_use]
-    pub fn peek(&self, key: &RowKey) -> Option<Option<Bytes>> {
-        self.rows.get(key)
+    /// The shards of these hashes, each at its index. Others may hold some of them, but nobody who changes one waits for
+    /// another, so this ends.
+    fn shards_of(&self, hashes: &[u64]) -> Vec<Option<RwLockReadGuard<'_, Shard>>> {
+        let mut wanted = [false; SHARDS];
+        for hash in hashes {
+            if let Some(wanted) = wanted.get_mut(shard_of(*hash)) {
+                *wanted = true;
+            }
+        }
+        let shards = self.shards.iter().zip(wanted);
+        shards
+            .map(|(shard, wanted)| wanted.then(|| shard.read()))
+            .map(|shard| shard.map(|shard| shard.unwrap_or_else(PoisonError::into_inner)))
+            .collect()
     }
 
-    fn stripe(&self, key: &RowKey) -> std::sync::MutexGuard<'_, u64> {
-        let hash = usize::try_from(self.hasher.hash_one(key) % 256).unwrap_or(0);
-        let stripe = self.stripes.get(hash).expect("there are 256 stripes");
-        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self, hash: u64) -> RwLockWriteGuard<'_, Shard> {
+        let shard = self.shards.get(shard_of(hash));
+        let shard = shard.expect("every hash has a shard").write();
+        shard.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be taken before the store is read.
     #[must_use]
-    pub fn ticket(&self, key: &RowKey) -> Ticket {
-        Ticket {
-            changes: *self.stripe(key),
+    pub fn ticket(&self, key: &[u8]) -> Ticket {
+        let hash = self.hasher.hash_one(key);
+        let shards = self.shards_of(&[hash]);
+        let changes = shards.iter().flatten().map(|shard| shard.changes(hash));
+        let changes = changes.sum();
+        Ticket { hash, changes }
+    }
+
+    /// Keeps what was read from the store, unless it may have changed since the ticket for its key was given.
+    pub fn fill(&self, row: KeyedRow, ticket: Ticket) {
+        let mut shard = self.change(ticket.hash);
+        if shard.changes(ticket.hash) == ticket.changes {
+            shard.insert(ticket.hash, row);
         }
     }
 
-    /// Keeps what was read from the store, unless it may have changed since the ticket was given.
-    pub fn fill(&self, key: &RowKey, row: Option<Bytes>, ticket: Ticket) {
-        let changes = self.stripe(key);
-        if *changes == ticket.changes {
-            self.rows.insert(key.clone(), row);
-        }
+    /// Takes in a row that has just been committed to the store. Only rows that somebody has looked up are worth their
+    /// place, so a key that is not there stays out.
+    pub fn update(&self, row: KeyedRow) {
+        let hash = self.hasher.hash_one(row.key());
+        self.change(hash).update(hash, row);
     }
 
-    /// Takes in a row that has just been committed to the store.
-    pub fn put(&self, key: RowKey, row: Bytes) {
-        let mut changes = self.stripe(&key);
-        *changes += 1;
-        self.rows.insert(key, Some(row));
-    }
-
-    /// Bytes in use, as counted.
+    /// Bytes in use, the tables included.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.rows.weight()
+        let bytes = |shard: &RwLock<Shard>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            u64::try_from(shard.bytes()).unwrap_or(u64::MAX)
+        };
+        self.shards.iter().map(bytes).sum()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{EntityKey, KeyValue, ViewId};
-
-    fn key(at: i64) -> RowKey {
-        RowKey::new(ViewId(1), &EntityKey::encode([&KeyValue::Int64(at)]))
-    }
-
-    #[test]
-    fn a_row_read_before_a_change_is_not_kept_after_it() {
-        let cache = RowCache::new(1 << 20);
-        let ticket = cache.ticket(&key(1));
-        cache.put(key(1), Bytes::from_static(b"new"));
-        cache.rows.remove(&key(1));
-        cache.fill(&key(1), Some(Bytes::from_static(b"old")), ticket);
-        assert_eq!(cache.get(&key(1)), None);
-        let ticket = cache.ticket(&key(1));
-        cache.fill(&key(1), Some(Bytes::from_static(b"new")), ticket);
-        assert_eq!(cache.get(&key(1)), Some(Some(Bytes::from_static(b"new"))));
-    }
-
-    #[test]
-    fn the_cache_stays_within_its_bytes() {
-        let cache = RowCache::new(64 << 10);
-        for at in 0..2_000 {
-            cache.put(key(at), Bytes::from(vec![0; 200]));
-        }
-        assert!(cache.bytes() <= 64 << 10);
-        assert!(cache.bytes() > 32 << 10);
-    }
-
-    #[test]
-    fn absence_is_cached_too() {
-        let cache = RowCache::new(1 << 20);
-        let ticket = cache.ticket(&key(3));
-        cache.fill(&key(3), None, ticket);
-        assert_eq!(cache.get(&key(3)), Some(None));
-    }
+fn shard_of(hash: u64) -> usize {
+    usize::try_from(hash).unwrap_or_default() % SHARDS
 }
