@@ -8,12 +8,12 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use steadfast::base::{Epoch, Hlc, Micros, RegionId, Seq, Stamp};
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, Record, RowGroup, RowWrite, Rows};
 use steadfast::model::resolve::{Resolver, Wanted};
-use steadfast::model::row::{Row, merge_encoded};
+use steadfast::model::row::{Row, merge_write};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{Digest, EntityKey, KeyValue, Value, View};
 
@@ -69,7 +69,7 @@ fn group(view: &View) -> RowGroup {
 
 fn rows_at(group: &RowGroup, at: u64) -> Vec<Row> {
     let rows = group.rows.iter();
-    rows.map(|write| group.row(write, stamp(at)).unwrap())
+    rows.map(|write| group.write(write, stamp(at)).row().unwrap())
         .collect()
 }
 
@@ -103,15 +103,12 @@ fn merges(criterion: &mut Criterion) {
         let group = group(&view(mode));
         let stored: Vec<_> = rows_at(&group, 1).iter().map(Row::encode).collect();
         bench.bench_function(mode, |run| {
-            run.iter_batched(
-                || rows_at(&group, 2),
-                |rows| {
-                    for (stored, row) in stored.iter().zip(rows) {
-                        black_box(merge_encoded(Some(stored), row).unwrap());
-                    }
-                },
-                BatchSize::SmallInput,
-            );
+            run.iter(|| {
+                for (stored, write) in stored.iter().zip(&group.rows) {
+                    let write = group.write(write, stamp(2));
+                    black_box(merge_write(Some(stored), &write).unwrap());
+                }
+            });
         });
     }
     bench.finish();

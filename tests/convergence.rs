@@ -17,7 +17,7 @@ use steadfast::base::codec::DecodeError;
 use steadfast::base::{Epoch, Hlc, LogId, Micros, RegionId, Seq, Stamp, VersionVector};
 use steadfast::model::batch::Moment;
 use steadfast::model::cells::put_cell;
-use steadfast::model::row::{Merged, RowRef, merge_encoded};
+use steadfast::model::row::{Merged, RowRef, merge_write};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{
     Batch, Body, Change, Digest, EntityKey, FeatureId, KeyValue, Record, RowChange, Scalar, Value,
@@ -82,8 +82,9 @@ impl Replica {
             for write in &group.rows {
                 let at = (group.view, write.key.clone());
                 let held = self.rows.get(&at);
-                let row = group.row(write, record.stamp).unwrap();
-                if let Merged::Applied(bytes) = merge_encoded(held.map(Vec::as_slice), row).unwrap()
+                let write = group.write(write, record.stamp);
+                if let Merged::Applied(bytes) =
+                    merge_write(held.map(Vec::as_slice), &write).unwrap()
                 {
                     let old = held.map(|held| element(&at, held));
                     self.digest = old.map_or(self.digest, |old| self.digest.minus(old));

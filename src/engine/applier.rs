@@ -14,8 +14,9 @@ use super::cache::{KeyedRow, RowCache};
 use super::error::Error;
 use super::metrics::Metrics;
 use crate::base::{Hlc, LogId, Lsn, Seq, Stamp, VersionVector};
+use crate::model::definition::Definition;
 use crate::model::record::{Body, Marker, Rows};
-use crate::model::row::{Merged, RowRef, merge_encoded};
+use crate::model::row::{Merged, RowRef, merge_write};
 use crate::model::{Catalogue, Digest, Record, ViewId};
 use crate::storage::{Changes, RequestEntry, RowKeys, State, Store};
 
@@ -106,6 +107,15 @@ struct TouchedRow {
     changed: bool,
 }
 
+/// What a group of records changes.
+pub(super) struct Prepared<'a> {
+    state: State,
+    touched: Touched,
+    changes: Changes<'a>,
+    definitions: Vec<(Stamp, &'a Definition)>,
+    outcomes: Vec<Outcome>,
+}
+
 impl Touched {
     /// The row of the next write in the order of the log.
     fn next(&mut self) -> &mut TouchedRow {
@@ -115,11 +125,9 @@ impl Touched {
 }
 
 impl Applier {
-    /// Applies a group of records; all of them or, on an error, none.
-    pub fn apply(&self, items: &[Item]) -> Result<Vec<Outcome>, Error> {
-        let Some(last) = items.last() else {
-            return Ok(Vec::new());
-        };
+    /// Works out what a group of records changes. It need not be durable yet: nothing is changed before it is
+    /// [committed](Self::commit), which must come before the next group is prepared.
+    pub fn prepare<'a>(&'a self, items: &'a [Item]) -> Result<Prepared<'a>, Error> {
         let mut state = State::clone(&self.published.state.load());
         let mut touched = self.read_rows(items)?;
         let mut changes = self.store.changes();
@@ -168,10 +176,14 @@ impl Applier {
             }
             outcomes.push(outcome);
         }
-        state.lsn = last.end;
-        self.commit(changes, state, touched, &definitions)?;
-        self.count(&outcomes);
-        Ok(outcomes)
+        state.lsn = items.last().map_or(state.lsn, |last| last.end);
+        Ok(Prepared {
+            state,
+            touched,
+            changes,
+            definitions,
+            outcomes,
+        })
     }
 
     fn read_rows(&self, items: &[Item]) -> Result<Touched, Error> {
@@ -227,9 +239,9 @@ impl Applier {
                 source,
             };
             for write in &group.rows {
-                let row = group.row(write, stamp).map_err(bad_row)?;
                 let slot = touched.next();
-                match merge_encoded(slot.now.row(), row).map_err(bad_row)? {
+                let write = group.write(write, stamp);
+                match merge_write(slot.now.row(), &write).map_err(bad_row)? {
                     Merged::Older => outcome.older += 1,
                     Merged::Applied(new) => {
                         outcome.applied += 1;
@@ -263,13 +275,15 @@ impl Applier {
         Ok(())
     }
 
-    fn commit(
-        &self,
-        mut changes: Changes<'_>,
-        state: State,
-        touched: Touched,
-        definitions: &[(Stamp, &crate::model::definition::Definition)],
-    ) -> Result<(), Error> {
+    /// Makes the changes of a group visible; all of them or, on an error, none. Returns what each record did.
+    pub fn commit(&self, prepared: Prepared<'_>) -> Result<Vec<Outcome>, Error> {
+        let Prepared {
+            state,
+            touched,
+            mut changes,
+            definitions,
+            outcomes,
+        } = prepared;
         let changed = || touched.rows.iter().filter(|row| row.changed);
         for TouchedRow { now, .. } in changed() {
             changes.put_row(now.key(), now.row().unwrap_or_default());
@@ -281,13 +295,14 @@ impl Applier {
         if !definitions.is_empty() {
             let mut catalogue = Catalogue::clone(&self.published.catalogue.load());
             for (stamp, definition) in definitions {
-                catalogue.apply(*stamp, definition);
+                catalogue.apply(stamp, definition);
             }
             self.published.catalogue.store(Arc::new(catalogue));
         }
         self.published.state.store(Arc::new(state));
         self.metrics.commits.inc();
-        Ok(())
+        self.count(&outcomes);
+        Ok(outcomes)
     }
 
     fn count(&self, outcomes: &[Outcome]) {

@@ -38,7 +38,7 @@ pub(super) fn replay(
     let mut reader = wal.read_from(from)?;
     let (mut group, mut bytes) = (Vec::new(), 0);
     let flush = |group: &mut Vec<Item>| -> Result<(), Error> {
-        applier.apply(group)?;
+        applier.commit(applier.prepare(group)?)?;
         let end = group.last().map_or(from, |item| item.end);
         progress
             .done_bytes

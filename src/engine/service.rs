@@ -488,13 +488,16 @@ fn apply_durable(applier: &Applier, wal: &Wal, group: &mut [Item]) -> Result<(),
     let Some(last) = group.last() else {
         return Ok(());
     };
-    wal.durable().reached_blocking(last.end)?;
+    let end = last.end;
+    // Rows are read and merged while the disk is at work on the log.
+    let prepared = applier.prepare(group);
+    wal.durable().reached_blocking(end)?;
     let mut durable = applier.published.durable.load().as_ref().clone();
     group
         .iter()
         .for_each(|item| durable.advance(item.record.stamp.log(), item.record.stamp.seq));
     applier.published.durable.store(Arc::new(durable));
-    let outcomes = applier.apply(group)?;
+    let outcomes = applier.commit(prepared?)?;
     for (item, outcome) in group.iter_mut().zip(outcomes) {
         if let Some(fate) = item.fate.take() {
             fate.tell(Ok(outcome));

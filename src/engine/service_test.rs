@@ -401,7 +401,7 @@ proptest! {
             let Body::Rows(rows) = &body else { unreachable!() };
             let (group, write) = (rows.groups[0].clone(), rows.groups[0].rows[0].clone());
             let outcome = current.write(body);
-            let row = group.row(&write, outcome.stamp).unwrap();
+            let row = group.write(&write, outcome.stamp).row().unwrap();
             let merged = expected.remove(&key).map_or(row.clone(), |held| held.merge(row));
             expected.insert(key, merged);
             if then == 0 {

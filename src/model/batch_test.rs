@@ -116,7 +116,7 @@ impl Rowstore {
         };
         for group in &decided.groups {
             for write in &group.rows {
-                let row = group.row(write, stamp).unwrap();
+                let row = group.write(write, stamp).row().unwrap();
                 let merged = match self.0.remove(&write.key) {
                     Some(held) => held.merge(row),
                     None => row,

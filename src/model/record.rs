@@ -20,7 +20,7 @@ use super::cells;
 use super::definition::Definition;
 use super::digest::Digest;
 use super::key::EntityKey;
-use super::row::Row;
+use super::row::Write;
 use super::version::{Order, Version};
 use super::view::{MergeMode, ViewId};
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_blob, put_checksum, put_count};
@@ -134,16 +134,18 @@ pub struct RowWrite {
 }
 
 impl RowGroup {
-    /// The row that `write` makes when it carries this stamp.
-    ///
-    /// # Errors
-    /// If its cells are no cells.
-    pub fn row(&self, write: &RowWrite, stamp: Stamp) -> Result<Row, DecodeError> {
-        let version = Version {
-            event_time: write.event_time,
-            stamp,
-        };
-        Row::of_write(self.merge, self.order, version, write.cells.clone())
+    /// One of the group's writes as it counts under the stamp of its record.
+    #[must_use]
+    pub fn write<'a>(&self, write: &'a RowWrite, stamp: Stamp) -> Write<'a> {
+        Write {
+            merge: self.merge,
+            order: self.order,
+            version: Version {
+                event_time: write.event_time,
+                stamp,
+            },
+            cells: write.cells.as_deref(),
+        }
     }
 }
 
@@ -151,7 +153,8 @@ impl Record {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT, self.body.kind()];
+        let mut out = Vec::with_capacity(self.body.typical_bytes());
+        out.extend_from_slice(&[FORMAT, self.body.kind()]);
         out.put_u64_le(self.stamp.region.0);
         out.put_u64_le(self.stamp.epoch.0);
         out.put_u64_le(self.stamp.seq.0);
@@ -241,6 +244,20 @@ impl Body {
             Body::Marker(_) => 4,
             Body::Horizon(_) => 5,
         }
+    }
+
+    /// What is worth reserving for the whole record.
+    fn typical_bytes(&self) -> usize {
+        const HEAD: usize = 256;
+        let Body::Rows(rows) = self else {
+            return HEAD;
+        };
+        let writes = rows.groups.iter().flat_map(|group| &group.rows);
+        let bytes = writes.map(|write| {
+            let cells = write.cells.as_ref().map_or(0, Bytes::len);
+            RowWrite::MIN_BYTES + 4 + write.key.as_bytes().len() + cells
+        });
+        HEAD + bytes.sum::<usize>()
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

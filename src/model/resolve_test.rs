@@ -9,7 +9,7 @@ use super::*;
 use crate::base::{Epoch, Hlc, RegionId, Seq, Stamp};
 use crate::model::cells::{Cells, decode_value, put_cell};
 use crate::model::key::KeyType;
-use crate::model::row::{Content, Row};
+use crate::model::row::{self, Content, Row};
 use crate::model::testing::{modes, typed_values, values_of};
 use crate::model::value::Scalar;
 use crate::model::version::{Order, Version};
@@ -174,7 +174,14 @@ fn stored(
 ) -> Option<Vec<u8>> {
     let rows = (1..).zip(writes).map(|(seq, (event_time, cells))| {
         let cells = cells.map(|cells| encode(features, cells));
-        Row::of_write(merge, order, version(event_time, seq), cells).unwrap()
+        row::Write {
+            merge,
+            order,
+            version: version(event_time, seq),
+            cells: cells.as_deref(),
+        }
+        .row()
+        .unwrap()
     });
     Some(rows.reduce(Row::merge)?.encode())
 }
@@ -252,12 +259,13 @@ fn status_of(ttl: Option<u64>, max_age: Option<u64>, event_time: i64) -> Status 
     let view = view(vec![feature.clone()], ttl, MergeMode::Row, Order::EventTime);
     let mut cells = Vec::new();
     put_cell(&mut cells, feature.id, double, &Value::Double(1.0));
-    let row = Row::of_write(
-        MergeMode::Row,
-        Order::EventTime,
-        version(event_time, 1),
-        Some(cells.into()),
-    );
+    let row = row::Write {
+        merge: MergeMode::Row,
+        order: Order::EventTime,
+        version: version(event_time, 1),
+        cells: Some(&cells),
+    }
+    .row();
     let mut resolver = Resolver::new(view.into(), vec![feature], 1, Wanted::default(), NOW);
     resolver.push(Some(&row.unwrap().encode())).unwrap();
     Status::from_code(resolver.finish()[0].statuses[0]).unwrap()

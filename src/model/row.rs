@@ -13,7 +13,6 @@
 //! commutative, associative and idempotent. In a cell row no cell has a version below the tombstone's. Equal rows have
 //! equal bytes.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes};
@@ -66,26 +65,38 @@ pub struct VersionedCell {
     pub encoded: Bytes,
 }
 
-impl Row {
-    /// The row that one write makes: a put of encoded `cells`, or, without cells, a deletion.
+/// One write to a row, as its record says it.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// The unit of last-write-wins.
+    pub merge: MergeMode,
+    /// By what versions are ordered.
+    pub order: Order,
+    /// Event time and stamp of the write.
+    pub version: Version,
+    /// The encoded cells of a put; `None` is a deletion.
+    pub cells: Option<&'a [u8]>,
+}
+
+impl Write<'_> {
+    /// The row that the write makes where there was none.
     ///
     /// # Errors
     /// If `cells` is no list of cells.
-    pub fn of_write(
-        merge: MergeMode,
-        order: Order,
-        version: Version,
-        cells: Option<Bytes>,
-    ) -> Result<Row, DecodeError> {
-        let content = match (merge, cells) {
-            (MergeMode::Row, cells) => Content::Whole { version, cells },
+    pub fn row(&self) -> Result<Row, DecodeError> {
+        let Write { version, .. } = *self;
+        let content = match (self.merge, self.cells) {
+            (MergeMode::Row, cells) => Content::Whole {
+                version,
+                cells: cells.map(Bytes::copy_from_slice),
+            },
             (MergeMode::Cell, None) => Content::Cells {
                 tombstone: Some(version),
                 cells: BTreeMap::new(),
             },
             (MergeMode::Cell, Some(encoded)) => {
                 let mut cells = BTreeMap::new();
-                for cell in cells::Cells::new(&encoded) {
+                for cell in cells::Cells::new(encoded) {
                     let cell = cell?;
                     cells.insert(cell.feature, versioned(&cell, version));
                 }
@@ -95,9 +106,19 @@ impl Row {
                 }
             }
         };
-        Ok(Row { order, content })
+        Ok(Row {
+            order: self.order,
+            content,
+        })
     }
 
+    /// The encoding of the row that it makes, `merge = row`.
+    fn encode_whole(&self) -> Vec<u8> {
+        encode_whole(self.order, &self.version, self.cells)
+    }
+}
+
+impl Row {
     /// The merge of what two replicas, or a row and a write, know.
     ///
     /// Rows of different modes or orders never meet, because both are part of the view's id; should they, the one whose
@@ -168,39 +189,20 @@ impl Row {
     /// The canonical encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT, self.flags()];
         match &self.content {
             Content::Whole { version, cells } => {
-                version.encode(&mut out);
-                out.extend_from_slice(cells.as_deref().unwrap_or_default());
+                encode_whole(self.order, version, cells.as_deref())
             }
             Content::Cells { tombstone, cells } => {
+                let dead = if tombstone.is_some() { TOMBSTONE } else { 0 };
+                let mut out = vec![FORMAT, CELL_MODE | order_flag(self.order) | dead];
                 if let Some(dead) = tombstone {
                     dead.encode(&mut out);
                 }
                 encode_cells(&mut out, cells);
+                out
             }
         }
-        out
-    }
-
-    fn flags(&self) -> u8 {
-        let order = if self.order == Order::Arrival {
-            ARRIVAL
-        } else {
-            0
-        };
-        order
-            | match &self.content {
-                Content::Whole { cells: Some(_), .. } => 0,
-                Content::Whole { cells: None, .. } => TOMBSTONE,
-                Content::Cells {
-                    tombstone: None, ..
-                } => CELL_MODE,
-                Content::Cells {
-                    tombstone: Some(_), ..
-                } => CELL_MODE | TOMBSTONE,
-            }
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
@@ -253,6 +255,23 @@ fn newest(a: Option<Version>, b: Option<Version>, order: Order) -> Option<Versio
         (Some(a), Some(b)) => Some(if b.is_newer(&a, order) { b } else { a }),
         (one, other) => one.or(other),
     }
+}
+
+fn order_flag(order: Order) -> u8 {
+    match order {
+        Order::EventTime => 0,
+        Order::Arrival => ARRIVAL,
+    }
+}
+
+fn encode_whole(order: Order, version: &Version, cells: Option<&[u8]>) -> Vec<u8> {
+    let dead = if cells.is_none() { TOMBSTONE } else { 0 };
+    let cells = cells.unwrap_or_default();
+    let mut out = Vec::with_capacity(2 + Version::BYTES + cells.len());
+    out.extend_from_slice(&[FORMAT, order_flag(order) | dead]);
+    version.encode(&mut out);
+    out.extend_from_slice(cells);
+    out
 }
 
 fn encode_cells(out: &mut Vec<u8>, cells: &BTreeMap<FeatureId, VersionedCell>) {
@@ -472,32 +491,30 @@ pub enum Merged {
     Applied(Vec<u8>),
 }
 
-/// [`Row::merge`] on encoded rows, without building them where the versions alone decide.
+/// [`Row::merge`] of an encoded row and a write, without building them where the versions alone decide.
 ///
 /// # Errors
-/// If either is no encoded row.
-pub fn merge_encoded(stored: Option<&[u8]>, write: Row) -> Result<Merged, DecodeError> {
-    let Some(stored) = stored else {
-        return Ok(Merged::Applied(write.encode()));
-    };
-    let held = RowRef::parse(stored)?;
-    if let (
-        BodyRef::Whole {
-            version: held_version,
-            ..
-        },
-        Some(version),
-    ) = (held.body, write.content.whole_version())
-        && held.order == write.order
-    {
-        let newer = version.compare(&held_version, write.order) == Ordering::Greater;
-        return Ok(if newer {
-            Merged::Applied(write.encode())
-        } else {
-            Merged::Older
-        });
+/// If either is not encoded as it must be.
+pub fn merge_write(stored: Option<&[u8]>, write: &Write<'_>) -> Result<Merged, DecodeError> {
+    let held = stored.map(RowRef::parse).transpose()?;
+    match (write.merge, held.map(|held| (held.order, held.body))) {
+        (MergeMode::Row, None) => return Ok(Merged::Applied(write.encode_whole())),
+        (MergeMode::Row, Some((order, BodyRef::Whole { version: held, .. })))
+            if order == write.order =>
+        {
+            return Ok(if write.version.is_newer(&held, order) {
+                Merged::Applied(write.encode_whole())
+            } else {
+                Merged::Older
+            });
+        }
+        _ => {}
     }
-    let merged = Row::decode(stored)?.merge(write).encode();
+    let row = write.row()?;
+    let Some(stored) = stored else {
+        return Ok(Merged::Applied(row.encode()));
+    };
+    let merged = Row::decode(stored)?.merge(row).encode();
     Ok(if merged == stored {
         Merged::Older
     } else {

@@ -21,7 +21,16 @@ fn cells_of(version: &Version, features: u8) -> Bytes {
 }
 
 /// What a write with this stamp was: equal stamps are the same record.
-fn write(merge: MergeMode, order: Order, mut version: Version) -> Row {
+fn write(merge: MergeMode, order: Order, version: Version) -> Row {
+    with_write(merge, order, version, |write| write.row().unwrap())
+}
+
+fn with_write<T>(
+    merge: MergeMode,
+    order: Order,
+    mut version: Version,
+    then: impl FnOnce(&Write<'_>) -> T,
+) -> T {
     let Stamp {
         hlc,
         region,
@@ -32,7 +41,12 @@ fn write(merge: MergeMode, order: Order, mut version: Version) -> Row {
     version.event_time = Micros(i64::try_from(mix * 5 % 7).unwrap());
     let features = u8::try_from(mix % 8).unwrap();
     let cells = (mix % 3 != 0).then(|| cells_of(&version, features));
-    Row::of_write(merge, order, version, cells).unwrap()
+    then(&Write {
+        merge,
+        order,
+        version,
+        cells: cells.as_deref(),
+    })
 }
 
 fn modes() -> impl Strategy<Value = (MergeMode, Order)> {
@@ -94,10 +108,10 @@ proptest! {
         let mut stored: Option<Vec<u8>> = None;
         let mut row: Option<Row> = None;
         for version in versions {
-            let write = write(merge, order, version);
-            let merged = row.clone().map_or(write.clone(), |held| held.merge(write.clone()));
+            let new = write(merge, order, version);
+            let merged = row.clone().map_or(new.clone(), |held| held.merge(new.clone()));
             let changed = row.as_ref() != Some(&merged);
-            match merge_encoded(stored.as_deref(), write).unwrap() {
+            match with_write(merge, order, version, |write| merge_write(stored.as_deref(), write)).unwrap() {
                 Merged::Older => prop_assert!(!changed),
                 Merged::Applied(bytes) => {
                     prop_assert!(changed);
@@ -130,7 +144,7 @@ proptest! {
         for (at, (value_type, value)) in (0..).zip(&values) {
             put_cell(&mut encoded, FeatureId(at), *value_type, value);
         }
-        let bytes = Row::of_write(merge, order, version, Some(encoded.clone().into())).unwrap().encode();
+        let bytes = Write { merge, order, version, cells: Some(&encoded) }.row().unwrap().encode();
         let row = RowRef::parse(&bytes).unwrap();
         let mut read = Vec::new();
         for cell in row.cells() {
@@ -167,13 +181,14 @@ fn a_put_replaces_the_whole_row_only_in_a_row_view() {
         }
     };
     let put = |merge, hlc, features| {
-        Row::of_write(
+        let version = version(hlc);
+        let write = Write {
             merge,
-            Order::EventTime,
-            version(hlc),
-            Some(cells_of(&version(hlc), features)),
-        )
-        .unwrap()
+            order: Order::EventTime,
+            version,
+            cells: Some(&cells_of(&version, features)),
+        };
+        write.row().unwrap()
     };
     let features = |row: Row| {
         let bytes = row.encode();

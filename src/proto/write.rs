@@ -126,6 +126,9 @@ fn sorted_by_id<'a>(features: &[&'a Feature]) -> Vec<(usize, &'a Feature)> {
     by_id
 }
 
+/// Of a number of 64 bits, with feature id and tag.
+const TYPICAL_CELL_BYTES: usize = 13;
+
 fn put_row(
     view: &View,
     by_id: &[(usize, &Feature)],
@@ -143,7 +146,7 @@ fn put_row(
         }
         .at(format!("{}.values", field())));
     }
-    let mut encoded = Vec::new();
+    let mut encoded = Vec::with_capacity(TYPICAL_CELL_BYTES * by_id.len());
     for (at, feature) in by_id {
         let value = row
             .values

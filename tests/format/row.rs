@@ -4,7 +4,7 @@ use bytes::Bytes;
 use steadfast::base::Micros;
 use steadfast::base::codec::DecodeError;
 use steadfast::model::cells::put_cell;
-use steadfast::model::row::RowRef;
+use steadfast::model::row::{RowRef, Write};
 use steadfast::model::{
     Digest, FeatureId, Items, MergeMode, Order, Row, Scalar, Value, ValueType, Version,
 };
@@ -39,7 +39,14 @@ fn check(row: &Row, golden: &[&str]) {
 
 fn write(merge: MergeMode, order: Order, version: Version, cells: Option<&[&str]>) -> Row {
     let cells = cells.map(|cells| Bytes::from(bytes(cells)));
-    Row::of_write(merge, order, version, cells).unwrap()
+    Write {
+        merge,
+        order,
+        version,
+        cells: cells.as_deref(),
+    }
+    .row()
+    .unwrap()
 }
 
 #[test]

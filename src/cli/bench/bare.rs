@@ -18,8 +18,9 @@ use super::workload::{Requests, Shape, entity, view_file};
 use crate::base::{Epoch, RegionId, Stamp};
 use crate::base::{Hlc, Micros, Seq, task};
 use crate::model::cells::put_cell;
+use crate::model::row::Write;
 use crate::model::view_file::parse_view;
-use crate::model::{Row, Value, Version, View};
+use crate::model::{Value, Version, View};
 
 /// Entities that are loaded with one batch.
 const LOAD_BATCH: usize = 1_000;
@@ -146,8 +147,13 @@ fn rows(shape: Shape) -> Result<Vec<Vec<u8>>, CliError> {
             let value = Value::Double(rng.random());
             put_cell(&mut cells, feature.id, feature.value_type, &value);
         }
-        let (merge, order) = (view.spec.merge, view.spec.order);
-        Row::of_write(merge, order, version, Some(cells.into())).map(|row| row.encode())
+        let write = Write {
+            merge: view.spec.merge,
+            order: view.spec.order,
+            version,
+            cells: Some(&cells),
+        };
+        write.row().map(|row| row.encode())
     };
     let rows: Result<_, _> = (0..ROWS).map(|_| row()).collect();
     rows.map_err(|error| bad(&error))
