@@ -415,6 +415,8 @@ impl Store {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::BlockCache);
         let found = self.multi_get(keys, options).map(|row| match row {
+            // RocksDB's answer where it cannot rule out the key without reading a file. No row is empty.
+            Ok(Some(row)) if row.is_empty() => Ok(InMemory::Unknown),
             Ok(row) => Ok(InMemory::Known(row)),
             Err(cause) if cause.kind() == ErrorKind::Incomplete => Ok(InMemory::Unknown),
             Err(cause) => Err(self.engine_error(cause)),
