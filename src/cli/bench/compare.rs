@@ -17,12 +17,16 @@ use super::redis::Redis;
 use super::workload::{Keys, Requests, Shape};
 use crate::client::Client;
 
-/// The lookups that are compared: their names, entities of a request, and which.
-const LOOKUPS: [(&str, usize, Keys); 3] = [
-    ("lookup_1x10", 1, Keys::Zipf),
-    ("lookup_100x10", 100, Keys::Zipf),
-    ("lookup_100x10_uniform", 100, Keys::Uniform),
+/// The lookups that are compared: their names, entities of a request, which of them, and the share of all that is
+/// asked for at all, as a divisor. A tenth fits in the row cache: the lookups of it are the hot ones.
+const LOOKUPS: [(&str, usize, Keys, u64); 4] = [
+    ("lookup_1x10", 1, Keys::Zipf, HOT),
+    ("lookup_100x10", 100, Keys::Zipf, HOT),
+    ("lookup_100x10_zipf", 100, Keys::Zipf, ALL),
+    ("lookup_100x10_uniform", 100, Keys::Uniform, ALL),
 ];
+const HOT: u64 = 10;
+const ALL: u64 = 1;
 const FEATURES: usize = 10;
 const INGEST_BATCH: usize = 100;
 /// How long the load lasts under which lookups are measured: until it is killed.
@@ -86,20 +90,18 @@ impl Comparison {
         &self,
         mut report: impl FnMut(&Case) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        for (name, batch, keys) in LOOKUPS {
-            report(&self.lookups(name, batch, keys).await?)?;
+        for (name, batch, keys, share) in LOOKUPS {
+            report(
+                &self
+                    .lookups(name, self.shape_of(batch, keys, share))
+                    .await?,
+            )?;
         }
         report(&self.ingest().await?)?;
         report(&self.lookup_under_ingest().await?)
     }
 
-    async fn lookups(
-        &self,
-        name: &'static str,
-        batch: usize,
-        keys: Keys,
-    ) -> Result<Case, CliError> {
-        let shape = self.shape_of(batch, keys);
+    async fn lookups(&self, name: &'static str, shape: Shape) -> Result<Case, CliError> {
         let node = std::slice::from_ref(&self.node.client);
         let mut sample = Connection::open(node, Call::Lookup, Requests::new(shape, 0)).await?;
         let answer_bytes = sample.answer().await?.len();
@@ -146,7 +148,7 @@ impl Comparison {
     }
 
     async fn ingest(&self) -> Result<Case, CliError> {
-        let shape = self.shape_of(INGEST_BATCH, Keys::Uniform);
+        let shape = self.shape_of(INGEST_BATCH, Keys::Uniform, ALL);
         let rows = |rate: f64| rate * INGEST_BATCH as f64;
         let node = std::slice::from_ref(&self.node.client);
         let callers = connect(node, Call::Write, shape, self.connections).await?;
@@ -186,16 +188,17 @@ impl Comparison {
     }
 
     async fn lone_p99_us(&self) -> Result<f64, CliError> {
-        let shape = self.shape_of(100, Keys::Zipf);
+        let shape = self.shape_of(100, Keys::Zipf, HOT);
         let node = std::slice::from_ref(&self.node.client);
         let callers = connect(node, Call::Lookup, shape, 1).await?;
         Ok(drive(callers, self.span).await?.quantile_us(0.99))
     }
 
-    fn shape_of(&self, batch: usize, keys: Keys) -> Shape {
+    fn shape_of(&self, batch: usize, keys: Keys, share: u64) -> Shape {
         Shape {
             batch,
             keys,
+            entities: self.shape.entities.div_ceil(share),
             ..self.shape
         }
     }
