@@ -7,8 +7,10 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, error, info_span, warn};
 
 use super::clock::timeout;
@@ -155,6 +157,64 @@ where
         .spawn(work)
 }
 
+/// Threads for tasks that give way to all others: when there is more to do than processors do, they get what is left,
+/// and about a tenth in any case. Dropping it lets running tasks go without waiting for them.
+#[derive(Debug)]
+pub struct Background(Option<Runtime>);
+
+impl Background {
+    /// Starts as many threads as there are processors, named `name`.
+    ///
+    /// # Errors
+    /// If the operating system refuses one.
+    pub fn start(name: &str) -> std::io::Result<Background> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name(name)
+            .on_thread_start(give_way)
+            .enable_all()
+            .build()?;
+        Ok(Background(Some(runtime)))
+    }
+
+    /// Runs a task whose end is waited for; giving up waiting ends it. `None` if it was not run to its end because the
+    /// threads are gone.
+    ///
+    /// # Panics
+    /// If the task does.
+    pub fn run<F>(&self, task: F) -> impl Future<Output = Option<F::Output>> + use<F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let running = self.0.as_ref().map(|runtime| runtime.spawn(task));
+        let running = running.map(AbortOnDropHandle::new);
+        async move {
+            match running?.await {
+                Ok(outcome) => Some(outcome),
+                Err(cause) if cause.is_panic() => std::panic::resume_unwind(cause.into_panic()),
+                Err(_) => None,
+            }
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Lets threads of ordinary priority go before the calling one.
+pub fn give_way() {
+    /// Linux gives it about a tenth of the weight of others.
+    const NICE: i32 = 10;
+    if let Err(cause) = rustix::process::setpriority_process(None, NICE) {
+        warn!(%cause, "cannot lower the priority of a thread");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +250,29 @@ mod tests {
         seen.await.unwrap();
         assert!(group.stop(Duration::from_secs(5)).await);
         assert!(group.lock().failure.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_runs_in_the_background_ends_when_nobody_waits_for_it() {
+        let background = Background::start("aside").unwrap();
+        assert_eq!(background.run(async { 7 }).await, Some(7));
+        let (held, mut dropped) = tokio::sync::mpsc::channel::<()>(1);
+        let waiting = background.run(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        drop(waiting);
+        assert_eq!(dropped.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn the_threads_of_the_background_give_way_and_others_do_not() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let background = Background::start("aside").unwrap();
+        let before = nice();
+        let aside = background.run(async move { nice() }).await.unwrap();
+        assert!(aside > before, "{aside} and {before}");
+        assert_eq!(nice(), before);
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::options::Options;
 use super::replay::{ReplayProgress, replay};
 use crate::base::disk::Disk;
-use crate::base::task::thread;
+use crate::base::task::{self, thread};
 use crate::base::{
     AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LineageId, Lsn, RegionId, Stamp, Watermark,
 };
@@ -187,7 +187,11 @@ impl Recovered {
             thread: Mutex::new(None),
         };
         engine.flush()?;
-        let work = move || run_applier(&applier, &wal, &items, &applied);
+        let work = move || {
+            // Lookups go first.
+            task::give_way();
+            run_applier(&applier, &wal, &items, &applied);
+        };
         let handle = thread("applier", work).map_err(|_| Error::Stopped)?;
         *engine.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         Ok(engine)

@@ -30,7 +30,7 @@ use self::start::Started;
 use self::writer::{Accepted, Ceiling, Job};
 use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
-use crate::base::task::thread;
+use crate::base::task::{give_way, thread};
 use crate::base::{Clock, Epoch, IncarnationId, TaskGroup};
 use crate::config::Config;
 use crate::control::LocalControl;
@@ -233,7 +233,12 @@ impl Serving {
             members,
         } = started;
         let (jobs, queue) = mpsc::channel(JOBS);
-        let writer = thread("writer", move || writer.run(queue)).map_err(StartError::Thread)?;
+        let writer = thread("writer", move || {
+            // Lookups go first.
+            give_way();
+            writer.run(queue);
+        })
+        .map_err(StartError::Thread)?;
         let mut registry = Registry::with_prefix("steadfast");
         engine.register(&mut registry);
         let gauges = status::Gauges::register(&mut registry);

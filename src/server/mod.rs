@@ -11,12 +11,14 @@ mod features;
 mod health;
 mod http;
 mod ingest;
+mod lanes;
 mod metrics;
 mod scan;
 pub mod status;
 mod views;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -27,13 +29,17 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
+use tower::ServiceBuilder;
+use tower::layer::util::{Identity, Stack};
 use tracing::{info, warn};
 
 use self::edge::Edge;
 use self::health::Health;
+use self::lanes::LanesLayer;
 use self::metrics::{Metrics, MetricsLayer};
 use crate::base::TaskGroup;
 use crate::base::clock::timeout;
+use crate::base::task::Background;
 use crate::config::{Config, Listen};
 use crate::node::Node;
 use crate::proto::v1;
@@ -69,6 +75,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The operating system refuses the threads on which writes are served.
+    #[error("cannot start threads for writes")]
+    Threads(#[source] std::io::Error),
     /// The descriptors for reflection do not describe our services: a bug in the build.
     #[error("the compiled service descriptors cannot be read")]
     Descriptors(#[source] tonic_reflection::server::Error),
@@ -159,7 +168,7 @@ impl BoundServer {
     /// Serves a node, which may still be starting: health says so, and so does every other answer.
     ///
     /// # Errors
-    /// [`Error::Descriptors`].
+    /// [`Error::Descriptors`] or [`Error::Threads`].
     pub async fn serve(self, node: Node, tasks: &TaskGroup) -> Result<Server, Error> {
         if self.insecure {
             warn!("insecure: nothing is encrypted and nobody is asked who they are");
@@ -176,8 +185,18 @@ impl BoundServer {
         };
         let routes = client_routes(&edge, &client_health)?;
         let (client, peer) = (self.client, self.peer);
+        let lanes = LanesLayer(Arc::new(
+            Background::start("writes").map_err(Error::Threads)?,
+        ));
+        let layers = ServiceBuilder::new().layer(layer).layer(lanes).into_inner();
         let grpc = |listener, routes, ended: &CancellationToken| {
-            serve_grpc(listener, routes, layer.clone(), edge.clone(), ended.clone())
+            serve_grpc(
+                listener,
+                routes,
+                layers.clone(),
+                edge.clone(),
+                ended.clone(),
+            )
         };
         tasks.spawn("client grpc", grpc(client, routes, &server.client_ended));
         let routes = peer_routes(&peer_health);
@@ -228,7 +247,7 @@ fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
 async fn serve_grpc(
     listener: TcpListener,
     routes: Routes,
-    layer: MetricsLayer,
+    layers: Stack<LanesLayer, Stack<MetricsLayer, Identity>>,
     edge: Edge,
     ended: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -243,7 +262,7 @@ async fn serve_grpc(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_connection_age(CONNECTION_AGE)
-        .layer(layer)
+        .layer(layers)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move { closing.cancelled().await });
     tokio::select! {
