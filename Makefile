@@ -31,7 +31,7 @@ test: check
 
 # The pure steps by themselves, then a node beside what bounds it. Nothing else should run on the machine.
 bench: deps
-	cargo bench --locked --bench model
+	cargo bench --locked --bench model --bench wal
 	cargo build --release --locked
 	"$(CARGO_TARGET_DIR)/release/steadfast" bench compare $(ARGS)
 

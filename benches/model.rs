@@ -8,7 +8,8 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use prost::Message as _;
 use steadfast::base::{Epoch, Hlc, Micros, RegionId, Seq, Stamp};
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, Record, RowGroup, RowWrite, Rows};
@@ -16,6 +17,8 @@ use steadfast::model::resolve::{Resolver, Wanted};
 use steadfast::model::row::{Row, merge_write};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{Digest, EntityKey, KeyValue, Value, View};
+use steadfast::proto::v1::GetFeaturesResponse;
+use steadfast::proto::view_columns;
 
 const ROWS: i64 = 100;
 const FEATURES: i64 = 10;
@@ -136,5 +139,32 @@ fn resolves(criterion: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, records, merges, resolves);
+fn answers(criterion: &mut Criterion) {
+    let view = view("row");
+    let features = view.spec.features.clone();
+    let rows = rows_at(&group(&view), 1);
+    let mut resolver = Resolver::new(view, features, rows.len(), Wanted::default(), Micros(0));
+    for row in &rows {
+        resolver.push(Some(&row.encode())).unwrap();
+    }
+    let columns = resolver.finish();
+    let mut bench = criterion.benchmark_group("answer of 100 rows of 10 doubles");
+    bench.throughput(Throughput::Elements(ROWS.unsigned_abs()));
+    bench.bench_function("encode", |run| {
+        run.iter_batched(
+            || columns.clone(),
+            |columns| {
+                let answer = GetFeaturesResponse {
+                    views: vec![view_columns("v".to_owned(), columns)],
+                    info: None,
+                };
+                answer.encode_to_vec()
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    bench.finish();
+}
+
+criterion_group!(benches, records, merges, resolves, answers);
 criterion_main!(benches);
