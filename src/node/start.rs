@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::identity::{Identity, IdentityFile};
 use super::writer::{Ceiling, Writer};
+use crate::base::clock::now_monotonic;
 use crate::base::disk::{DirLock, Disk, LockError};
 use crate::base::{BootNumber, Clock, Epoch, Hlc, IncarnationId, LogId, Seq, sealed};
 use crate::config::Config;
@@ -186,7 +187,14 @@ pub(super) fn start(
         config.wal,
         &config.store,
     )?;
+    let begun = now_monotonic();
     recovered.replay(progress)?;
+    let records = progress.records.load(Ordering::Relaxed);
+    if records > 0 {
+        let bytes = progress.done_bytes.load(Ordering::Relaxed);
+        let seconds = begun.elapsed().as_secs_f64();
+        info!(records, bytes, seconds, "replayed the log");
+    }
     let boot = register(&mut identity, &mut control, &recovered.state())?;
 
     let attempt = open_epoch(&mut identity, &mut control)?;
