@@ -14,5 +14,5 @@ mod store;
 
 pub use keys::{RowKey, RowKeys};
 pub use options::Options;
-pub use state::State;
+pub use state::{State, Sweep};
 pub use store::{Changes, Error, InMemory, RequestEntry, RowBytes, ScanStart, Store};

@@ -1,21 +1,24 @@
 //! Pure: what the store says of itself, in the batch of the rows it describes.
 //!
 //! ```text
-//! state := format u8 = 1 | lsn u64 | applied vv | newest hlc u64 | digest u128 | swept u64
+//! state := format u8 = 2 | lsn u64 | applied vv | newest hlc u64 | digest u128 | swept u64
 //!        | horizon u8: 0, or 1 and time u64, covered vv | opening u8: 0, or 1 and region u64, epoch u64
-//!        | chains u32, (region u64, epoch u64, digest u128)* | views u32, (id u64, rows u64)* | crc32 u32
+//!        | chains u32, (region u64, epoch u64, digest u128)* | views u32, (id u64, rows u64)*
+//!        | sweep u8: 0, or 1 and horizon u64, next (length u32, bytes) | crc32 u32
 //! ```
+//! Format 1 ends before the sweep, and is still read.
 
 use std::collections::BTreeMap;
 
 use bytes::BufMut;
 
-use crate::base::codec::{DecodeError, Reader, check_checksum, put_checksum, put_count};
+use crate::base::codec::{DecodeError, Reader, check_checksum, put_blob, put_checksum, put_count};
 use crate::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId, VersionVector};
 use crate::model::record::Horizon;
 use crate::model::{Digest, ViewId};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const WITHOUT_SWEEP: u8 = 1;
 
 /// The position of the store and summaries over its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,8 +31,10 @@ pub struct State {
     pub newest: Hlc,
     /// Set digest over all rows with their versions.
     pub digest: Digest,
-    /// Up to which horizon rows have been swept.
+    /// Up to which horizon all rows have been swept.
     pub swept: Hlc,
+    /// The sweep under way.
+    pub sweep: Option<Sweep>,
     /// The greatest horizon applied (P2).
     pub horizon: Option<Horizon>,
     /// The log of the greatest epoch whose opening record has been applied.
@@ -40,7 +45,32 @@ pub struct State {
     pub rows: BTreeMap<ViewId, u64>,
 }
 
+/// A sweep under way: the rows before `next` are swept to its horizon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    /// The horizon.
+    pub horizon: Hlc,
+    /// The key in the store at which it goes on.
+    pub next: Vec<u8>,
+}
+
 impl State {
+    /// The horizon by which rows are read and swept: the greatest applied, if everything below it is applied (P3).
+    #[must_use]
+    pub fn purge_horizon(&self) -> Hlc {
+        let horizon = self.horizon.as_ref();
+        let covered = horizon.filter(|horizon| self.applied.covers(&horizon.covered));
+        covered.map_or(Hlc::ZERO, |horizon| horizon.horizon)
+    }
+
+    /// The horizon by which writes are left out: that of the sweep under way, or of the last one.
+    #[must_use]
+    pub fn sweep_horizon(&self) -> Hlc {
+        self.sweep
+            .as_ref()
+            .map_or(self.swept, |sweep| sweep.horizon)
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -69,6 +99,11 @@ impl State {
             out.put_u64_le(view.0);
             out.put_u64_le(*rows);
         }
+        out.put_u8(u8::from(self.sweep.is_some()));
+        if let Some(sweep) = &self.sweep {
+            out.put_u64_le(sweep.horizon.0);
+            put_blob(&mut out, &sweep.next);
+        }
         put_checksum(&mut out, 0);
         out
     }
@@ -79,14 +114,12 @@ impl State {
     /// What is wrong first.
     pub fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
         let mut reader = Reader::new(check_checksum("store state", bytes)?);
-        match reader.u8("state format")? {
-            FORMAT => {}
-            other => {
-                return Err(DecodeError::Invalid {
-                    field: "state format",
-                    value: u64::from(other),
-                });
-            }
+        let format = reader.u8("state format")?;
+        if !matches!(format, WITHOUT_SWEEP | FORMAT) {
+            return Err(DecodeError::Invalid {
+                field: "state format",
+                value: u64::from(format),
+            });
         }
         let mut state = State {
             lsn: Lsn(reader.u64("lsn")?),
@@ -115,6 +148,12 @@ impl State {
         for _ in 0..reader.count("views", 16)? {
             let view = ViewId(reader.u64("view id")?);
             state.rows.insert(view, reader.u64("row count")?);
+        }
+        if format != WITHOUT_SWEEP && read_flag(&mut reader, "sweep flag")? {
+            state.sweep = Some(Sweep {
+                horizon: Hlc(reader.u64("sweep horizon")?),
+                next: reader.blob("sweep's next key")?.to_vec(),
+            });
         }
         reader.finish("store state")?;
         Ok(state)
@@ -152,7 +191,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_state_reads_back(lsn: u64, digest: u128, horizon: Option<u64>, opening: Option<(u64, u64)>, rows: BTreeMap<u64, u64>) {
+        fn the_state_reads_back(
+            lsn: u64,
+            digest: u128,
+            horizon: Option<u64>,
+            opening: Option<(u64, u64)>,
+            rows: BTreeMap<u64, u64>,
+            sweep: Option<(u64, Vec<u8>)>,
+        ) {
             let log = LogId { region: RegionId(3), epoch: Epoch(lsn) };
             let mut applied = VersionVector::new();
             applied.advance(log, Seq(5));
@@ -162,6 +208,7 @@ mod tests {
                 newest: Hlc(lsn / 2),
                 digest: Digest(digest),
                 swept: Hlc(7),
+                sweep: sweep.map(|(at, next)| Sweep { horizon: Hlc(at), next }),
                 horizon: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied }),
                 opening: opening.map(|(region, epoch)| LogId { region: RegionId(region), epoch: Epoch(epoch) }),
                 chains: BTreeMap::from([(log, Digest(digest / 3))]),

@@ -6,12 +6,12 @@ use steadfast::base::codec::{DecodeError, put_checksum};
 use steadfast::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId};
 use steadfast::model::record::Horizon;
 use steadfast::model::{Digest, ViewId};
-use steadfast::storage::State;
+use steadfast::storage::{State, Sweep};
 
 use crate::{VERSION_VECTOR, bytes, stamp, version_vector};
 
-#[test]
-fn the_state_of_a_store_is_as_in_version_1() {
+/// Everything but a sweep.
+fn state() -> State {
     let log = LogId {
         region: RegionId(5),
         epoch: Epoch(3),
@@ -20,7 +20,7 @@ fn the_state_of_a_store_is_as_in_version_1() {
         horizon: Hlc::from_millis(1000),
         covered: version_vector(),
     };
-    let state = State {
+    State {
         applied: AppliedVv(version_vector()),
         lsn: Lsn(42),
         newest: stamp(7).hlc,
@@ -30,9 +30,13 @@ fn the_state_of_a_store_is_as_in_version_1() {
         opening: Some(log),
         chains: BTreeMap::from([(log, Digest(0x50))]),
         rows: BTreeMap::from([(ViewId(0xabcd), 17)]),
-    };
-    let golden = [
-        "01",
+        sweep: None,
+    }
+}
+
+/// [`state`] between its format and its sweep.
+fn golden_body() -> String {
+    [
         // lsn, applied
         "2a00000000000000",
         VERSION_VECTOR,
@@ -50,21 +54,46 @@ fn the_state_of_a_store_is_as_in_version_1() {
         "50000000000000000000000000000000",
         // one count of rows
         "01000000cdab0000000000001100000000000000",
-        "c1240c09",
-    ];
-    assert_eq!(hex::encode(state.encode()), golden.concat());
-    assert_eq!(State::decode(&bytes(&golden)), Ok(state));
+    ]
+    .concat()
+}
+
+#[test]
+fn a_state_of_version_1_is_still_read() {
+    let golden = bytes(&["01", &golden_body(), "c1240c09"]);
+    assert_eq!(State::decode(&golden), Ok(state()));
+}
+
+#[test]
+fn the_state_of_a_store_is_as_in_version_2() {
+    let sweep = Sweep {
+        horizon: Hlc::from_millis(2000),
+        next: vec![0xab, 0xcd],
+    };
+    let swept = state();
+    let sweeping = State {
+        sweep: Some(sweep),
+        ..state()
+    };
+    for (state, end) in [
+        (swept, "0024ec579f"),
+        (sweeping, "010000d0070000000002000000abcd04ffce1a"),
+    ] {
+        let golden = ["02", &golden_body(), end].concat();
+        assert_eq!(hex::encode(state.encode()), golden);
+        assert_eq!(State::decode(&bytes(&[&golden])), Ok(state));
+    }
 }
 
 #[test]
 fn a_state_of_a_newer_format_is_refused_by_its_number() {
     let mut newer = State::default().encode();
     newer.truncate(newer.len() - 4);
-    newer[0] = 2;
+    newer[0] = 3;
     put_checksum(&mut newer, 0);
     let refused = State::decode(&newer);
     assert!(
-        matches!(refused, Err(DecodeError::Invalid { value: 2, .. })),
+        matches!(refused, Err(DecodeError::Invalid { value: 3, .. })),
         "{refused:?}"
     );
 }
