@@ -1,4 +1,4 @@
-//! The applier: reads, merges and puts. The only writer of the store.
+//! The applier: reads, merges and puts. With the sweeper, which works on its thread, the only writer of the store.
 //!
 //! It takes records in the order of the WAL, in groups: one multi-get for all their rows, merges in memory, one batch
 //! with the rows, requests, definitions and the state after the last of them.
@@ -13,12 +13,13 @@ use tracing::info;
 use super::cache::{KeyedRow, RowCache};
 use super::error::Error;
 use super::metrics::Metrics;
+use crate::base::codec::DecodeError;
 use crate::base::{Hlc, LogId, Lsn, Seq, Stamp, VersionVector};
 use crate::model::definition::Definition;
 use crate::model::record::{Body, Marker, Rows};
 use crate::model::row::{Merged, RowRef, merge_write};
-use crate::model::{Catalogue, Digest, Record, ViewId};
-use crate::storage::{Changes, RequestEntry, RowKeys, State, Store};
+use crate::model::{Catalogue, Digest, Purge, Record, ViewId};
+use crate::storage::{self, Changes, RequestEntry, RowKeys, State, Store};
 
 /// How long the result of a named write is kept behind the horizon.
 const REQUESTS_KEPT_MILLIS: u64 = 3_600_000;
@@ -83,6 +84,8 @@ pub(super) struct Published {
     pub state: ArcSwap<State>,
     pub catalogue: ArcSwap<Catalogue>,
     pub durable: ArcSwap<VersionVector>,
+    /// What reads leave out.
+    pub purge: ArcSwap<Purge>,
 }
 
 /// The store's only writer.
@@ -92,6 +95,8 @@ pub(super) struct Applier {
     pub cache: Arc<RowCache>,
     pub published: Arc<Published>,
     pub metrics: Metrics,
+    /// What writes leave out: what may go at the horizon of the sweep under way or the last one.
+    pub purge: Arc<Purge>,
 }
 
 /// The rows that a group of records touches, each once, in the order of their keys: so they are read and put, and the
@@ -125,6 +130,25 @@ impl Touched {
 }
 
 impl Applier {
+    /// The applier of a store as it is.
+    pub fn new(store: Arc<Store>, cache_bytes: u64) -> Result<Applier, Error> {
+        let state = store.state()?;
+        let purge = purge_at(&store, state.sweep_horizon())?;
+        let published = Published {
+            durable: ArcSwap::from_pointee(state.applied.0.clone()),
+            catalogue: ArcSwap::from_pointee(store.catalogue()?),
+            purge: ArcSwap::from_pointee(purge_at(&store, state.purge_horizon())?),
+            state: ArcSwap::from_pointee(state),
+        };
+        Ok(Applier {
+            store,
+            cache: Arc::new(RowCache::new(cache_bytes)),
+            published: Arc::new(published),
+            metrics: Metrics::default(),
+            purge: Arc::new(purge),
+        })
+    }
+
     /// Works out what a group of records changes. It need not be durable yet: nothing is changed before it is
     /// [committed](Self::commit), which must come before the next group is prepared.
     pub fn prepare<'a>(&'a self, items: &'a [Item]) -> Result<Prepared<'a>, Error> {
@@ -238,14 +262,20 @@ impl Applier {
                 view: group.view,
                 source,
             };
+            let purge = self.purge.of(group.view);
             for write in &group.rows {
                 let slot = touched.next();
                 let write = group.write(write, stamp);
+                if purge.lets_go(write.order, &write.version, write.cells.is_none()) {
+                    outcome.older += 1;
+                    continue;
+                }
                 match merge_write(slot.now.row(), &write).map_err(bad_row)? {
                     Merged::Older => outcome.older += 1,
                     Merged::Applied(new) => {
                         outcome.applied += 1;
-                        replace(state, group.view, &slot.now, &new).map_err(bad_row)?;
+                        let (key, old) = (slot.now.key(), slot.now.row());
+                        replace(state, key, old, Some(&new)).map_err(bad_row)?;
                         *slot = TouchedRow {
                             now: KeyedRow::new(slot.now.key(), Some(&new)),
                             changed: true,
@@ -258,7 +288,8 @@ impl Applier {
     }
 
     fn compare(&self, state: &State, stamp: Stamp, marker: &Marker) -> Result<(), Error> {
-        if marker.applied != state.applied.0 || marker.swept != state.swept {
+        let is_comparable = state.sweep.is_none() && marker.swept == state.swept;
+        if marker.applied != state.applied.0 || !is_comparable {
             self.metrics.markers_skipped.inc();
             return Ok(());
         }
@@ -299,10 +330,21 @@ impl Applier {
             }
             self.published.catalogue.store(Arc::new(catalogue));
         }
-        self.published.state.store(Arc::new(state));
+        self.publish(state)?;
         self.metrics.commits.inc();
         self.count(&outcomes);
         Ok(outcomes)
+    }
+
+    /// Shows a state that has been committed, and what reads leave out from now on.
+    pub fn publish(&self, state: State) -> Result<(), Error> {
+        let horizon = state.purge_horizon();
+        if horizon != self.published.purge.load().horizon() {
+            let purge = purge_at(&self.store, horizon)?;
+            self.published.purge.store(Arc::new(purge));
+        }
+        self.published.state.store(Arc::new(state));
+        Ok(())
     }
 
     fn count(&self, outcomes: &[Outcome]) {
@@ -352,25 +394,28 @@ fn fork(log: LogId, seq: Seq, last: Option<Seq>, chain: Digest) -> Error {
     }
 }
 
-/// Exchanges a row in the digest and in the count of its view.
-fn replace(
+/// What may go at a horizon that has been applied.
+fn purge_at(store: &Store, horizon: Hlc) -> Result<Purge, storage::Error> {
+    Ok(Purge::new(horizon, store.catalogue_until(horizon)?))
+}
+
+/// Exchanges the row of a key in the digest and in the count of its view.
+pub(super) fn replace(
     state: &mut State,
-    view: ViewId,
-    old: &KeyedRow,
-    new: &[u8],
-) -> Result<(), crate::base::codec::DecodeError> {
-    let (key, old) = (old.key(), old.row());
-    let was_live = old
-        .map(RowRef::parse)
-        .transpose()?
-        .is_some_and(|row| row.is_live());
-    let is_live = RowRef::parse(new)?.is_live();
-    let rows = state.rows.entry(view).or_insert(0);
-    *rows = (*rows + u64::from(is_live)).saturating_sub(u64::from(was_live));
-    if let Some(old) = old {
-        state.digest = state.digest.minus(Digest::of_row(key, old));
-    }
-    state.digest = state.digest.plus(Digest::of_row(key, new));
+    key: &[u8],
+    old: Option<&[u8]>,
+    new: Option<&[u8]>,
+) -> Result<(), DecodeError> {
+    let is_live = |row: Option<&[u8]>| {
+        let row = row.map(RowRef::parse).transpose()?;
+        Ok(u64::from(row.is_some_and(|row| row.is_live())))
+    };
+    let (was_live, is_live) = (is_live(old)?, is_live(new)?);
+    let rows = state.rows.entry(storage::view_of(key)).or_insert(0);
+    *rows = (*rows + is_live).saturating_sub(was_live);
+    let element = |row| Digest::of_row(key, row);
+    state.digest = old.map_or(state.digest, |row| state.digest.minus(element(row)));
+    state.digest = new.map_or(state.digest, |row| state.digest.plus(element(row)));
     Ok(())
 }
 

@@ -16,6 +16,12 @@ pub struct Metrics {
     pub commits: Counter,
     /// Flushes of the store.
     pub flushes: Counter,
+    /// Rows that sweeps have looked at.
+    pub rows_swept: Counter,
+    /// Rows, and deletions of rows, that sweeps have taken away.
+    pub rows_purged: Counter,
+    /// Cells, and deletions, that sweeps have taken out of rows that stay.
+    pub cells_purged: Counter,
     /// Markers whose digest was compared and found equal.
     pub markers_equal: Counter,
     /// Markers that could not be compared, because the positions differ.
@@ -44,6 +50,21 @@ impl Metrics {
             &self.commits,
         );
         counter("store_flushes", "Flushes of the store", &self.flushes);
+        counter(
+            "swept_rows",
+            "Rows that sweeps have looked at",
+            &self.rows_swept,
+        );
+        counter(
+            "purged_rows",
+            "Rows and tombstones that sweeps have taken away",
+            &self.rows_purged,
+        );
+        counter(
+            "purged_cells",
+            "Cells and tombstones that sweeps have taken out of rows that stay",
+            &self.cells_purged,
+        );
         counter(
             "markers_equal",
             "Markers whose digest equals that of the rows here",

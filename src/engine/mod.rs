@@ -15,6 +15,9 @@
 //! - I20: after a failure of WAL or store nothing more is acknowledged; reading goes on.
 //! - I22: a marker whose position equals the store's has an equal digest.
 //!
+//! - P3, P4: rows are swept to a horizon only while everything below it is applied; then what may go there is left out
+//!   of every write, so that sweeping can be told from reads at no time.
+//!
 //! It does not know epochs' windows, commit levels or peers; `node` and `control` do.
 
 mod applier;
@@ -25,6 +28,9 @@ mod metrics;
 mod options;
 mod replay;
 mod service;
+mod sweeper;
+#[cfg(test)]
+mod testing;
 
 pub use applier::{Fate, Outcome};
 pub use cache::KeyedRow;

@@ -1,9 +1,10 @@
 //! The engine as others use it: opening, appending, reading, flushing, stopping.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
@@ -16,12 +17,13 @@ use super::log_writer::{LogWriter, NextRecord};
 use super::metrics::Metrics;
 use super::options::Options;
 use super::replay::{ReplayProgress, replay};
+use super::sweeper::Pace;
 use crate::base::disk::Disk;
 use crate::base::task::{self, thread};
 use crate::base::{
     AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LineageId, Lsn, RegionId, Stamp, Watermark,
 };
-use crate::model::{Body, Catalogue, EntityKey, RequestId, ViewId};
+use crate::model::{Body, Catalogue, EntityKey, Purge, RequestId, ViewId};
 use crate::storage::{self, InMemory, RequestEntry, RowKeys, ScanStart, State, Store};
 use crate::wal::{self, Wal};
 
@@ -97,24 +99,13 @@ impl Recovered {
         store_options: &storage::Options,
     ) -> Result<Recovered, Error> {
         let store = Arc::new(Store::open(&dir.join("store"), lineage, store_options)?);
-        let state = store.state()?;
+        let lsn = store.state()?.lsn;
         let wal::Opened { wal, recovery } =
-            Wal::open(disk, &dir.join("wal"), lineage, wal_options, state.lsn)?;
+            Wal::open(disk, &dir.join("wal"), lineage, wal_options, lsn)?;
         if recovery.cut_bytes > 0 {
             info!(bytes = recovery.cut_bytes, "cut the torn tail of the wal");
         }
-        let published = Arc::new(Published {
-            durable: ArcSwap::from_pointee(state.applied.0.clone()),
-            catalogue: ArcSwap::from_pointee(store.catalogue()?),
-            state: ArcSwap::from_pointee(state),
-        });
-        let cache = Arc::new(RowCache::new(options.row_cache_bytes));
-        let applier = Applier {
-            store,
-            cache,
-            published,
-            metrics: Metrics::default(),
-        };
+        let applier = Applier::new(store, options.row_cache_bytes)?;
         Ok(Recovered {
             wal: Arc::new(wal),
             applier,
@@ -157,8 +148,7 @@ impl Recovered {
             .published
             .durable
             .store(Arc::new(state.applied.0.clone()));
-        self.applier.published.state.store(Arc::new(state));
-        Ok(())
+        self.applier.publish(state)
     }
 
     /// Starts the applier.
@@ -168,9 +158,10 @@ impl Recovered {
     pub fn start(self) -> Result<Engine, Error> {
         let Recovered {
             wal,
-            applier,
+            mut applier,
             options,
         } = self;
+        let mut pace = Pace::new(options.sweep_rows_per_second);
         let state = applier.published.state.load_full();
         let applied = Watermark::new(state.lsn);
         let (queue, items) = sync_channel(QUEUE_RECORDS);
@@ -190,7 +181,7 @@ impl Recovered {
         let work = move || {
             // Lookups go first.
             task::give_way();
-            run_applier(&applier, &wal, &items, &applied);
+            run_applier(&mut applier, &mut pace, &wal, &items, &applied);
         };
         let handle = thread("applier", work).map_err(|_| Error::Stopped)?;
         *engine.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
@@ -261,6 +252,12 @@ impl Engine {
     #[must_use]
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.published.catalogue.load_full()
+    }
+
+    /// What reads leave out.
+    #[must_use]
+    pub fn purge(&self) -> Arc<Purge> {
+        self.published.purge.load_full()
     }
 
     /// All positions.
@@ -450,31 +447,40 @@ impl Drop for Engine {
     }
 }
 
-/// Ends when the queue does, or at the first failure; then everybody who waits gets the cause.
+/// Ends when the queue does, or at the first failure; then everybody who waits gets the cause. Between the groups it
+/// sweeps as far as is due.
 fn run_applier(
-    applier: &Applier,
+    applier: &mut Applier,
+    pace: &mut Pace,
     wal: &Wal,
     items: &Receiver<Item>,
     applied: &Watermark<Lsn, Error>,
 ) {
     let _end = EndOfApplier(applied.clone());
-    while let Ok(first) = items.recv() {
-        let mut group = vec![first];
-        group.extend(items.try_iter().take(GROUP_RECORDS - 1));
-        match apply_durable(applier, wal, &mut group) {
-            Ok(()) => {
-                if let Some(last) = group.last() {
-                    applied.advance(last.end);
-                }
-            }
-            Err(cause) => {
-                error!(%cause, "the applier stops; nothing more is acknowledged");
-                applied.close(cause.clone());
-                tell_all(group.into_iter().chain(items.try_iter()), &cause);
-                return;
-            }
+    while let Some(mut group) = next_group(items, pace.pause(applier)) {
+        let worked = apply_durable(applier, wal, &mut group, applied);
+        if let Err(cause) = worked.and_then(|()| pace.sweep(applier)) {
+            error!(%cause, "the applier stops; nothing more is acknowledged");
+            applied.close(cause.clone());
+            tell_all(group.into_iter().chain(items.try_iter()), &cause);
+            return;
         }
     }
+}
+
+/// The next records, none if none come within `pause`; ends with the queue.
+fn next_group(items: &Receiver<Item>, pause: Option<Duration>) -> Option<Vec<Item>> {
+    let first = match pause {
+        None => items.recv().ok()?,
+        Some(pause) => match items.recv_timeout(pause) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        },
+    };
+    let mut group = vec![first];
+    group.extend(items.try_iter().take(GROUP_RECORDS - 1));
+    Some(group)
 }
 
 /// Whatever ends the applier, a panic included, ends waiting for it.
@@ -488,11 +494,15 @@ impl Drop for EndOfApplier {
     }
 }
 
-fn apply_durable(applier: &Applier, wal: &Wal, group: &mut [Item]) -> Result<(), Error> {
-    let Some(last) = group.last() else {
+fn apply_durable(
+    applier: &Applier,
+    wal: &Wal,
+    group: &mut [Item],
+    applied: &Watermark<Lsn, Error>,
+) -> Result<(), Error> {
+    let Some(end) = group.last().map(|last| last.end) else {
         return Ok(());
     };
-    let end = last.end;
     // Rows are read and merged while the disk is at work on the log.
     let prepared = applier.prepare(group);
     wal.durable().reached_blocking(end)?;
@@ -507,6 +517,7 @@ fn apply_durable(applier: &Applier, wal: &Wal, group: &mut [Item]) -> Result<(),
             fate.tell(Ok(outcome));
         }
     }
+    applied.advance(end);
     Ok(())
 }
 

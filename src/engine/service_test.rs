@@ -10,6 +10,7 @@ use super::*;
 use crate::base::disk::RealDisk;
 use crate::base::{Epoch, Hlc, Micros, Seq};
 use crate::engine::LogWriter;
+use crate::engine::testing::left_by_crash;
 use crate::model::cells::put_cell;
 use crate::model::record::{Body, Horizon, Marker, RequestId, RowGroup, RowWrite, Rows};
 use crate::model::row::Row;
@@ -34,6 +35,7 @@ fn recover(dir: &Path) -> Result<Recovered, Error> {
         &Options {
             row_cache_bytes: 1 << 20,
             flush_after_wal_bytes: 1 << 20,
+            ..Options::default()
         },
         wal::Options {
             segment_bytes: 16 << 10,
@@ -111,41 +113,10 @@ impl Fixture {
             .collect()
     }
 
-    /// What a crash at this moment would leave: the files as they are, without what only memory holds. Taken again if
-    /// the store moved its files about meanwhile.
+    /// What a crash at this moment would leave.
     fn crash(&self) -> tempfile::TempDir {
-        loop {
-            let copy = tempfile::tempdir().unwrap();
-            let before = listing(&self.dir);
-            if copy_files(&before, &self.dir, copy.path()).is_ok() && listing(&self.dir) == before {
-                return copy;
-            }
-        }
+        left_by_crash(&self.dir)
     }
-}
-
-/// All files below a directory, with their sizes.
-fn listing(dir: &Path) -> BTreeMap<PathBuf, u64> {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).unwrap().flatten() {
-        match entry.metadata() {
-            Ok(found) if found.is_dir() => files.extend(listing(&entry.path())),
-            Ok(found) => {
-                files.insert(entry.path(), found.len());
-            }
-            Err(_) => {}
-        }
-    }
-    files
-}
-
-fn copy_files(files: &BTreeMap<PathBuf, u64>, from: &Path, to: &Path) -> std::io::Result<()> {
-    for file in files.keys() {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        std::fs::create_dir_all(target.parent().unwrap())?;
-        std::fs::copy(file, target)?;
-    }
-    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::*;
 use crate::base::{Epoch, RegionId, Seq, Stamp};
 use crate::model::cells::put_cell;
 use crate::model::definition::{Alteration, Definition};
+use crate::model::row::Write;
 use crate::model::view_file::parse_view;
 use crate::model::{FeatureId, MergeMode, Scalar, Value, ValueType};
 
@@ -40,7 +41,13 @@ fn cells(features: u8) -> Bytes {
 /// A write: a deletion if it names no feature.
 fn write(merge: MergeMode, order: Order, version: Version, features: u8) -> Row {
     let cells = (features > 0).then(|| cells(features));
-    Row::of_write(merge, order, version, cells).unwrap()
+    let write = Write {
+        merge,
+        order,
+        version,
+        cells: cells.as_deref(),
+    };
+    write.row().unwrap()
 }
 
 fn left(purge: &ViewPurge, row: Option<Row>) -> Option<Row> {

@@ -89,6 +89,20 @@ impl RowKeys {
     }
 }
 
+/// The view of a row, by its key; a key of a row begins with it.
+#[must_use]
+pub fn view_of(row_key: &[u8]) -> ViewId {
+    let bytes = row_key.first_chunk::<{ RowKey::VIEW_BYTES }>();
+    ViewId(u64::from_be_bytes(bytes.copied().unwrap_or_default()))
+}
+
+/// The least key of the rows of all views behind `view`; `None` if there can be none.
+#[must_use]
+pub fn behind_view(view: ViewId) -> Option<Vec<u8>> {
+    let next = view.0.checked_add(1)?;
+    Some(next.to_be_bytes().to_vec())
+}
+
 /// The least key above all that begin with `prefix`; `None` if there is none.
 pub(super) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;

@@ -12,7 +12,7 @@ mod options;
 mod state;
 mod store;
 
-pub use keys::{RowKey, RowKeys};
+pub use keys::{RowKey, RowKeys, behind_view, view_of};
 pub use options::Options;
 pub use state::{State, Sweep};
 pub use store::{Changes, Error, InMemory, RequestEntry, RowBytes, ScanStart, Store};

@@ -167,6 +167,11 @@ impl Changes<'_> {
         self.batch.put_cf(self.store.family(ROWS), key, row);
     }
 
+    /// Removes a row.
+    pub fn delete_row(&mut self, key: &[u8]) {
+        self.batch.delete_cf(self.store.family(ROWS), key);
+    }
+
     /// Sets the result of a named write.
     pub fn put_request(&mut self, caller: &str, id: &str, entry: &RequestEntry) {
         let family = self.store.family(REQUESTS);
@@ -362,6 +367,14 @@ impl Store {
     /// # Errors
     /// If they cannot be read or are damaged.
     pub fn catalogue(&self) -> Result<Catalogue, Error> {
+        self.catalogue_until(Hlc(u64::MAX))
+    }
+
+    /// The catalogue that the applied definitions stamped at or below `last` make.
+    ///
+    /// # Errors
+    /// If they cannot be read or are damaged.
+    pub fn catalogue_until(&self, last: Hlc) -> Result<Catalogue, Error> {
         let mut catalogue = Catalogue::new();
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::end_of_prefix(keys::DEFINITION).unwrap_or_default());
@@ -384,6 +397,10 @@ impl Store {
             };
             let (stamp, definition) =
                 read().map_err(|source| self.damaged("a view definition", source))?;
+            // They lie in the order of their stamps.
+            if stamp.hlc > last {
+                break;
+            }
             catalogue.apply(stamp, &definition);
         }
         Ok(catalogue)
@@ -440,26 +457,39 @@ impl Store {
         mut visit: impl FnMut(EntityKey, &[u8]) -> std::ops::ControlFlow<B>,
     ) -> Result<Option<B>, Error> {
         let prefix = RowKey::new(view, prefix);
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        if let Some(end) = keys::end_of_prefix(prefix.as_bytes()) {
-            options.set_iterate_upper_bound(end);
-        }
         let from = match start {
             ScanStart::First => prefix.as_bytes().to_vec(),
             // The least key above the given one.
             ScanStart::After(key) => [RowKey::new(view, key).as_bytes(), &[0]].concat(),
         };
         let from = from.max(prefix.as_bytes().to_vec());
-        for entry in self.db.iterator_cf_opt(
-            self.family(ROWS),
-            options,
-            IteratorMode::From(&from, Direction::Forward),
-        ) {
+        let end = keys::end_of_prefix(prefix.as_bytes());
+        self.walk(&from, end, |key, row| {
+            let entity = Bytes::copy_from_slice(RowKey::entity_bytes(key));
+            visit(EntityKey::from_checked(entity), row)
+        })
+    }
+
+    /// Visits the rows of all views from a key in the store on, in the order of their keys and below `end` if it is
+    /// given, until `visit` says to stop.
+    ///
+    /// # Errors
+    /// If RocksDB cannot read on.
+    pub fn walk<B>(
+        &self,
+        from: &[u8],
+        end: Option<Vec<u8>>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<B>,
+    ) -> Result<Option<B>, Error> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        if let Some(end) = end {
+            options.set_iterate_upper_bound(end);
+        }
+        let from = IteratorMode::From(from, Direction::Forward);
+        for entry in self.db.iterator_cf_opt(self.family(ROWS), options, from) {
             let (key, row) = entry.map_err(|cause| self.engine_error(cause))?;
-            let entity =
-                EntityKey::from_checked(Bytes::copy_from_slice(RowKey::entity_bytes(&key)));
-            if let std::ops::ControlFlow::Break(value) = visit(entity, &row) {
+            if let std::ops::ControlFlow::Break(value) = visit(&key, &row) {
                 return Ok(Some(value));
             }
         }
