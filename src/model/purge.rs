@@ -87,23 +87,6 @@ impl ViewPurge {
             }
     }
 
-    /// Does the row still hold a feature, or the fact that it has none, when what may go is left out?
-    ///
-    /// # Errors
-    /// If the row is damaged.
-    pub fn leaves_live(&self, row: &RowRef<'_>) -> Result<bool, DecodeError> {
-        if !row.is_live() {
-            return Ok(false);
-        }
-        for version in versions(row) {
-            let (version, is_tombstone) = version?;
-            if !is_tombstone && !self.lets_go(row.order, &version, false) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// What is left of an encoded row.
     ///
     /// # Errors

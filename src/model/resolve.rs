@@ -1,12 +1,13 @@
 //! Pure: from stored rows to the columns of an answer, in one pass over the stored bytes.
 //!
 //! **Invariants.** Absent, null, expired and default are different answers. A value is expired exactly from its event
-//! time plus the view's ttl, or the feature's `max_age`, on (M7, M9). Every column gets one item and one status for
-//! each entity, duplicates included.
+//! time plus the view's ttl, or the feature's `max_age`, on (M7, M9), and not found once it may go at the purge horizon,
+//! whether or not it has gone (P4). Every column gets one item and one status for each entity, duplicates included.
 
 use std::sync::Arc;
 
 use super::cells::{CellRef, Expected, push_item, push_list};
+use super::purge::{Left, ViewPurge};
 use super::row::RowRef;
 use super::value::{Items, Value, ValueType};
 use super::view::{Feature, View};
@@ -100,6 +101,8 @@ pub struct Resolver {
     wanted: Wanted,
     now: Micros,
     expiry_floor: Option<Micros>,
+    /// What is left out; `None` if nothing of the view can go.
+    purge: Option<ViewPurge>,
     payload_bytes: usize,
 }
 
@@ -128,8 +131,16 @@ impl Resolver {
             wanted,
             now,
             expiry_floor,
+            purge: None,
             payload_bytes: 0,
         }
+    }
+
+    /// The same, but what may go is not found.
+    #[must_use]
+    pub fn leaving_out(self, purge: ViewPurge) -> Resolver {
+        let purge = purge.concerns(self.view.spec.order).then_some(purge);
+        Resolver { purge, ..self }
     }
 
     /// Adds an entity with its stored row, if there is one.
@@ -137,6 +148,15 @@ impl Resolver {
     /// # Errors
     /// If the row is damaged; the columns are then to be thrown away.
     pub fn push(&mut self, row: Option<&[u8]>) -> Result<(), DecodeError> {
+        let left = match (&self.purge, row) {
+            (Some(purge), Some(row)) => purge.left_of(row)?,
+            _ => Left::All,
+        };
+        let row = match &left {
+            Left::All => row,
+            Left::Part(left, _) => Some(left.as_slice()),
+            Left::Nothing => None,
+        };
         let parsed = row.map(RowRef::parse).transpose()?;
         let mut cells = parsed.map(|row| row.cells());
         let (mut last, mut found) = (None, None);

@@ -14,6 +14,7 @@ use crate::model::testing::{modes, typed_values, values_of};
 use crate::model::value::Scalar;
 use crate::model::version::{Order, Version};
 use crate::model::view::{FeatureId, JoinKey, MergeMode, ViewSpec};
+use crate::model::{Catalogue, Purge};
 
 const NOW: Micros = Micros(1_000);
 
@@ -282,6 +283,50 @@ fn a_value_expires_in_the_very_microsecond_its_age_reaches_the_shorter_of_ttl_an
         assert_eq!(status_of(ttl, max_age, NOW.0 - limit), Status::Expired);
     }
     assert_eq!(status_of(None, None, i64::MIN), Status::Present);
+}
+
+#[test]
+fn what_may_go_at_the_horizon_is_not_found_and_not_expired() {
+    let double = ValueType::Scalar(Scalar::Double);
+    let features = ["a", "b"].map(|name| Feature::new(name.into(), double, None, None));
+    for merge in [MergeMode::Row, MergeMode::Cell] {
+        let ttl = Some(Duration::from_millis(1));
+        let spec = view(features.to_vec(), ttl, merge, Order::EventTime).spec;
+        let mut catalogue = Catalogue::new();
+        let create = catalogue.create(spec).unwrap();
+        catalogue.apply(version(0, 1).stamp, &create);
+        let view = Arc::clone(catalogue.views().next().unwrap());
+        // Both have expired; the horizon has passed the first only.
+        let horizon = Hlc::from_millis(10);
+        let write = |feature: &Feature, event_time, stamp| {
+            let mut cells = Vec::new();
+            put_cell(&mut cells, feature.id, double, &Value::Double(1.0));
+            let write = row::Write {
+                merge,
+                order: Order::EventTime,
+                version: version(event_time, stamp),
+                cells: Some(&cells),
+            };
+            write.row().unwrap()
+        };
+        let old = write(&features[0], 9_000, 1);
+        let rows = [old.clone(), old.merge(write(&features[1], 9_001, 2))];
+        let mut resolver = Resolver::new(
+            Arc::clone(&view),
+            features.to_vec(),
+            2,
+            Wanted::default(),
+            Micros(50_000),
+        )
+        .leaving_out(Purge::new(horizon, catalogue).of(view.id));
+        for row in &rows {
+            resolver.push(Some(&row.encode())).unwrap();
+        }
+        let columns = resolver.finish();
+        let (gone, expired) = (Status::NotFound.code(), Status::Expired.code());
+        assert_eq!(columns[0].statuses, [gone, gone], "{merge:?}");
+        assert_eq!(columns[1].statuses, [gone, expired], "{merge:?}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A set of one is its own quorum: its primary read waits for what was appended before it, and every other level reads
 //! the applied rows, which miss nothing that was acknowledged.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,10 +15,12 @@ use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection};
 use crate::base::Lsn;
 use crate::base::clock::timeout;
+use crate::base::codec::DecodeError;
 use crate::engine::{self, KeyedRow};
+use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
-use crate::model::{EntityKey, ReadLevel, limits};
+use crate::model::{EntityKey, ReadLevel, ViewPurge, limits};
 use crate::storage::{RowKeys, ScanStart};
 
 /// Rows read before they are resolved and forgotten, so that a lookup holds few of them, however large they are.
@@ -71,7 +74,8 @@ impl Serving {
             keys,
         } = selection;
         let id = view.id;
-        let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall());
+        let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall())
+            .leaving_out(self.engine.purge().of(id));
         let mut entities = keys.iter();
         while entities.len() > 0 {
             let part = entities.len().min(ROWS_AT_ONCE);
@@ -156,20 +160,78 @@ fn page(
     max_bytes: usize,
 ) -> Result<Page, engine::Error> {
     let (mut keys, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let purge = engine.purge().of(view);
     let more = engine.scan(view, prefix, start, |key, row| {
-        match RowRef::parse(row) {
-            Ok(parsed) if !parsed.is_live() => return ControlFlow::Continue(()),
-            Ok(_) => {}
+        let row = match shown(&purge, row) {
+            Ok(Some(row)) => row,
+            Ok(None) => return ControlFlow::Continue(()),
             Err(source) => return ControlFlow::Break(Err(engine::Error::BadRow { view, source })),
-        }
+        };
         if keys.len() >= max_rows || bytes >= max_bytes {
             return ControlFlow::Break(Ok(()));
         }
         bytes += key.as_bytes().len() + row.len();
         keys.push(key);
-        rows.push(Bytes::copy_from_slice(row));
+        rows.push(Bytes::copy_from_slice(&row));
         ControlFlow::Continue(())
     })?;
     let more = more.transpose()?.is_some();
     Ok((keys, rows, more))
+}
+
+/// What a scan shows of a stored row: what is left of it, if that holds anything.
+fn shown<'a>(purge: &ViewPurge, row: &'a [u8]) -> Result<Option<Cow<'a, [u8]>>, DecodeError> {
+    let row = match purge.left_of(row)? {
+        Left::All => Cow::Borrowed(row),
+        Left::Part(left, _) => Cow::Owned(left),
+        Left::Nothing => return Ok(None),
+    };
+    let is_live = RowRef::parse(&row)?.is_live();
+    Ok(is_live.then_some(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Epoch, Hlc, Micros, RegionId, Seq, Stamp};
+    use crate::model::row::Write;
+    use crate::model::view_file::parse_view;
+    use crate::model::{Catalogue, MergeMode, Order, Purge, Version};
+
+    #[test]
+    fn a_scan_passes_over_deletions_and_what_may_go() {
+        let stamp = |millis| Stamp {
+            hlc: Hlc::from_millis(millis),
+            region: RegionId(1),
+            epoch: Epoch(1),
+            seq: Seq(millis),
+        };
+        let text = r#"
+            name = "v"
+            entity = [{ name = "id", type = "int64" }]
+            ttl = "1ms"
+            feature = [{ name = "f", type = "int64" }]
+        "#;
+        let mut catalogue = Catalogue::new();
+        let create = catalogue.create(parse_view(text).unwrap()).unwrap();
+        catalogue.apply(stamp(1), &create);
+        let view = catalogue.view("v").unwrap().id;
+        let purge = Purge::new(Hlc::from_millis(10), catalogue).of(view);
+        let is_shown = |event_time, cells| {
+            let write = Write {
+                merge: MergeMode::Row,
+                order: Order::EventTime,
+                version: Version {
+                    event_time: Micros(event_time),
+                    stamp: stamp(2),
+                },
+                cells,
+            };
+            let row = write.row().unwrap().encode();
+            shown(&purge, &row).unwrap().is_some()
+        };
+        assert!(is_shown(9_001, Some(&[])));
+        assert!(!is_shown(9_000, Some(&[])), "it may go");
+        assert!(!is_shown(9_001, None), "it is deleted");
+    }
 }
