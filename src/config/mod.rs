@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub listen: Listen,
     /// Writing.
     pub write: WriteOptions,
+    /// Forgetting what is no longer of use.
+    pub purge: PurgeOptions,
     /// The disk that holds the data.
     pub disk: DiskOptions,
     /// Caching and flushing.
@@ -55,6 +58,23 @@ pub struct WriteOptions {
     pub in_flight_bytes: u64,
 }
 
+/// How long it takes until what is deleted or expired goes for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurgeOptions {
+    /// How far the purge horizon lags behind the node's time, in seconds. Until it has passed a row that expired, the
+    /// row is answered as EXPIRED; from then on as NOT_FOUND.
+    pub horizon_lag_seconds: u64,
+}
+
+impl PurgeOptions {
+    /// How far the purge horizon lags behind.
+    #[must_use]
+    pub fn horizon_lag(&self) -> Duration {
+        Duration::from_secs(self.horizon_lag_seconds)
+    }
+}
+
 /// How much space is left to the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -70,6 +90,7 @@ impl Default for Config {
             insecure: false,
             listen: Listen::default(),
             write: WriteOptions::default(),
+            purge: PurgeOptions::default(),
             disk: DiskOptions::default(),
             engine: engine::Options::default(),
             wal: wal::Options::default(),
@@ -94,6 +115,14 @@ impl Default for WriteOptions {
         WriteOptions {
             event_time_ahead_seconds: 600,
             in_flight_bytes: 128 << 20,
+        }
+    }
+}
+
+impl Default for PurgeOptions {
+    fn default() -> Self {
+        PurgeOptions {
+            horizon_lag_seconds: 3_600,
         }
     }
 }
@@ -239,6 +268,12 @@ impl Config {
             self.engine.flush_after_wal_bytes,
             1 << 16,
             "at least 65536",
+        )?;
+        at_least(
+            "engine.sweep_rows_per_second",
+            u64::from(self.engine.sweep_rows_per_second),
+            1,
+            "at least 1",
         )?;
         at_least(
             "store.block_cache_bytes",

@@ -45,10 +45,15 @@ impl LogWriter {
         self.log
     }
 
-    /// The greatest stamp time given out, or the bound it began with.
+    /// The greatest stamp time given out or given up, or the bound it began with.
     #[must_use]
     pub fn newest(&self) -> Hlc {
         self.newest
+    }
+
+    /// Gives up all stamps up to `hlc`: the log's closed mark (P1).
+    pub fn close_up_to(&mut self, hlc: Hlc) {
+        self.newest = self.newest.max(hlc);
     }
 
     /// Makes the record that comes next, with a stamp of time `hlc`. It has its place once the log is

@@ -163,6 +163,12 @@ impl View {
         self.ttl.floor(at)
     }
 
+    /// Does time alone make rows or tombstones of it go?
+    #[must_use]
+    pub fn forgets(&self) -> bool {
+        self.spec.ttl.or(self.spec.max_lateness).is_some()
+    }
+
     /// Writes with an event time below this are refused at time `at` (M5, M8).
     #[must_use]
     pub fn lateness_floor(&self, at: Micros) -> Option<Micros> {

@@ -8,6 +8,7 @@
 //! or control nothing more is acknowledged, while reads go on (I20).
 
 mod admission;
+mod horizons;
 mod identity;
 mod reads;
 mod request;

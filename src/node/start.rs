@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tracing::info;
 
+use super::horizons::Horizons;
 use super::identity::{Identity, IdentityFile};
 use super::writer::{Ceiling, Writer};
 use crate::base::clock::now_monotonic;
@@ -219,7 +220,8 @@ pub(super) fn start(
         appended: Arc::clone(&appended),
         recent: HashMap::new(),
         unmarked: 0,
-        above_horizon: 0,
+        last_write: state.newest,
+        horizons: Horizons::new(config.purge.horizon_lag(), above, state.applied.0.clone()),
     };
     let members: Vec<IncarnationId> = attempt.members.iter().copied().collect();
     let opening = Opening {

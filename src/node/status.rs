@@ -11,6 +11,8 @@ use serde_json::{Value as Json, json};
 
 use super::request::Health;
 use super::{Node, Serving};
+use crate::base::Hlc;
+use crate::storage::{Sweep, view_of};
 
 type UnsignedGauge = Gauge<u64, AtomicU64>;
 type Labels = Vec<(&'static str, String)>;
@@ -26,6 +28,9 @@ pub(super) struct Gauges {
     disk_available: UnsignedGauge,
     in_flight: UnsignedGauge,
     epoch: UnsignedGauge,
+    horizon_age: UnsignedGauge,
+    swept_age: UnsignedGauge,
+    sweeping: UnsignedGauge,
     writable: UnsignedGauge,
 }
 
@@ -73,6 +78,21 @@ impl Gauges {
             "epoch",
             "The epoch of which this node is primary",
             gauges.epoch.clone(),
+        );
+        registry.register(
+            "horizon_age_seconds",
+            "How far the purge horizon lies behind",
+            gauges.horizon_age.clone(),
+        );
+        registry.register(
+            "swept_age_seconds",
+            "How far the horizon lies behind to which all rows are swept",
+            gauges.swept_age.clone(),
+        );
+        registry.register(
+            "sweeping",
+            "1 while rows are swept to a horizon",
+            gauges.sweeping.clone(),
         );
         registry.register("writable", "1 if writes are taken", gauges.writable.clone());
         gauges
@@ -148,6 +168,8 @@ impl Serving {
             "members": self.members.len(),
             "window_ceiling": self.ceiling.get().to_string(),
             "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
+            "swept": (state.swept > Hlc::ZERO).then(|| state.swept.to_string()),
+            "sweep": state.sweep.as_ref().map(|sweep| self.progress(sweep)),
             "digest": state.digest.to_string(),
             "positions": {
                 "durable": places.durable.to_string(),
@@ -162,6 +184,17 @@ impl Serving {
             "disk_available_bytes": self.disk_available.load(Ordering::Acquire),
             "views": views,
         })
+    }
+
+    /// How far a sweep has come: views are swept one after the other.
+    fn progress(&self, sweep: &Sweep) -> Json {
+        let view = view_of(&sweep.next);
+        let name = self
+            .engine
+            .catalogue()
+            .by_id(view)
+            .map(|view| view.spec.name.clone());
+        json!({"horizon": sweep.horizon.to_string(), "view": name.unwrap_or_else(|| view.to_string())})
     }
 
     fn metrics_text(&self) -> String {
@@ -208,6 +241,13 @@ impl Serving {
         gauges
             .disk_available
             .set(self.disk_available.load(Ordering::Acquire));
+        let state = self.engine.state();
+        let age = |at: Hlc| self.clock.wall_millis().saturating_sub(at.millis()) / 1_000;
+        if let Some(agreed) = &state.horizon {
+            gauges.horizon_age.set(age(agreed.horizon));
+            gauges.swept_age.set(age(state.swept));
+        }
+        gauges.sweeping.set(u64::from(state.sweep.is_some()));
         gauges.in_flight.set(self.admission.in_flight());
         gauges.epoch.set(self.epoch.0);
         gauges.writable.set(u64::from(self.ready().is_ok()));

@@ -22,11 +22,14 @@ const WATCH_EVERY: Duration = Duration::from_millis(250);
 const FLUSH_CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often what the store is gets marked in the log, if it has changed.
 const MARK_EVERY: Duration = Duration::from_secs(10);
-/// How often the purge horizon is raised, if something was written since.
-const HORIZON_EVERY: Duration = Duration::from_secs(60);
+/// How often the purge horizon is raised, if that is of use; more often only if it lags by less than an hour.
+const HORIZON_EVERY_MAX: Duration = Duration::from_secs(60);
+const HORIZON_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Starts all tasks of the node's upkeep.
 pub(super) fn spawn(node: &Arc<Serving>) {
+    let lag = node.config.purge.horizon_lag();
+    let horizon_every = (lag / 60).clamp(HORIZON_EVERY_MIN, HORIZON_EVERY_MAX);
     let node = || Arc::clone(node);
     every(node(), "extend", EXTEND_EVERY, extend_window);
     every(node(), "stall check", STALL_CHECK_EVERY, check_stall);
@@ -35,7 +38,7 @@ pub(super) fn spawn(node: &Arc<Serving>) {
     every(node(), "mark", MARK_EVERY, |node| async move {
         submit(&node, Job::Mark).await
     });
-    every(node(), "horizon", HORIZON_EVERY, |node| async move {
+    every(node(), "horizon", horizon_every, |node| async move {
         submit(&node, Job::RaiseHorizon).await
     });
 }

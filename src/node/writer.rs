@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::admission::Admitted;
+use super::horizons::Horizons;
 use super::request::{CatalogueChange, Error};
 use crate::base::{AppliedVv, Clock, Hlc, IncarnationId, Lsn, Stamp, Watermark};
 use crate::control::{Command, LocalControl, Tick, tick};
@@ -74,9 +75,11 @@ pub(super) struct Writer {
     pub appended: Arc<AtomicU64>,
     /// Named writes that may not be applied yet.
     pub recent: HashMap<(String, String), Lsn>,
-    /// Rows and definitions logged since the last marker and the last horizon.
+    /// Rows and definitions logged since the last marker.
     pub unmarked: u64,
-    pub above_horizon: u64,
+    /// The stamp of the last rows or definition.
+    pub last_write: Hlc,
+    pub horizons: Horizons,
 }
 
 /// Named writes remembered here before those applied are forgotten.
@@ -151,7 +154,7 @@ impl Writer {
         let stored = |view, key: &EntityKey| stored_event_time(&engine, view, key);
         let rows = batch.decide(moment, stored).map_err(Error::Read)??;
         self.unmarked += 1;
-        self.above_horizon += 1;
+        self.last_write = hlc;
         let named = request
             .as_ref()
             .map(|request| (request.caller.clone(), request.id.clone()));
@@ -208,7 +211,7 @@ impl Writer {
         let (name, definition) = plan(&catalogue, change)?;
         let hlc = self.tick()?;
         self.unmarked += 1;
-        self.above_horizon += 1;
+        self.last_write = hlc;
         let stamp = self.append(hlc, None, Body::Definition(definition), None)?;
         // The next job must find the change in force.
         let applied = self.catch_up();
@@ -225,6 +228,10 @@ impl Writer {
         }
         self.catch_up()?;
         let state = self.engine.state();
+        if state.sweep.is_some() {
+            // Half swept, the rows are like nobody else's.
+            return Ok(());
+        }
         let AppliedVv(applied) = state.applied.clone();
         let marker = Marker {
             applied,
@@ -238,32 +245,40 @@ impl Writer {
     }
 
     fn raise_horizon(&mut self) -> Result<(), Error> {
-        if self.above_horizon == 0 {
+        let agreed = self.control().state().horizon;
+        if self.last_write <= agreed && !self.engine.catalogue().views().any(|view| view.forgets())
+        {
             return Ok(());
         }
         self.catch_up()?;
+        let AppliedVv(applied) = self.engine.state().applied.clone();
         // Everything stamped so far is applied, and everything to come is stamped above.
-        let horizon = self.log.newest();
-        let AppliedVv(covered) = self.engine.state().applied.clone();
+        let closed = self.tick()?;
+        self.log.close_up_to(closed);
+        self.horizons.note(closed, applied.clone());
+        let Some(Horizon { horizon, covered }) =
+            self.horizons.due(self.clock.wall_millis(), agreed)
+        else {
+            return Ok(());
+        };
         let command = Command::SetHorizon {
             horizon,
             covered: covered.clone(),
-            closed_marks: vec![(self.log.log(), horizon)],
-            applied: vec![(self.incarnation, covered.clone())],
+            closed_marks: vec![(self.log.log(), closed)],
+            applied: vec![(self.incarnation, applied)],
         };
-        let agreed = self
-            .control
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .propose(command);
+        let agreed = self.control().propose(command);
         agreed.map_err(|cause| Error::NotWritable {
             cause: cause.to_string(),
         })?;
         let hlc = self.tick()?;
         self.append(hlc, None, Body::Horizon(Horizon { horizon, covered }), None)?;
-        self.above_horizon = 0;
         debug!(%horizon, "raised the purge horizon");
         Ok(())
+    }
+
+    fn control(&self) -> MutexGuard<'_, LocalControl> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time of the next stamp. Waits for a grant only at the ceiling.

@@ -11,6 +11,7 @@ mod edges;
 mod faults;
 mod ingest;
 mod lookups;
+mod purge;
 mod restarts;
 mod scans;
 mod support;
