@@ -282,6 +282,7 @@ fn batch(id: i64, event_time: Option<i64>, features: Option<u8>, value: i64) -> 
     };
     Batch {
         groups: views().into_iter().map(group).collect(),
+        is_override: false,
     }
 }
 

@@ -18,6 +18,7 @@ const EXAMPLES: &str = r#"Examples:
   steadfast put aircraft_stats --json '{"tailnum":"N1","flights_total":7,"last_on_time":null}'
   steadfast put airports --json '{"origin":"EWR","temp":39.0}' --event-time 2013-01-31T12:00:00Z
   steadfast put airports --json '{"origin":"EWR","temp":38.5}' --request-id retry-me-safely
+  steadfast put airports --json '{"origin":"EWR","temp":38.5}' --override
   cat rows.jsonl | steadfast put aircraft_stats --json -
 
 All rows of one command are written, or none. A row older than what is stored stays without
@@ -35,6 +36,10 @@ pub struct Args {
     /// When the rows became true (RFC 3339); the time of the write if not given.
     #[arg(long, value_parser = parse_time)]
     event_time: Option<Micros>,
+    /// Win against whatever is stored, even a row with a wrong event time far in the future. The rows take its event
+    /// time, so ordinary puts stay older until then.
+    #[arg(long = "override", conflicts_with = "event_time")]
+    override_stored: bool,
     #[command(flatten)]
     write: WriteArgs,
     #[command(flatten)]
@@ -72,6 +77,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         writes: vec![view_rows(&view, &rows, args.event_time)?],
         level: args.write.level(),
         request_id: args.write.request_id,
+        override_stored: args.override_stored,
     };
     report(&client.put(request).await?, args.connection.output)
 }

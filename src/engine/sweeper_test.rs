@@ -188,6 +188,7 @@ impl Fixture {
                 view: Arc::clone(view),
                 rows: vec![row],
             }],
+            ..Batch::default()
         };
         let moment = Moment {
             at: hlc.micros(),
@@ -242,8 +243,8 @@ impl Fixture {
         }
     }
 
-    fn stored(&self, key: &Vec<u8>) -> Option<Row> {
-        let rows = self.applier.store.rows([key.as_slice()]).unwrap();
+    fn stored(&self, key: &[u8]) -> Option<Row> {
+        let rows = self.applier.store.rows([key]).unwrap();
         rows[0].as_ref().map(|row| Row::decode(row).unwrap())
     }
 
@@ -300,7 +301,7 @@ impl Fixture {
     }
 }
 
-fn left(purge: &Purge, key: &Vec<u8>, row: Option<&Row>) -> Option<Row> {
+fn left(purge: &Purge, key: &[u8], row: Option<&Row>) -> Option<Row> {
     match purge.of(view_of(key)).left_of(&row?.encode()).unwrap() {
         Left::All => row.cloned(),
         Left::Part(encoded, _) => Some(Row::decode(&encoded).unwrap()),
@@ -520,7 +521,11 @@ fn views_of_which_nothing_can_go_are_passed_over() {
             bound_ahead: Duration::ZERO,
         };
         let stored = |_, _: &EntityKey| Ok::<_, DecodeError>(None);
-        let rows = Batch { groups }.decide(moment, stored).unwrap().unwrap();
+        let batch = Batch {
+            groups,
+            ..Batch::default()
+        };
+        let rows = batch.decide(moment, stored).unwrap().unwrap();
         fixture.apply(Body::Rows(rows));
     }
     fixture.raise_horizon(0);

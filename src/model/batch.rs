@@ -26,6 +26,8 @@ use crate::base::codec::DecodeError;
 pub struct Batch {
     /// The rows, grouped as the client grouped them.
     pub groups: Vec<ViewRows>,
+    /// Puts without an event time take it as deletes do, so that they win against every stored one (M4).
+    pub is_override: bool,
 }
 
 /// Rows of one view.
@@ -143,20 +145,20 @@ impl Batch {
                 }
             }
         }
+        if self.is_override {
+            bytes.push(1);
+        }
         Digest::of(&bytes)
     }
 
-    /// Does deciding read stored rows? Deletes by event time without one of their own do (M3).
+    /// Does deciding read stored rows? Deletes and overrides by event time without one of their own do (M3, M4).
     #[must_use]
     pub fn reads_stored_rows(&self) -> bool {
-        self.groups.iter().any(|group| {
-            let by_time = group.view.spec.order == Order::EventTime;
-            by_time
-                && group
-                    .rows
-                    .iter()
-                    .any(|row| row.change == Change::Delete && row.event_time.is_none())
-        })
+        let reads = |group: &ViewRows| {
+            let mut rows = group.rows.iter();
+            rows.any(|row| hides_stored(&group.view, row, self.is_override))
+        };
+        self.groups.iter().any(reads)
     }
 
     /// Decides what is logged. `stored_event_time` gives the greatest event time in a stored row, everything appended
@@ -178,16 +180,16 @@ impl Batch {
                 .entry(view.id)
                 .or_insert_with(|| (Arc::clone(&view), Vec::new()));
             for (row_at, row) in group.rows.into_iter().enumerate() {
-                let event_time = match (row.event_time, &row.change) {
-                    (Some(event_time), _) => event_time,
-                    (None, Change::Delete) if view.spec.order == Order::EventTime => {
+                let event_time = match row.event_time {
+                    Some(event_time) => event_time,
+                    None if hides_stored(&view, &row, self.is_override) => {
                         let stored = stored_event_time(view.id, &row.key)?;
                         let before = latest.of(view.id, &row.key);
                         stored
                             .max(before)
                             .map_or(moment.at, |held| held.max(moment.at))
                     }
-                    (None, _) => moment.at,
+                    None => moment.at,
                 };
                 if let Some(given) = row.event_time
                     && let Err(refusal) = admit(&view, moment, (group_at, row_at), given)
@@ -229,7 +231,15 @@ impl Batch {
     }
 }
 
-/// The greatest event times of the rows that stand earlier in the batch, which a delete hides as it hides stored ones.
+/// Is the row's event time to be such that it wins against what is stored?
+fn hides_stored(view: &View, row: &RowChange, is_override: bool) -> bool {
+    view.spec.order == Order::EventTime
+        && row.event_time.is_none()
+        && (is_override || row.change == Change::Delete)
+}
+
+/// The greatest event times of the rows that stand earlier in the batch, which a delete or an override hides as it
+/// hides stored ones.
 struct Latest(Option<HashMap<(ViewId, EntityKey), Micros>>);
 
 impl Latest {

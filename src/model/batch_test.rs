@@ -70,6 +70,7 @@ fn batch(spec: &ViewSpec, rows: Vec<RowChange>) -> Batch {
     let view = Arc::new(View::new(spec.clone(), 0));
     Batch {
         groups: vec![ViewRows { view, rows }],
+        is_override: false,
     }
 }
 
@@ -102,12 +103,26 @@ fn changes(max: usize) -> impl Strategy<Value = Vec<RowChange>> {
 struct Rowstore(BTreeMap<EntityKey, Row>);
 
 impl Rowstore {
+    /// The value of a feature of entity 1.
+    fn value(&self, feature: u32) -> Option<i64> {
+        let encoded = self.0.get(&key(1))?.encode();
+        let row = crate::model::row::RowRef::parse(&encoded).unwrap();
+        let mut cells = row.cells().map(Result::unwrap);
+        let (cell, _) = cells.find(|(cell, _)| cell.feature == FeatureId(feature))?;
+        let payload = cell.payload.unwrap().try_into().unwrap();
+        Some(i64::from_le_bytes(payload))
+    }
+
     fn write(&mut self, batch: Batch, seq: u64) -> Rows {
+        self.write_at(moment(), batch, seq)
+    }
+
+    fn write_at(&mut self, moment: Moment, batch: Batch, seq: u64) -> Rows {
         let stored = |_: ViewId, key: &EntityKey| {
             let row = self.0.get(key);
             Ok::<_, DecodeError>(row.and_then(Row::max_event_time))
         };
-        let decided = batch.decide(moment(), stored).unwrap().unwrap();
+        let decided = batch.decide(moment, stored).unwrap().unwrap();
         let stamp = Stamp {
             hlc: Hlc::from_millis(1_000),
             region: RegionId(1),
@@ -221,7 +236,7 @@ proptest! {
         } else {
             Refusal::TooLate { group, row, event_time, floor, view: "v".into() }
         };
-        prop_assert_eq!(decide(Batch { groups }), Err(refusal));
+        prop_assert_eq!(decide(Batch { groups, is_override: false }), Err(refusal));
     }
 
     #[test]
@@ -300,14 +315,72 @@ fn a_delete_takes_the_greatest_stored_event_time_if_that_is_ahead_of_the_write()
 }
 
 #[test]
-fn only_deletes_by_event_time_without_their_own_read_stored_rows() {
-    for (order, change, reads) in [
-        (Order::EventTime, delete(1, None), true),
-        (Order::EventTime, delete(1, Some(NOW)), false),
-        (Order::EventTime, put(1, None), false),
-        (Order::Arrival, delete(1, None), false),
+fn an_override_takes_its_event_time_as_a_delete_does_and_wins() {
+    for merge in [MergeMode::Row, MergeMode::Cell] {
+        let spec = view("v", merge, Order::EventTime);
+        let far = Micros(NOW.0 * 9);
+        let mut store = Rowstore::default();
+        let pinned = RowChange {
+            change: Change::Put(cells(0b111, 1)),
+            ..put(1, Some(far))
+        };
+        let roomy = Moment {
+            bound_ahead: Duration::MAX,
+            ..moment()
+        };
+        store.write_at(roomy, batch(&spec, vec![pinned]), 1);
+        let values = |features, value| RowChange {
+            change: Change::Put(cells(features, value)),
+            ..put(1, None)
+        };
+        store.write(batch(&spec, vec![values(0b1, 2)]), 2);
+        assert_eq!(store.value(0), Some(1), "an ordinary put loses");
+        let overriding = |rows| Batch {
+            is_override: true,
+            ..batch(&spec, rows)
+        };
+        // The second of one batch hides the first, whatever its place.
+        let decided = store.write(overriding(vec![values(0b1, 3), values(0b1, 4)]), 3);
+        assert_eq!(decided.groups[0].rows[0].event_time, far);
+        assert_eq!(store.value(0), Some(4));
+        store.write(batch(&spec, vec![values(0b1, 5)]), 4);
+        assert_eq!(store.value(0), Some(4), "the row stays pinned");
+        store.write(batch(&spec, vec![delete(1, None)]), 5);
+        assert_eq!(store.value(0), None);
+        store.write(overriding(vec![values(0b1, 6)]), 6);
+        assert_eq!(
+            store.value(0),
+            Some(6),
+            "an override wins against a tombstone"
+        );
+    }
+}
+
+#[test]
+fn an_override_is_another_request_than_the_put() {
+    let spec = view("v", MergeMode::Row, Order::EventTime);
+    let plain = batch(&spec, vec![put(1, None)]);
+    let overriding = Batch {
+        is_override: true,
+        ..plain.clone()
+    };
+    assert_ne!(plain.digest(), overriding.digest());
+}
+
+#[test]
+fn only_deletes_and_overrides_by_event_time_without_their_own_read_stored_rows() {
+    for (order, change, is_override, reads) in [
+        (Order::EventTime, delete(1, None), false, true),
+        (Order::EventTime, delete(1, Some(NOW)), false, false),
+        (Order::EventTime, put(1, None), false, false),
+        (Order::EventTime, put(1, None), true, true),
+        (Order::Arrival, delete(1, None), false, false),
+        (Order::Arrival, put(1, None), true, false),
     ] {
-        let batch = batch(&view("v", MergeMode::Row, order), vec![change]);
+        let batch = Batch {
+            is_override,
+            ..batch(&view("v", MergeMode::Row, order), vec![change])
+        };
         assert_eq!(batch.reads_stored_rows(), reads, "{batch:?}");
         let asked = batch.decide(moment(), |_, _| {
             Err(DecodeError::NotUtf8 { field: "asked" })

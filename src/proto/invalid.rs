@@ -130,6 +130,9 @@ pub enum Problem {
     /// A bound is given that the level does not have.
     #[error("only READ_LEVEL_BOUNDED has a bound of staleness")]
     UnusedBound,
+    /// An override takes its event time from the rows it overrides.
+    #[error("an override takes its event time from the stored row, so none can be given")]
+    TimedOverride,
     /// Bytes that are no resume token.
     #[error("this is no resume token: {0}")]
     NoToken(DecodeError),
@@ -175,6 +178,7 @@ impl Problem {
             | Problem::Nothing { .. }
             | Problem::UnknownCode { .. }
             | Problem::UnusedBound
+            | Problem::TimedOverride
             | Problem::NoToken(_)
             | Problem::TokenOfOtherView { .. }
             | Problem::TokenOfOtherPrefix => Reason::InvalidArgument,

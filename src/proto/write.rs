@@ -32,6 +32,9 @@ pub fn write_of_put(
         "writes",
         request.writes.iter().map(|group| group.rows.len()),
     )?;
+    if request.override_stored {
+        check_untimed(&request.writes)?;
+    }
     let mut groups = Vec::with_capacity(request.writes.len());
     let mut bytes = 0;
     for (at, group) in request.writes.into_iter().enumerate() {
@@ -42,7 +45,22 @@ pub fn write_of_put(
             &mut bytes,
         )?);
     }
-    finish(groups, request.level, request.request_id)
+    let batch = Batch {
+        groups,
+        is_override: request.override_stored,
+    };
+    finish(batch, request.level, request.request_id)
+}
+
+fn check_untimed(groups: &[v1::ViewRows]) -> Result<(), Invalid> {
+    for (group_at, group) in groups.iter().enumerate() {
+        let mut rows = group.rows.iter();
+        if let Some(row_at) = rows.position(|row| row.event_time_us.is_some()) {
+            let field = format!("writes[{group_at}].rows[{row_at}].event_time_us");
+            return Err(Problem::TimedOverride.at(field));
+        }
+    }
+    Ok(())
 }
 
 /// Checks a delete.
@@ -59,7 +77,11 @@ pub fn write_of_delete(
     for (at, group) in request.deletes.into_iter().enumerate() {
         groups.push(delete_group(catalogue, group, &format!("deletes[{at}]"))?);
     }
-    finish(groups, request.level, request.request_id)
+    let batch = Batch {
+        groups,
+        is_override: false,
+    };
+    finish(batch, request.level, request.request_id)
 }
 
 fn check_groups(
@@ -77,11 +99,11 @@ fn check_groups(
     checked.map_err(|problem| problem.at(field))
 }
 
-fn finish(groups: Vec<ViewRows>, level: i32, request_id: String) -> Result<Write, Invalid> {
+fn finish(batch: Batch, level: i32, request_id: String) -> Result<Write, Invalid> {
     check_bytes("request id", request_id.len(), limits::REQUEST_ID_BYTES)
         .map_err(|problem| problem.at("request_id"))?;
     Ok(Write {
-        batch: Batch { groups },
+        batch,
         level: commit_level(level)?,
         request_id: (!request_id.is_empty()).then_some(request_id),
     })

@@ -89,7 +89,7 @@ proptest! {
             features,
             rows: rows.into_iter().map(|(key, values)| row(key, values)).collect(),
         }).collect();
-        let request = v1::PutFeaturesRequest { writes, level, request_id: String::new() };
+        let request = v1::PutFeaturesRequest { writes, level, ..Default::default() };
         match write_of_put(request, &catalogue()) {
             Err(invalid) => prop_assert!(!invalid.field.is_empty()),
             Ok(write) => for row in write.batch.groups.iter().flat_map(|group| &group.rows) {

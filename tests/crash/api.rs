@@ -256,6 +256,7 @@ pub fn put(write: &Write) -> v1::PutFeaturesRequest {
         writes: views_of(write).iter().map(group).collect(),
         level: write.level.into(),
         request_id: write.request_id.clone(),
+        override_stored: false,
     }
 }
 

@@ -205,6 +205,7 @@ async fn put_named(
     }];
     let batch = Batch {
         groups: vec![ViewRows { view, rows }],
+        is_override: false,
     };
     let request = WriteRequest {
         batch,

@@ -114,3 +114,45 @@ async fn deleted_rows_are_not_found() {
     assert_eq!(answer.views[0].columns[0].statuses[..], [3]);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn an_override_wins_against_a_row_pinned_in_the_far_future() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config_in(directory.path());
+    config.write.event_time_ahead_seconds = 10 * 365 * 86_400;
+    let disk = std::sync::Arc::new(steadfast::base::disk::RealDisk);
+    let node = start_with(directory, config, disk).await;
+    node.node.open().await.unwrap();
+    node.create_views().await;
+    let fleet = |view: &str, fleet| {
+        let row = (vec![text("UA")], vec![int32(fleet)]);
+        put(vec![rows(view, &["fleet"], vec![row])])
+    };
+    let in_five_years = steadfast::base::Clock::wall(&steadfast::base::clock::SystemClock::new())
+        .plus(std::time::Duration::from_secs(5 * 365 * 86_400));
+    // One view merges by cell, the other by row.
+    for view in ["profiles", "late"] {
+        node.put(at(in_five_years.0, fleet(view, 1))).await;
+        assert_eq!(node.put(fleet(view, 2)).await.older, 1);
+        let overriding = v1::PutFeaturesRequest {
+            override_stored: true,
+            ..fleet(view, 3)
+        };
+        assert_eq!(node.put(overriding.clone()).await.applied, 1);
+        let mut lookup = get(
+            vec![column("carrier", strings(&["UA"]))],
+            &[(view, &["fleet"])],
+        );
+        lookup.include_event_times = true;
+        let answer = node.get(lookup).await;
+        let fleet = &answer.views[0].columns[0];
+        assert_eq!(items(fleet), Items::Int32(vec![3]));
+        assert_eq!(fleet.event_times_us, [in_five_years.0]);
+
+        let timed = node.features().put_features(at(20, overriding)).await;
+        let expected = vec!["writes[0].rows[0].event_time_us".to_owned()];
+        let (_, reason, fields) = failure(&timed.unwrap_err());
+        assert_eq!((reason.as_str(), fields), ("INVALID_ARGUMENT", expected));
+    }
+    node.stop().await;
+}

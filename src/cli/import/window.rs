@@ -207,6 +207,7 @@ impl Window {
                 }],
                 level: self.target.level,
                 request_id: String::new(),
+                override_stored: false,
             }),
         };
         let bytes = prost::Message::encoded_len(&request);
