@@ -151,6 +151,21 @@ impl Log {
         })
     }
 
+    /// Makes durable what is gathered and goes on in a new segment, unless this one is empty; returns where the one that
+    /// is written to begins.
+    ///
+    /// # Errors
+    /// If the log is, or thereby becomes, poisoned.
+    pub fn seal(&mut self) -> Result<Lsn, Error> {
+        self.attempt(|log| {
+            if log.end() == log.active.base {
+                return Ok(());
+            }
+            log.begin_segment()
+        })?;
+        Ok(self.active.base)
+    }
+
     /// Removes the segments that lie entirely below `place`.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ struct State {
     end: Lsn,
     payloads: Vec<Bytes>,
     bytes: usize,
+    /// The segment is to be ended behind what is queued.
+    sealing: bool,
     closing: bool,
 }
 
@@ -43,6 +45,8 @@ struct State {
 pub(super) enum Work {
     /// Write these payloads, the last of which ends at this place.
     Batch(Vec<Bytes>, Lsn),
+    /// End the segment.
+    Seal,
     /// Nothing came for a while: write a mark.
     Mark,
     /// Closing or poisoned: end.
@@ -56,6 +60,7 @@ impl Queue {
             end,
             payloads: Vec::new(),
             bytes: 0,
+            sealing: false,
             closing: false,
         });
         Queue {
@@ -97,9 +102,22 @@ impl Queue {
         Ok(state.end)
     }
 
+    /// Asks for the end of the segment; returns the place behind everything queued so far, which is to lie in it.
+    pub(super) fn seal(&self) -> Result<Lsn, Poisoned> {
+        let mut state = self.state();
+        if let Some(cause) = self.ended(&state) {
+            return Err(cause);
+        }
+        state.sealing = true;
+        self.work.notify_one();
+        Ok(state.end)
+    }
+
     /// Waits for something to do. With a limit, its passing means that a mark is due, whose place is then taken.
     pub(super) fn take(&self, quiet_limit: Option<Duration>) -> Work {
-        let idle = |state: &mut State| state.payloads.is_empty() && self.ended(state).is_none();
+        let idle = |state: &mut State| {
+            state.payloads.is_empty() && !state.sealing && self.ended(state).is_none()
+        };
         let mut state = match quiet_limit {
             None => self
                 .work
@@ -119,6 +137,9 @@ impl Queue {
             state.bytes = 0;
             self.room.notify_all();
             return Work::Batch(std::mem::take(&mut state.payloads), state.end);
+        }
+        if std::mem::take(&mut state.sealing) {
+            return Work::Seal;
         }
         if state.closing {
             return Work::End;
@@ -157,6 +178,8 @@ mod tests {
         assert_eq!(queue.put(Bytes::new()).unwrap(), Lsn(153));
         let batch = vec![Bytes::from_static(b"abc"), Bytes::new()];
         assert_eq!(queue.take(None), Work::Batch(batch, Lsn(153)));
+        assert_eq!(queue.seal().unwrap(), Lsn(153));
+        assert_eq!(queue.take(None), Work::Seal);
         assert_eq!(queue.take(Some(Duration::ZERO)), Work::Mark);
         assert_eq!(queue.put(Bytes::new()).unwrap(), Lsn(203));
     }

@@ -56,6 +56,8 @@ pub struct Wal {
 struct Shared {
     queue: Queue,
     durable: Watermark<Lsn, Poisoned>,
+    /// What lies below is in segments that are not written to any more.
+    sealed: Watermark<Lsn, Poisoned>,
     metrics: Metrics,
     /// Guards since when the disk has been at work for the writer.
     busy_since: Mutex<Option<Instant>>,
@@ -80,6 +82,7 @@ impl Wal {
         let shared = Arc::new(Shared {
             queue: Queue::new(log.end(), log.durable().clone()),
             durable: log.durable().clone(),
+            sealed: Watermark::new(Lsn::ZERO),
             metrics: Metrics::new(),
             busy_since: Mutex::default(),
         });
@@ -107,6 +110,16 @@ impl Wal {
         let payload = payload.into();
         check_payload(&payload)?;
         Ok(self.shared.queue.put(payload)?)
+    }
+
+    /// Ends the segment that is written to behind everything queued so far, so that it can be released without waiting
+    /// for it to be full. Returns where the next one begins. Blocks until it has.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] once the log takes no more writes.
+    pub fn seal(&self) -> Result<Lsn, Error> {
+        let end = self.shared.queue.seal()?;
+        Ok(self.shared.sealed.reached_blocking(end)?)
     }
 
     /// Up to where everything is synced. Closed with the cause when the log takes no more writes.
@@ -225,7 +238,8 @@ impl Shared {
 
     /// Ends writing; the first cause stays.
     fn end(&self, cause: Poisoned) {
-        self.durable.close(cause);
+        self.durable.close(cause.clone());
+        self.sealed.close(self.durable.closed().unwrap_or(cause));
         self.queue.wake();
     }
 
@@ -243,6 +257,7 @@ impl Shared {
                 Work::Batch(payloads, end) => {
                     self.at_work(|| self.write(&mut log, &payloads, end))?;
                 }
+                Work::Seal => self.sealed.advance(self.at_work(|| log.seal())?),
                 Work::Mark => self.at_work(|| log.mark())?,
                 Work::End => return self.at_work(|| log.mark()),
             }

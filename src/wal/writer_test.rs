@@ -278,3 +278,43 @@ fn metrics_say_how_many_payloads_shared_a_sync() {
     assert_shown(&wal, &lines);
     assert_eq!(wal.size().segments, 1);
 }
+
+#[test]
+fn a_sealed_segment_can_be_released_however_empty_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(&dir).wal;
+    assert_eq!(wal.seal().unwrap(), wal.first(), "nothing is to be sealed");
+    let end = wal.append("old").unwrap();
+    let sealed = wal.seal().unwrap();
+    assert!(sealed >= end && wal.durable().get() >= end);
+    assert_eq!(wal.seal().unwrap(), sealed, "a second time nothing is");
+    assert_eq!(payloads(&wal), ["old"]);
+    wal.append("new").unwrap();
+    wal.release_below(sealed).unwrap();
+    assert_eq!((wal.first(), wal.size().segments), (sealed, 1));
+    wal.close().unwrap();
+    assert!(matches!(wal.seal(), Err(Error::Poisoned(Poisoned::Closed))));
+    drop(wal);
+    assert_eq!(payloads(&open(&dir).wal), ["new"]);
+}
+
+#[test]
+fn sealing_on_a_disk_that_fails_says_so_and_does_not_wait_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, wal) = gated(&dir);
+    gate.set(|state| state.shut = true);
+    wal.append("lost").unwrap();
+    gate.wait_until(|state| state.waiting);
+    std::thread::scope(|scope| {
+        let sealing = scope.spawn(|| wal.seal());
+        gate.set(|state| {
+            state.broken = true;
+            state.shut = false;
+        });
+        let refused = sealing.join().unwrap();
+        assert!(
+            matches!(refused, Err(Error::Poisoned(Poisoned::Io(_)))),
+            "{refused:?}"
+        );
+    });
+}
