@@ -135,7 +135,10 @@ fn key_names(view: &View) -> String {
 }
 
 /// `a=1,b="x,y"` as pairs; no name twice.
-fn parse_pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut rest = text.trim();
     loop {

@@ -10,6 +10,7 @@ mod connection;
 mod delete;
 mod demo;
 mod error;
+mod forget;
 mod get;
 mod import;
 mod keys;
@@ -57,6 +58,7 @@ enum Command {
     Get(get::Args),
     Put(put::Args),
     Delete(delete::Args),
+    Forget(forget::Args),
     Scan(scan::Args),
     Import(import::Args),
     Status(status::Args),
@@ -93,6 +95,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Get(args) => get::run(args).await,
             Command::Put(args) => put::run(args).await,
             Command::Delete(args) => delete::run(args).await,
+            Command::Forget(args) => forget::run(args).await,
             Command::Scan(args) => scan::run(args).await,
             Command::Import(args) => Box::pin(import::run(args)).await,
             Command::Status(args) => status::run(args).await,

@@ -197,6 +197,16 @@ impl Client {
         Ok(read(admin.get_status(request).await)?.json)
     }
 
+    /// Forgets an entity. Answers when its rows are deleted and then once for each stage of erasing their values, which
+    /// goes on if nobody listens. Without a deadline, for it may be long.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn forget(&self, request: v1::ForgetRequest) -> Result<Stages, Error> {
+        let mut admin = AdminServiceClient::new(self.channel.clone());
+        write(admin.forget(request).await).map(Stages)
+    }
+
     fn features(&self) -> FeatureServiceClient<Channel> {
         FeatureServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
     }
@@ -237,6 +247,23 @@ impl Pages {
             .message()
             .await
             .map_err(|status| Error::from_status(&status, Effect::Reads))
+    }
+}
+
+/// The stages of forgetting.
+#[derive(Debug)]
+pub struct Stages(Streaming<v1::ForgetResponse>);
+
+impl Stages {
+    /// The next stage that is done; `None` when all are.
+    ///
+    /// # Errors
+    /// If a stage failed or the stream broke.
+    pub async fn next(&mut self) -> Result<Option<v1::ForgetResponse>, Error> {
+        self.0
+            .message()
+            .await
+            .map_err(|status| Error::from_status(&status, Effect::Writes))
     }
 }
 

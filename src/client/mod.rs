@@ -9,7 +9,7 @@ mod convert;
 mod error;
 
 pub use answer::{Cell, Column, WrongAnswer};
-pub use call::{Acks, Client, Pages};
+pub use call::{Acks, Client, Pages, Stages};
 pub use convert::{
     BadView, commit_level_name, commit_level_to_wire, key_columns, key_to_wire, keys_from_wire,
     read_level_name, read_level_to_wire, value_to_wire, view_from_wire,

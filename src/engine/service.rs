@@ -390,6 +390,14 @@ impl Engine {
         Ok(self.wal.release_below(state.lsn)?)
     }
 
+    /// Rewrites the store's files that hold these rows; see [`Store::rewrite_rows`].
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn rewrite_rows(&self, keys: &RowKeys) -> Result<(), Error> {
+        Ok(self.store.rewrite_rows(keys.iter())?)
+    }
+
     /// Bytes in use: (row cache, block cache, memtables).
     #[must_use]
     pub fn memory_bytes(&self) -> (u64, usize, u64) {

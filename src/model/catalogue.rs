@@ -171,6 +171,12 @@ impl Catalogue {
         self.names.values().filter_map(|id| self.by_id(*id))
     }
 
+    /// The views that have been dropped.
+    pub fn dropped_views(&self) -> impl Iterator<Item = &Arc<View>> {
+        let dropped = self.entries.values().filter(|entry| entry.dropped);
+        dropped.filter_map(|entry| entry.view.as_ref())
+    }
+
     /// Has the view with this id been dropped?
     #[must_use]
     pub fn is_dropped(&self, id: ViewId) -> bool {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::floor::History;
 use super::key::KeyType;
 use super::value::{Value, ValueType};
-use super::version::Order;
+use super::version::{Order, Version};
 use crate::base::Micros;
 
 /// Names a view in keys and records.
@@ -161,6 +161,20 @@ impl View {
     #[must_use]
     pub fn expiry_floor(&self, at: Micros) -> Option<Micros> {
         self.ttl.floor(at)
+    }
+
+    /// The least horizon at which a deletion of this version may go, as the view is set now; `None` if it stays for
+    /// ever (P5, P6).
+    #[must_use]
+    pub fn tombstone_goes(&self, version: &Version) -> Option<Micros> {
+        match self.spec.order {
+            Order::Arrival => Some(version.stamp.hlc.micros()),
+            Order::EventTime => {
+                let spans = [self.spec.ttl, self.spec.max_lateness];
+                let span = spans.into_iter().flatten().min()?;
+                Some(version.event_time.plus(span))
+            }
+        }
     }
 
     /// Does time alone make rows or tombstones of it go?

@@ -8,6 +8,7 @@
 //! or control nothing more is acknowledged, while reads go on (I20).
 
 mod admission;
+mod forget;
 mod horizons;
 mod identity;
 mod reads;
@@ -39,6 +40,7 @@ use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
 use crate::storage::RequestEntry;
 
+pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::Identity;
 pub use reads::Columns;
 pub use request::{
@@ -197,6 +199,36 @@ impl Node {
     /// If stored rows cannot be read or are damaged.
     pub async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
         self.serving()?.scan(request).await
+    }
+
+    /// Deletes an entity's rows; from now on they are not found. Their values are in files until they are erased, by
+    /// [`erase_from_log`](Self::erase_from_log) and [`erase_from_store`](Self::erase_from_store).
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub async fn forget(
+        &self,
+        entities: &[Entity],
+        deadline: Duration,
+    ) -> Result<Vec<Forgotten>, Error> {
+        self.serving()?.forget(entities, deadline).await
+    }
+
+    /// Lets go of the whole log that was written before. Takes as long as flushing the store does.
+    ///
+    /// # Errors
+    /// If log or store fails.
+    pub async fn erase_from_log(&self) -> Result<(), Error> {
+        self.serving()?.erase_from_log().await
+    }
+
+    /// Rewrites the store's files that hold rows of these entities, so that only what is stored now is in them. Comes
+    /// after [`erase_from_log`](Self::erase_from_log), which flushes.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn erase_from_store(&self, entities: &[Entity]) -> Result<(), Error> {
+        self.serving()?.erase_from_store(entities).await
     }
 
     /// Waits until the node has failed so badly that its process should end; then says why.

@@ -177,6 +177,12 @@ pub enum Error {
         /// Its name.
         view: String,
     },
+    /// A sweep is about to take the rows of a dropped view, so nothing of it is deleted singly.
+    #[error("dropped view {view:?} is being swept: its rows go by themselves")]
+    BeingSwept {
+        /// Its name.
+        view: String,
+    },
     /// The request id names another write; nothing was written.
     #[error("request id {id:?} has been used for another write")]
     RequestIdReused {

@@ -23,7 +23,7 @@ use crate::model::definition::Definition;
 use crate::model::record::{Horizon, Marker, Opening, RequestId};
 use crate::model::row::Row;
 use crate::model::view_file::parse_feature;
-use crate::model::{Batch, Body, Catalogue, EntityKey, View, ViewId};
+use crate::model::{Batch, Body, Catalogue, Change, EntityKey, View, ViewId, ViewRows};
 use crate::storage::RequestEntry;
 
 /// What the writer is asked to do.
@@ -133,11 +133,10 @@ impl Writer {
             return Ok(Accepted::Repeated(entry));
         }
         let catalogue = self.engine.catalogue();
-        if let Some(gone) = batch
-            .groups
-            .iter()
-            .find(|group| catalogue.by_id(group.view.id).is_none())
-        {
+        let is_gone = |group: &&ViewRows| catalogue.by_id(group.view.id).is_none();
+        // What is left of a dropped view can be deleted before a sweep takes it.
+        let puts = |group: &&ViewRows| group.rows.iter().any(|row| row.change != Change::Delete);
+        if let Some(gone) = batch.groups.iter().filter(is_gone).find(puts) {
             return Err(Error::ViewDropped {
                 view: gone.view.spec.name.clone(),
             });

@@ -37,6 +37,12 @@ pub enum Problem {
         /// The column's name.
         name: String,
     },
+    /// No view has entities with such a key.
+    #[error("no view has the join keys {names} and no others")]
+    NoSuchEntity {
+        /// The join keys named.
+        names: String,
+    },
     /// A view cannot be looked up without this column.
     #[error("view {view:?} needs join key {name:?}")]
     MissingJoinKey {
@@ -178,6 +184,7 @@ impl Problem {
             | Problem::Nothing { .. }
             | Problem::UnknownCode { .. }
             | Problem::UnusedBound
+            | Problem::NoSuchEntity { .. }
             | Problem::TimedOverride
             | Problem::NoToken(_)
             | Problem::TokenOfOtherView { .. }

@@ -49,7 +49,7 @@ pub(super) fn key_prefix(
     Ok(key)
 }
 
-fn check_key(key: &[u8]) -> Result<(), Problem> {
+pub(super) fn check_key(key: &[u8]) -> Result<(), Problem> {
     check_bytes("entity key", key.len(), limits::KEY_BYTES)
 }
 

@@ -4,6 +4,7 @@
 //! **Invariant.** A message that comes from outside is checked here, once, into types that cannot be wrong; every error
 //! names the field.
 
+mod forget;
 mod invalid;
 mod keys;
 mod lookup;
@@ -16,6 +17,7 @@ mod values;
 mod views;
 mod write;
 
+pub use forget::entities_to_forget;
 pub use invalid::{Invalid, Problem};
 pub use keys::keys_to_columns;
 pub use lookup::{Lookup, Selection, column_to_proto, lookup_of_get, view_columns};

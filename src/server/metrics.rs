@@ -42,7 +42,7 @@ const SERVICES: [(&str, &[&str]); 3] = [
             "DropView",
         ],
     ),
-    ("AdminService", &["GetStatus"]),
+    ("AdminService", &["GetStatus", "Forget"]),
 ];
 
 /// What requests are counted and timed in.

@@ -153,7 +153,7 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::BatchTooLarge { .. } | node::Error::AnswerTooLarge { .. } => Reason::TooLarge,
         node::Error::LowDisk { .. } => Reason::LowDisk,
         node::Error::NotWritable { .. } => Reason::NotWritable,
-        node::Error::Overloaded { .. } => Reason::Overloaded,
+        node::Error::Overloaded { .. } | node::Error::BeingSwept { .. } => Reason::Overloaded,
         node::Error::Read(error) => reason_of_engine(error),
         node::Error::Starting { .. } => Reason::Starting,
         node::Error::Stopping => Reason::Stopping,

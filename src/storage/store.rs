@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes};
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, ErrorKind, IteratorMode,
-    ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBPinnableSlice, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
 
 use super::keys::{self, RowKey};
@@ -41,6 +42,12 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: DecodeError,
+    },
+    /// Files could not be rewritten, so that old values may still be in them.
+    #[error("store {path}: files could not be rewritten; its LOG says why")]
+    NotRewritten {
+        /// The store's directory.
+        path: PathBuf,
     },
     /// The store was written by a later version of this program.
     #[error("store {path} has format {found}, this program knows formats up to {known}")]
@@ -534,6 +541,37 @@ impl Store {
         self.db
             .flush_cfs_opt(&families, &options)
             .map_err(|cause| self.engine_error(cause))
+    }
+
+    /// Rewrites the files that hold these rows, so that they hold only what is stored now and nothing that was
+    /// overwritten or removed. To be flushed before. Blocks, for as long as rewriting some files takes.
+    ///
+    /// # Errors
+    /// If RocksDB fails; old values may still be in its files then.
+    pub fn rewrite_rows<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Error> {
+        let failures = self.background_failures();
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for key in keys {
+            let behind = [key, &[0]].concat();
+            let (from, to) = (Some(key), Some(behind.as_slice()));
+            self.db
+                .compact_range_cf_opt(self.family(ROWS), from, to, &options);
+        }
+        // The call itself reports nothing.
+        if self.background_failures() == failures {
+            Ok(())
+        } else {
+            let path = self.path.clone();
+            Err(Error::NotRewritten { path })
+        }
+    }
+
+    fn background_failures(&self) -> Option<u64> {
+        let property = rocksdb::properties::BACKGROUND_ERRORS;
+        let failures = self.db.property_int_value_cf(self.family(ROWS), property);
+        failures.ok().flatten()
     }
 
     /// Bytes of memory in use: (block cache, memtables).

@@ -9,6 +9,7 @@
 mod bad_input;
 mod edges;
 mod faults;
+mod forget;
 mod ingest;
 mod lookups;
 mod purge;
