@@ -177,14 +177,8 @@ impl Applier {
                 }
                 Body::Marker(marker) => self.compare(&state, record.stamp, marker)?,
                 Body::Horizon(horizon) => {
-                    if state
-                        .horizon
-                        .as_ref()
-                        .is_none_or(|held| held.horizon < horizon.horizon)
-                    {
-                        forget_requests(&mut changes, horizon.horizon)?;
-                        state.horizon = Some(horizon.clone());
-                    }
+                    forget_requests(&mut changes, horizon.horizon)?;
+                    state.pending_horizons.push(horizon.clone());
                 }
             }
             state
@@ -200,6 +194,7 @@ impl Applier {
             }
             outcomes.push(outcome);
         }
+        state.settle_horizon();
         state.lsn = items.last().map_or(state.lsn, |last| last.end);
         Ok(Prepared {
             state,

@@ -139,6 +139,7 @@ impl Recovered {
     pub fn fold(&mut self, region: RegionId, epoch: Epoch) -> Result<(), Error> {
         let mut state = State::clone(&self.state());
         state.applied.0.fold(region, epoch);
+        state.settle_horizon();
         state
             .chains
             .retain(|log, _| log.region != region || log.epoch > epoch);

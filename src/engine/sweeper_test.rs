@@ -492,6 +492,14 @@ fn a_horizon_is_not_acted_upon_before_everything_below_it_is_applied() {
     assert_eq!(fixture.applier.published.purge.load().horizon(), Hlc::ZERO);
     fixture.applier.sweep_page(100).unwrap();
     assert_eq!(fixture.applier.metrics.rows_swept.get(), 0);
+
+    // The missing record comes, in a log of its own.
+    fixture.log = LogWriter::new(RegionId(2), Epoch(1), fixture.log.newest());
+    fixture.apply(Body::Rows(crate::model::record::Rows::default()));
+    assert_eq!(fixture.state().purge_horizon(), horizon);
+    assert_eq!(fixture.applier.published.purge.load().horizon(), horizon);
+    fixture.sweep_to_the_end();
+    assert_eq!(fixture.state().rows.values().sum::<u64>(), 1);
 }
 
 #[test]

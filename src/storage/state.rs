@@ -4,9 +4,10 @@
 //! state := format u8 = 2 | lsn u64 | applied vv | newest hlc u64 | digest u128 | swept u64
 //!        | horizon u8: 0, or 1 and time u64, covered vv | opening u8: 0, or 1 and region u64, epoch u64
 //!        | chains u32, (region u64, epoch u64, digest u128)* | views u32, (id u64, rows u64)*
+//!        | pending horizons u32, (time u64, covered vv)*
 //!        | sweep u8: 0, or 1 and horizon u64, next (length u32, bytes) | crc32 u32
 //! ```
-//! Format 1 ends before the sweep, and is still read.
+//! Format 1 ends before the pending horizons, and is still read.
 
 use std::collections::BTreeMap;
 
@@ -35,8 +36,11 @@ pub struct State {
     pub swept: Hlc,
     /// The sweep under way.
     pub sweep: Option<Sweep>,
-    /// The greatest horizon applied (P2).
+    /// The horizon that is acted upon: the greatest applied (P2) of which all that it covers is applied (P3). A greater
+    /// one that is not covered yet does not take its place, for rows may be swept to it.
     pub horizon: Option<Horizon>,
+    /// Greater horizons, applied before all that they cover.
+    pub pending_horizons: Vec<Horizon>,
     /// The log of the greatest epoch whose opening record has been applied.
     pub opening: Option<LogId>,
     /// The chain digest at the applied end of each log that is not folded.
@@ -55,12 +59,28 @@ pub struct Sweep {
 }
 
 impl State {
-    /// The horizon by which rows are read and swept: the greatest applied, if everything below it is applied (P3).
+    /// The horizon by which rows are read and swept.
     #[must_use]
     pub fn purge_horizon(&self) -> Hlc {
         let horizon = self.horizon.as_ref();
-        let covered = horizon.filter(|horizon| self.applied.covers(&horizon.covered));
-        covered.map_or(Hlc::ZERO, |horizon| horizon.horizon)
+        horizon.map_or(Hlc::ZERO, |horizon| horizon.horizon)
+    }
+
+    /// Acts from now on upon the greatest horizon that is covered. To be called when more has been applied.
+    pub fn settle_horizon(&mut self) {
+        for pending in std::mem::take(&mut self.pending_horizons) {
+            if pending.horizon <= self.purge_horizon() {
+                continue;
+            }
+            if self.applied.covers(&pending.covered) {
+                self.horizon = Some(pending);
+            } else {
+                self.pending_horizons.push(pending);
+            }
+        }
+        let acted_on = self.purge_horizon();
+        self.pending_horizons
+            .retain(|pending| pending.horizon > acted_on);
     }
 
     /// The horizon by which writes are left out: that of the sweep under way, or of the last one.
@@ -81,10 +101,9 @@ impl State {
         out.put_u128_le(self.digest.0);
         out.put_u64_le(self.swept.0);
         out.put_u8(u8::from(self.horizon.is_some()));
-        if let Some(horizon) = &self.horizon {
-            out.put_u64_le(horizon.horizon.0);
-            horizon.covered.encode(&mut out);
-        }
+        self.horizon
+            .iter()
+            .for_each(|horizon| put_horizon(&mut out, horizon));
         out.put_u8(u8::from(self.opening.is_some()));
         if let Some(opening) = &self.opening {
             put_log(&mut out, *opening);
@@ -99,6 +118,10 @@ impl State {
             out.put_u64_le(view.0);
             out.put_u64_le(*rows);
         }
+        put_count(&mut out, self.pending_horizons.len());
+        self.pending_horizons
+            .iter()
+            .for_each(|horizon| put_horizon(&mut out, horizon));
         out.put_u8(u8::from(self.sweep.is_some()));
         if let Some(sweep) = &self.sweep {
             out.put_u64_le(sweep.horizon.0);
@@ -130,11 +153,7 @@ impl State {
         state.digest = Digest(reader.u128("digest")?);
         state.swept = Hlc(reader.u64("swept horizon")?);
         if read_flag(&mut reader, "horizon flag")? {
-            let horizon = Hlc(reader.u64("horizon")?);
-            state.horizon = Some(Horizon {
-                horizon,
-                covered: VersionVector::decode(&mut reader)?,
-            });
+            state.horizon = Some(read_horizon(&mut reader)?);
         }
         if read_flag(&mut reader, "opening flag")? {
             state.opening = Some(read_log(&mut reader)?);
@@ -149,15 +168,37 @@ impl State {
             let view = ViewId(reader.u64("view id")?);
             state.rows.insert(view, reader.u64("row count")?);
         }
-        if format != WITHOUT_SWEEP && read_flag(&mut reader, "sweep flag")? {
-            state.sweep = Some(Sweep {
-                horizon: Hlc(reader.u64("sweep horizon")?),
-                next: reader.blob("sweep's next key")?.to_vec(),
-            });
+        if format != WITHOUT_SWEEP {
+            state.decode_sweep(&mut reader)?;
         }
         reader.finish("store state")?;
         Ok(state)
     }
+
+    fn decode_sweep(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        for _ in 0..reader.count("pending horizons", 16)? {
+            self.pending_horizons.push(read_horizon(reader)?);
+        }
+        if read_flag(reader, "sweep flag")? {
+            self.sweep = Some(Sweep {
+                horizon: Hlc(reader.u64("sweep horizon")?),
+                next: reader.blob("sweep's next key")?.to_vec(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn put_horizon(out: &mut Vec<u8>, horizon: &Horizon) {
+    out.put_u64_le(horizon.horizon.0);
+    horizon.covered.encode(out);
+}
+
+fn read_horizon(reader: &mut Reader<'_>) -> Result<Horizon, DecodeError> {
+    Ok(Horizon {
+        horizon: Hlc(reader.u64("horizon")?),
+        covered: VersionVector::decode(reader)?,
+    })
 }
 
 fn put_log(out: &mut Vec<u8>, log: LogId) {
@@ -209,7 +250,8 @@ mod tests {
                 digest: Digest(digest),
                 swept: Hlc(7),
                 sweep: sweep.map(|(at, next)| Sweep { horizon: Hlc(at), next }),
-                horizon: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied }),
+                horizon: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied.clone() }),
+                pending_horizons: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied }).into_iter().collect(),
                 opening: opening.map(|(region, epoch)| LogId { region: RegionId(region), epoch: Epoch(epoch) }),
                 chains: BTreeMap::from([(log, Digest(digest / 3))]),
                 rows: rows.into_iter().map(|(view, count)| (ViewId(view), count)).collect(),

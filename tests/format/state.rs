@@ -30,6 +30,7 @@ fn state() -> State {
         opening: Some(log),
         chains: BTreeMap::from([(log, Digest(0x50))]),
         rows: BTreeMap::from([(ViewId(0xabcd), 17)]),
+        pending_horizons: Vec::new(),
         sweep: None,
     }
 }
@@ -71,15 +72,21 @@ fn the_state_of_a_store_is_as_in_version_2() {
         next: vec![0xab, 0xcd],
     };
     let swept = state();
+    let pending = Horizon {
+        horizon: Hlc::from_millis(3000),
+        covered: version_vector(),
+    };
     let sweeping = State {
+        pending_horizons: vec![pending],
         sweep: Some(sweep),
         ..state()
     };
+    let pending = ["010000000000b80b00000000", VERSION_VECTOR].concat();
     for (state, end) in [
-        (swept, "0024ec579f"),
-        (sweeping, "010000d0070000000002000000abcd04ffce1a"),
+        (swept, "0000000000f78ba63b".to_owned()),
+        (sweeping, pending + "010000d0070000000002000000abcd81318fca"),
     ] {
-        let golden = ["02", &golden_body(), end].concat();
+        let golden = ["02", &golden_body(), &end].concat();
         assert_eq!(hex::encode(state.encode()), golden);
         assert_eq!(State::decode(&bytes(&[&golden])), Ok(state));
     }
