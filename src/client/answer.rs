@@ -67,7 +67,9 @@ impl Column {
                 .take(at)
                 .ok_or_else(|| fail("fewer values than statuses"))?;
             let is_default = code & DEFAULTED != 0;
-            let time = event_times_us.get(at).copied().filter(|time| *time != 0);
+            // Where there is no version, 0 fills the place; elsewhere it is a time like any other.
+            let time = event_times_us.get(at).copied();
+            let time = time.filter(|_| status != Status::NotFound);
             cells.push(Cell {
                 value: if is_default || status == Status::Present {
                     value
@@ -181,6 +183,18 @@ mod tests {
             (&Value::Int32(9), Status::Expired)
         );
         assert!(defaulted.is_default && !present.is_default);
+    }
+
+    #[test]
+    fn a_value_may_be_of_the_first_microsecond_of_1970() {
+        let message = v1::FeatureColumn {
+            event_times_us: vec![0, 0, 0, 0],
+            ..column("int32", Items::Int32(vec![1, 0, 0, 0]), &[1, 2, 3, 4])
+        };
+        let column = Column::from_wire(message).unwrap();
+        let times: Vec<_> = column.cells().iter().map(|cell| cell.event_time).collect();
+        let first = Some(Micros(0));
+        assert_eq!(times, [first, first, None, first]);
     }
 
     #[test]
