@@ -109,7 +109,7 @@ struct Values {
 impl Values {
     fn take(&mut self, entity: usize) -> Option<Value> {
         let Some(lengths) = &self.list_lengths else {
-            return item(&self.items, entity);
+            return self.items.get(entity);
         };
         let length = usize::try_from(*lengths.get(entity)?).ok()?;
         let end = self
@@ -118,24 +118,11 @@ impl Values {
             .filter(|end| *end <= self.items.len())?;
         let mut list = Items::with_capacity(self.items.scalar(), length);
         for at in self.next..end {
-            list.push(&item(&self.items, at)?);
+            list.push(&self.items.get(at)?);
         }
         self.next = end;
         Some(Value::List(list))
     }
-}
-
-fn item(items: &Items, at: usize) -> Option<Value> {
-    Some(match items {
-        Items::Bool(items) => Value::Bool(*items.get(at)?),
-        Items::Int32(items) => Value::Int32(*items.get(at)?),
-        Items::Int64(items) => Value::Int64(*items.get(at)?),
-        Items::Float(items) => Value::Float(*items.get(at)?),
-        Items::Double(items) => Value::Double(*items.get(at)?),
-        Items::String(items) => Value::String(items.get(at)?.clone()),
-        Items::Bytes(items) => Value::Bytes(items.get(at)?.clone()),
-        Items::Timestamp(items) => Value::Timestamp(Micros(*items.get(at)?)),
-    })
 }
 
 fn scalar(value_type: ValueType) -> Scalar {

@@ -37,6 +37,11 @@ pub fn put_cell(out: &mut Vec<u8>, feature: FeatureId, value_type: ValueType, va
         "the edge checks types before encoding"
     );
     out.put_u32_le(feature.0);
+    put_value(out, value_type, value);
+}
+
+/// Appends tag and payload of a value, which must be of the given type or null.
+pub fn put_value(out: &mut Vec<u8>, value_type: ValueType, value: &Value) {
     if *value == Value::Null {
         out.put_u8(value_type.tag() | NULL_BIT);
     } else {

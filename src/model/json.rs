@@ -151,17 +151,7 @@ pub fn value_to_json(value: &Value) -> Json {
 /// The item at `at` as JSON; null beyond the end.
 #[must_use]
 pub fn item_to_json(items: &Items, at: usize) -> Json {
-    let value = match items {
-        Items::Bool(items) => items.get(at).copied().map(Value::Bool),
-        Items::Int32(items) => items.get(at).copied().map(Value::Int32),
-        Items::Int64(items) => items.get(at).copied().map(Value::Int64),
-        Items::Float(items) => items.get(at).copied().map(Value::Float),
-        Items::Double(items) => items.get(at).copied().map(Value::Double),
-        Items::String(items) => items.get(at).cloned().map(Value::String),
-        Items::Bytes(items) => items.get(at).cloned().map(Value::Bytes),
-        Items::Timestamp(items) => items.get(at).map(|time| Value::Timestamp(Micros(*time))),
-    };
-    value_to_json(&value.unwrap_or(Value::Null))
+    value_to_json(&items.get(at).unwrap_or(Value::Null))
 }
 
 fn float_to_json(wide: f64, number: impl FnOnce() -> Json) -> Json {

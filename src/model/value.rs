@@ -274,6 +274,26 @@ impl Items {
         }
     }
 
+    /// The item at an index as a value of its own, if there are so many.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<Value> {
+        Some(match self {
+            Items::Bool(items) => Value::Bool(*items.get(at)?),
+            Items::Int32(items) => Value::Int32(*items.get(at)?),
+            Items::Int64(items) => Value::Int64(*items.get(at)?),
+            Items::Float(items) => Value::Float(*items.get(at)?),
+            Items::Double(items) => Value::Double(*items.get(at)?),
+            Items::String(items) => Value::String(items.get(at)?.clone()),
+            Items::Bytes(items) => Value::Bytes(items.get(at)?.clone()),
+            Items::Timestamp(items) => Value::Timestamp(Micros(*items.get(at)?)),
+        })
+    }
+
+    /// All items as values of their own.
+    pub fn iter(&self) -> impl Iterator<Item = Value> + '_ {
+        (0..self.len()).map_while(|at| self.get(at))
+    }
+
     /// The last item as a value of its own; null if there is none.
     #[must_use]
     pub fn into_single(self) -> Value {
