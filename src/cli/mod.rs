@@ -10,11 +10,13 @@ mod connection;
 mod delete;
 mod demo;
 mod error;
+mod export;
 mod forget;
 mod get;
 mod import;
 mod keys;
 mod output;
+mod progress;
 mod put;
 mod rows;
 mod scan;
@@ -61,6 +63,7 @@ enum Command {
     Forget(forget::Args),
     Scan(scan::Args),
     Import(import::Args),
+    Export(export::Args),
     Status(status::Args),
     Demo(demo::Args),
     Bench(bench::Args),
@@ -98,6 +101,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Forget(args) => forget::run(args).await,
             Command::Scan(args) => scan::run(args).await,
             Command::Import(args) => Box::pin(import::run(args)).await,
+            Command::Export(args) => export::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Bench(args) => Box::pin(bench::run(args)).await,

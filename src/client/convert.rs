@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::base::Micros;
 use crate::model::view::ViewSpec;
 use crate::model::{
-    CommitLevel, Feature, Items, JoinKey, KeyType, KeyValue, MergeMode, Order, ReadLevel, Scalar,
-    Value, ValueType, View,
+    CommitLevel, Feature, Items, JoinKey, KeyType, KeyValue, MergeMode, Order, ReadLevel, Value,
+    ValueType, View,
 };
 use crate::proto::{
     commit_level_to_proto, items_from_proto, items_to_proto, read_level_to_proto, v1,
@@ -103,27 +103,16 @@ pub fn value_to_wire(value: Option<Value>) -> v1::Value {
 /// A join key's value as a message.
 #[must_use]
 pub fn key_to_wire(key: KeyValue) -> v1::Value {
-    value_to_proto(key_to_value(key))
-}
-
-fn key_to_value(key: KeyValue) -> Value {
-    match key {
-        KeyValue::String(value) => Value::String(value),
-        KeyValue::Bytes(value) => Value::Bytes(value),
-        KeyValue::Int32(value) => Value::Int32(value),
-        KeyValue::Int64(value) => Value::Int64(value),
-        KeyValue::Timestamp(value) => Value::Timestamp(value),
-        KeyValue::Bool(value) => Value::Bool(value),
-    }
+    value_to_proto(key.to_value())
 }
 
 /// The entities of a lookup, join key by join key. Every key holds the values of `entity`, in its order.
 #[must_use]
 pub fn key_columns(entity: &[JoinKey], keys: &[Vec<KeyValue>]) -> Vec<v1::KeyColumn> {
     let column = |(at, join_key): (usize, &JoinKey)| {
-        let mut items = Items::with_capacity(scalar_of(join_key.key_type), keys.len());
+        let mut items = Items::with_capacity(join_key.key_type.scalar(), keys.len());
         for value in keys.iter().filter_map(|key| key.get(at)) {
-            items.push(&key_to_value(value.clone()));
+            items.push(&value.to_value());
         }
         v1::KeyColumn {
             join_key: join_key.name.clone(),
@@ -131,17 +120,6 @@ pub fn key_columns(entity: &[JoinKey], keys: &[Vec<KeyValue>]) -> Vec<v1::KeyCol
         }
     };
     entity.iter().enumerate().map(column).collect()
-}
-
-fn scalar_of(key_type: KeyType) -> Scalar {
-    match key_type {
-        KeyType::String => Scalar::String,
-        KeyType::Bytes => Scalar::Bytes,
-        KeyType::Int32 => Scalar::Int32,
-        KeyType::Int64 => Scalar::Int64,
-        KeyType::Timestamp => Scalar::Timestamp,
-        KeyType::Bool => Scalar::Bool,
-    }
 }
 
 /// One join key of many entities, from a scan's answer; `None` if the column is of no key type.

@@ -41,7 +41,12 @@ mod tests {
     use crate::model::{KeyValue, Scalar};
     use proptest::prelude::*;
 
-    fn digest(key: i64, feature: &str, (value_type, value): &(ValueType, Value), at: i64) -> Digest {
+    fn digest(
+        key: i64,
+        feature: &str,
+        (value_type, value): &(ValueType, Value),
+        at: i64,
+    ) -> Digest {
         let key = EntityKey::encode([&KeyValue::Int64(key)]);
         of_value(&key, feature, *value_type, value, Micros(at))
     }

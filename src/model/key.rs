@@ -14,7 +14,7 @@ use std::str::FromStr;
 use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
-use super::value::Items;
+use super::value::{Items, Scalar, Value};
 use crate::base::Micros;
 use crate::base::codec::{DecodeError, Reader};
 
@@ -57,6 +57,19 @@ impl KeyType {
             KeyType::Int64 => "int64",
             KeyType::Timestamp => "timestamp",
             KeyType::Bool => "bool",
+        }
+    }
+
+    /// The type of features that has the same values.
+    #[must_use]
+    pub fn scalar(self) -> Scalar {
+        match self {
+            KeyType::String => Scalar::String,
+            KeyType::Bytes => Scalar::Bytes,
+            KeyType::Int32 => Scalar::Int32,
+            KeyType::Int64 => Scalar::Int64,
+            KeyType::Timestamp => Scalar::Timestamp,
+            KeyType::Bool => Scalar::Bool,
         }
     }
 }
@@ -111,6 +124,19 @@ impl KeyValue {
             KeyValue::Int64(_) => KeyType::Int64,
             KeyValue::Timestamp(_) => KeyType::Timestamp,
             KeyValue::Bool(_) => KeyType::Bool,
+        }
+    }
+
+    /// The same as a feature would hold it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            KeyValue::String(value) => Value::String(value.clone()),
+            KeyValue::Bytes(value) => Value::Bytes(value.clone()),
+            KeyValue::Int32(value) => Value::Int32(*value),
+            KeyValue::Int64(value) => Value::Int64(*value),
+            KeyValue::Timestamp(value) => Value::Timestamp(*value),
+            KeyValue::Bool(value) => Value::Bool(*value),
         }
     }
 }

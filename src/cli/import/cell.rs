@@ -184,18 +184,10 @@ fn singles(items: Items) -> Vec<Value> {
 }
 
 fn typed_key(value: Value, key_type: KeyType) -> Result<KeyValue, String> {
-    let scalar = match key_type {
-        KeyType::String => Scalar::String,
-        KeyType::Bytes => Scalar::Bytes,
-        KeyType::Int32 => Scalar::Int32,
-        KeyType::Int64 => Scalar::Int64,
-        KeyType::Timestamp => Scalar::Timestamp,
-        KeyType::Bool => Scalar::Bool,
-    };
     let whole_number = !matches!(value, Value::Float(_) | Value::Double(_));
     let shown = shown(&Cell::Typed(value.clone()));
     let wrong = || format!("{shown} is not of type {key_type}");
-    match coerce(value, scalar)
+    match coerce(value, key_type.scalar())
         .ok()
         .filter(|_| whole_number)
         .ok_or_else(wrong)?

@@ -1,9 +1,10 @@
 //! Comma-separated values. The first line names the columns; an empty field is null.
 
 use super::super::error::CliError;
+use super::super::progress::Position;
 use super::cell::Cell;
 use super::plan::Header;
-use super::source::{Position, RawRow, Rows, Text};
+use super::source::{RawRow, Rows, Text};
 
 /// An opened CSV file.
 pub struct CsvReader {

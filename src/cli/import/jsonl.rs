@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use serde_json::{Map, Value as Json};
 
 use super::super::error::CliError;
+use super::super::progress::Position;
 use super::cell::Cell;
 use super::plan::Header;
-use super::source::{Position, RawRow, Rows, Text};
+use super::source::{RawRow, Rows, Text};
 
 /// Longer lines are refused rather than gathered in memory.
 const LINE_BYTES: u64 = 64 << 20;

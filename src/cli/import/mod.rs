@@ -14,7 +14,6 @@ mod csv;
 mod jsonl;
 mod parquet;
 mod plan;
-mod progress;
 mod refusals;
 mod sender;
 mod shift;
@@ -27,15 +26,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use self::plan::{Mapping, Plan};
-use self::progress::{Progress, megabytes, per_second};
 use self::refusals::Refusals;
 use self::sender::{Ended, send};
 use self::shift::Shift;
-use self::source::{Format, Position, Rows, Source};
+pub use self::source::Format;
+use self::source::{Rows, Source};
 use self::window::{Target, Totals};
 use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, grouped, print, print_json};
+use super::progress::{Position, Progress, megabytes, per_second};
 use crate::client::{Client, commit_level_to_wire};
 use crate::model::{CommitLevel, Order, View};
 

@@ -17,9 +17,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use parquet::file::reader::ChunkReader;
 
 use super::super::error::CliError;
+use super::super::progress::Position;
 use super::cell::Cell;
 use super::plan::Header;
-use super::source::{Position, RawRow, Rows};
+use super::source::{RawRow, Rows};
 use crate::base::Micros;
 use crate::model::{Items, Scalar, Value};
 

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::super::error::CliError;
+use super::super::progress::Progress;
 use super::batches::Batches;
-use super::progress::Progress;
 use super::refusals::Refusals;
 use super::window::{Batch, Target, Totals, Window};
 use crate::client::{Acks, Client, Error};
@@ -125,7 +125,7 @@ impl Sender<'_> {
         if let Some(request) = self.window.push(batch) {
             link.send(request).await?;
         }
-        self.progress.update(&self.window.totals());
+        self.show();
         Ok(())
     }
 
@@ -141,8 +141,14 @@ impl Sender<'_> {
                 link.send(request).await?;
             }
         }
-        self.progress.update(&self.window.totals());
+        self.show();
         Ok(())
+    }
+
+    fn show(&mut self) {
+        let totals = self.window.totals();
+        let rows = totals.applied + totals.older + totals.folded;
+        self.progress.update(rows, totals.bytes);
     }
 }
 

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::error::CliError;
+use super::super::progress::Position;
 use super::cell::Cell;
 use super::plan::Header;
 use super::{csv::CsvReader, jsonl::JsonlReader, parquet::ParquetReader};
@@ -20,6 +19,28 @@ pub enum Format {
     Csv,
     /// One JSON object per line.
     Jsonl,
+}
+
+impl Format {
+    /// The format given or, without one, as the file's extension tells it.
+    ///
+    /// # Errors
+    /// If nothing tells it.
+    pub fn of(path: &Path, given: Option<Format>) -> Result<Format, CliError> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let told = match extension {
+            Some("parquet") => Some(Format::Parquet),
+            Some("csv") => Some(Format::Csv),
+            Some("jsonl" | "ndjson") => Some(Format::Jsonl),
+            Some(_) | None => None,
+        };
+        given.or(told).ok_or_else(|| {
+            CliError::usage(format!(
+                "{} does not tell its format: add --format parquet, csv or jsonl",
+                path.display()
+            ))
+        })
+    }
 }
 
 /// Where rows come from.
@@ -43,36 +64,6 @@ pub struct RawRow {
 /// The rows of a file, in order. An error is the end: the rest of the file cannot be read.
 pub type Rows = Box<dyn Iterator<Item = Result<RawRow, CliError>> + Send>;
 
-/// How far a file is read, in bytes of a text or in rows of a table.
-#[derive(Debug, Clone, Default)]
-pub struct Position {
-    done: Arc<AtomicU64>,
-    /// `None` if the end is not known.
-    pub total: Option<u64>,
-}
-
-impl Position {
-    /// A start, of something that long.
-    #[must_use]
-    pub fn of(total: Option<u64>) -> Position {
-        Position {
-            done: Arc::default(),
-            total,
-        }
-    }
-
-    /// Moves on.
-    pub fn advance(&self, by: u64) {
-        self.done.fetch_add(by, Ordering::Relaxed);
-    }
-
-    /// How much is read.
-    #[must_use]
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-}
-
 /// An opened file: its columns are known, its rows are not read yet.
 pub enum Reader {
     /// Apache Parquet.
@@ -89,20 +80,8 @@ impl Source {
     /// # Errors
     /// If nothing tells the format.
     pub fn new(path: PathBuf, format: Option<Format>) -> Result<Source, CliError> {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let told = match extension {
-            Some("parquet") => Some(Format::Parquet),
-            Some("csv") => Some(Format::Csv),
-            Some("jsonl" | "ndjson") => Some(Format::Jsonl),
-            Some(_) | None => None,
-        };
-        match format.or(told) {
-            Some(format) => Ok(Source { path, format }),
-            None => Err(CliError::usage(format!(
-                "{} does not tell its format: add --format parquet, csv or jsonl",
-                path.display()
-            ))),
-        }
+        let format = Format::of(&path, format)?;
+        Ok(Source { path, format })
     }
 
     /// Is it standard input, which can be read only once?

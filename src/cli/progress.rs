@@ -1,19 +1,49 @@
 //! Progress on standard error: a bar on a terminal, a plain line now and then elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::output::grouped;
-use super::source::Position;
-use super::window::Totals;
+use super::output::grouped;
 use crate::base::clock::now_monotonic;
 
 /// Between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows how an import goes.
+/// How far a file or view is read, in bytes of a text or in rows of a table.
+#[derive(Debug, Clone, Default)]
+pub struct Position {
+    done: Arc<AtomicU64>,
+    /// `None` if the end is not known.
+    pub total: Option<u64>,
+}
+
+impl Position {
+    /// A start, of something that long.
+    #[must_use]
+    pub fn of(total: Option<u64>) -> Position {
+        Position {
+            done: Arc::default(),
+            total,
+        }
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: u64) {
+        self.done.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// How much is read.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+/// Shows how an import or export goes.
 pub struct Progress {
     name: String,
     position: Position,
@@ -43,9 +73,9 @@ impl Progress {
         self.start.elapsed()
     }
 
-    /// Shows how far it is.
-    pub fn update(&mut self, totals: &Totals) {
-        let message = self.message(totals);
+    /// Shows how far it is: rows and bytes written.
+    pub fn update(&mut self, rows: u64, bytes: u64) {
+        let message = self.message(rows, bytes);
         if let Some(bar) = &self.bar {
             bar.set_position(self.position.done());
             bar.set_message(message);
@@ -69,14 +99,13 @@ impl Progress {
         }
     }
 
-    fn message(&self, totals: &Totals) -> String {
-        let rows = totals.applied + totals.older + totals.folded;
+    fn message(&self, rows: u64, bytes: u64) -> String {
         format!(
             "{}: {} rows, {} rows/s, {} MB",
             self.name,
             grouped(rows),
             grouped(per_second(rows, self.elapsed())),
-            megabytes(totals.bytes)
+            megabytes(bytes)
         )
     }
 }
