@@ -115,6 +115,49 @@ impl Disk for RealDisk {
     }
 }
 
+/// The machine's file system for who only looks: files are opened for reading, and whatever would change something is
+/// refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadOnlyDisk;
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl Disk for ReadOnlyDisk {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        read_only()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile(File::open(path)?)))
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
+        RealDisk.available_bytes(dir)
+    }
+}
+
 #[derive(Debug)]
 struct RealFile(File);
 
@@ -227,6 +270,25 @@ impl DirLock {
             Err(TryLockError::Error(source)) => Err(LockError::Io { path, source }),
         }
     }
+
+    /// Keeps others from locking `dir`, together with whoever else only looks at it. Changes nothing there: where no
+    /// lock file is, as in a copy, there is nothing to keep.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] if another process uses the directory.
+    pub fn share(dir: &Path) -> Result<Option<DirLock>, LockError> {
+        let path = dir.join("LOCK");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LockError::Io { path, source }),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(DirLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held { path }),
+            Err(TryLockError::Error(source)) => Err(LockError::Io { path, source }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -266,6 +328,36 @@ mod tests {
         ));
         drop(first);
         DirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn who_only_looks_shares_the_lock_and_creates_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DirLock::share(dir.path()).unwrap().is_none());
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), [""; 0]);
+        let used = DirLock::acquire(dir.path()).unwrap();
+        let held = |outcome: Result<_, LockError>| matches!(outcome, Err(LockError::Held { .. }));
+        assert!(held(DirLock::share(dir.path())));
+        drop(used);
+        let looks = [DirLock::share(dir.path()), DirLock::share(dir.path())];
+        assert!(looks.iter().all(|lock| matches!(lock, Ok(Some(_)))));
+        assert!(held(DirLock::acquire(dir.path()).map(Some)));
+    }
+
+    #[test]
+    fn a_disk_for_looking_reads_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"bytes").unwrap();
+        assert_eq!(read_all(&ReadOnlyDisk, &path).unwrap(), b"bytes");
+        let file = ReadOnlyDisk.open(&path).unwrap();
+        assert!(file.write_all_at(b"x", 0).is_err());
+        assert!(ReadOnlyDisk.create(&dir.path().join("b")).is_err());
+        assert!(ReadOnlyDisk.rename(&path, &dir.path().join("b")).is_err());
+        assert!(ReadOnlyDisk.remove(&path).is_err());
+        assert!(write_atomic(&ReadOnlyDisk, &path, b"x").is_err());
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), ["a"]);
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
     }
 
     #[test]

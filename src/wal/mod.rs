@@ -29,7 +29,8 @@
 //! oldest first.
 //!
 //! What it does not do: it does not know what a payload means, when a segment may go ([`Wal::release_below`] is told),
-//! or how to refill what is damaged. Sealed segments are verified when they are read, not when the log is opened.
+//! or how to refill what is damaged. Sealed segments are verified when they are read, not when the log is opened;
+//! [`Survey`] reads all of them and changes nothing.
 
 mod error;
 mod frame;
@@ -40,6 +41,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod segments;
+mod survey;
 mod tail;
 mod writer;
 
@@ -50,6 +52,7 @@ pub use log::Log;
 pub use metrics::Metrics;
 pub use reader::{Entry, Reader};
 pub use recovery::Recovery;
+pub use survey::{Frame, Segment, Survey};
 pub use writer::{Opened, Size, Wal};
 
 /// The longest payload. It bounds what is allocated for a frame whose length is damaged, and lies far above the largest

@@ -84,7 +84,7 @@ fn read_headers(segments: &Segments, bases: Vec<Lsn>) -> Result<Vec<Header>, Err
 }
 
 /// Reads the head of one segment and takes note of the segment.
-fn read_header(segments: &Segments, base: Lsn) -> Result<Header, Error> {
+pub(super) fn read_header(segments: &Segments, base: Lsn) -> Result<Header, Error> {
     let path = segments.path(base);
     let file = segments.disk.open(&path).map_err(failed("open", &path))?;
     let bytes = file.size().map_err(failed("measure", &path))?;
@@ -134,7 +134,7 @@ fn unreadable(path: &Path, base: Lsn, error: HeaderError) -> Error {
 }
 
 /// Each segment but the first must follow the one it names.
-fn check_chain(segments: &Segments, found: &[Header]) -> Result<(), Error> {
+pub(super) fn check_chain(segments: &Segments, found: &[Header]) -> Result<(), Error> {
     for (one, next) in found.iter().zip(found.iter().skip(1)) {
         if next.previous != one.base {
             return Err(Error::MissingSegment {
@@ -200,7 +200,7 @@ fn rebuild_tail(segments: &Segments, header: Header, known: Lsn) -> Result<Rebui
     })
 }
 
-fn damaged(path: &Path, base: Lsn, damage: Damage) -> Error {
+pub(super) fn damaged(path: &Path, base: Lsn, damage: Damage) -> Error {
     Error::Corrupt {
         path: path.to_owned(),
         offset: file_offset(base, damage.at),
