@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod cells;
 pub mod content;
 pub mod definition;
+pub mod describe;
 pub mod digest;
 pub mod floor;
 pub mod json;

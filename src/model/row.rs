@@ -232,6 +232,27 @@ impl Row {
     }
 }
 
+/// Checks a stored row through and through: every value can be decoded, and the encoding is the canonical one.
+///
+/// # Errors
+/// What is wrong first.
+pub fn check(bytes: &[u8]) -> Result<(), DecodeError> {
+    let row = Row::decode(bytes)?;
+    match &row.content {
+        Content::Whole { cells, .. } => cells::check(cells.as_deref().unwrap_or_default())?,
+        Content::Cells { cells, .. } => {
+            for cell in cells.values() {
+                cells::check(&cell.encoded)?;
+            }
+        }
+    }
+    if row.encode() != bytes {
+        let (field, value) = ("row that is not canonical, format", u64::from(FORMAT));
+        return Err(DecodeError::Invalid { field, value });
+    }
+    Ok(())
+}
+
 impl Content {
     fn whole_version(&self) -> Option<Version> {
         match self {

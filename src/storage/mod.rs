@@ -11,8 +11,10 @@ mod keys;
 mod options;
 mod state;
 mod store;
+mod survey;
 
 pub use keys::{RowKey, RowKeys, behind_view, view_of};
 pub use options::Options;
 pub use state::{State, Sweep};
 pub use store::{Changes, Error, InMemory, RequestEntry, RowBytes, ScanStart, Store};
+pub use survey::{Contents, split_row_key};

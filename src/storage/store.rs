@@ -17,9 +17,9 @@ use crate::base::{Hlc, LineageId, Stamp};
 use crate::model::definition::Definition;
 use crate::model::{Catalogue, Digest, EntityKey, ViewId};
 
-const ROWS: &str = "rows";
-const REQUESTS: &str = "requests";
-const META: &str = "meta";
+pub(super) const ROWS: &str = "rows";
+pub(super) const REQUESTS: &str = "requests";
+pub(super) const META: &str = "meta";
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,6 +58,12 @@ pub enum Error {
         found: u8,
         /// The last format known here.
         known: u8,
+    },
+    /// There is no store.
+    #[error("there is no store in {path}")]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
     },
     /// The store belongs to another history.
     #[error("store {path} belongs to lineage {found}, this directory to {expected}")]
@@ -137,7 +143,7 @@ impl RequestEntry {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<RequestEntry, DecodeError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<RequestEntry, DecodeError> {
         let mut reader = Reader::new(check_checksum("request entry", bytes)?);
         let stamp = Stamp {
             hlc: Hlc(reader.u64("stamp time")?),
@@ -283,18 +289,27 @@ impl Store {
                     cause,
                 }
             })?;
-        let store = Store {
-            db,
-            path: path.to_owned(),
-            cache,
-        };
+        let store = Store::new(db, path, cache);
         store.check_identity(lineage)?;
         Ok(store)
     }
 
+    pub(super) fn new(db: DB, path: &Path, cache: rocksdb::Cache) -> Store {
+        let path = path.to_owned();
+        Store { db, path, cache }
+    }
+
+    pub(super) fn iterator(
+        &self,
+        family: &str,
+        options: ReadOptions,
+        from: IteratorMode<'_>,
+    ) -> rocksdb::DBIterator<'_> {
+        self.db.iterator_cf_opt(self.family(family), options, from)
+    }
+
     fn check_identity(&self, expected: LineageId) -> Result<(), Error> {
-        let path = || self.path.clone();
-        let Some(bytes) = self.meta(keys::IDENTITY)? else {
+        let Some(found) = self.lineage()? else {
             let mut identity = vec![FORMAT];
             identity.put_u128_le(expected.0);
             put_checksum(&mut identity, 0);
@@ -307,25 +322,9 @@ impl Store {
                 .map_err(|cause| self.engine_error(cause))?;
             return self.flush();
         };
-        let read = |bytes: &[u8]| {
-            let mut reader = Reader::new(check_checksum("store identity", bytes)?);
-            Ok((
-                reader.u8("store format")?,
-                LineageId(reader.u128("lineage")?),
-            ))
-        };
-        let (found_format, found) =
-            read(&bytes).map_err(|source| self.damaged("its identity", source))?;
-        if found_format != FORMAT {
-            return Err(Error::NewerFormat {
-                path: path(),
-                found: found_format,
-                known: FORMAT,
-            });
-        }
         if found != expected {
             return Err(Error::OtherLineage {
-                path: path(),
+                path: self.path.clone(),
                 found,
                 expected,
             });
@@ -333,18 +332,45 @@ impl Store {
         Ok(())
     }
 
+    /// The lineage that the store says it belongs to; `None` if it is so new that it does not say.
+    ///
+    /// # Errors
+    /// If that is damaged, or the store is of a later format.
+    pub fn lineage(&self) -> Result<Option<LineageId>, Error> {
+        let Some(bytes) = self.meta(keys::IDENTITY)? else {
+            return Ok(None);
+        };
+        let read = |bytes: &[u8]| {
+            let mut reader = Reader::new(check_checksum("store identity", bytes)?);
+            Ok((
+                reader.u8("store format")?,
+                LineageId(reader.u128("lineage")?),
+            ))
+        };
+        let (found_format, lineage) =
+            read(&bytes).map_err(|source| self.damaged("its identity", source))?;
+        if found_format != FORMAT {
+            return Err(Error::NewerFormat {
+                path: self.path.clone(),
+                found: found_format,
+                known: FORMAT,
+            });
+        }
+        Ok(Some(lineage))
+    }
+
     fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("open creates all families")
     }
 
-    fn engine_error(&self, cause: rocksdb::Error) -> Error {
+    pub(super) fn engine_error(&self, cause: rocksdb::Error) -> Error {
         Error::Engine {
             path: self.path.clone(),
             cause,
         }
     }
 
-    fn damaged(&self, what: impl Into<String>, source: DecodeError) -> Error {
+    pub(super) fn damaged(&self, what: impl Into<String>, source: DecodeError) -> Error {
         Error::Damaged {
             path: self.path.clone(),
             what: what.into(),

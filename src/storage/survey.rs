@@ -1,0 +1,131 @@
+//! Looking at a store that nobody uses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use rocksdb::{ColumnFamilyDescriptor, DB, IteratorMode, ReadOptions};
+
+use super::keys::RowKey;
+use super::options::Options;
+use super::store::{Error, META, REQUESTS, ROWS, RequestEntry, Store};
+use crate::base::codec::{DecodeError, Reader};
+use crate::model::row::{self, RowRef};
+use crate::model::{Digest, EntityKey, ViewId};
+
+/// Enough to read a store once from front to back.
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
+
+/// What the rows add up to, and which of them are damaged.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Set digest over all rows with their versions.
+    pub digest: Digest,
+    /// Rows that hold features, by view.
+    pub live: BTreeMap<ViewId, u64>,
+    /// All rows, tombstones included.
+    pub rows: u64,
+    /// Results of named writes.
+    pub requests: u64,
+    /// Rows and results that are not what the format says.
+    pub damaged: Vec<Error>,
+}
+
+impl Store {
+    /// Opens the store in `path` for reading; nothing there is changed. Its lineage is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is none; otherwise if it is damaged.
+    pub fn open_read_only(path: &Path) -> Result<Store, Error> {
+        if !path.join("CURRENT").exists() {
+            let path = path.to_owned();
+            return Err(Error::Missing { path });
+        }
+        let cache = rocksdb::Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let options = Options::default();
+        let families = [ROWS, REQUESTS, META]
+            .map(|name| ColumnFamilyDescriptor::new(name, options.family(&cache)));
+        let mut database = Options::database();
+        database.create_if_missing(false);
+        database.create_missing_column_families(false);
+        let db = DB::open_cf_descriptors_read_only(&database, path, families, false);
+        let db = db.map_err(|cause| Error::Engine {
+            path: path.to_owned(),
+            cause,
+        })?;
+        Ok(Store::new(db, path, cache))
+    }
+
+    /// Visits every row of every view, in the order of the keys.
+    ///
+    /// # Errors
+    /// If RocksDB cannot read on.
+    pub fn visit_rows(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        self.visit(ROWS, |key, row| visit(key, row))
+    }
+
+    /// Reads all that is stored and checks it.
+    ///
+    /// # Errors
+    /// If RocksDB cannot read on; what is damaged otherwise is in the [`Contents`].
+    pub fn contents(&self) -> Result<Contents, Error> {
+        let mut contents = Contents::default();
+        self.visit(ROWS, |key, row| contents.add_row(self, key, row))?;
+        self.visit(REQUESTS, |key, entry| {
+            contents.add_request(self, key, entry)
+        })?;
+        self.visit(META, |_, _| {})?;
+        Ok(contents)
+    }
+
+    fn visit(&self, family: &str, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_verify_checksums(true);
+        for entry in self.iterator(family, options, IteratorMode::Start) {
+            let (key, value) = entry.map_err(|cause| self.engine_error(cause))?;
+            visit(&key, &value);
+        }
+        Ok(())
+    }
+}
+
+impl Contents {
+    fn add_row(&mut self, store: &Store, key: &[u8], row: &[u8]) {
+        self.rows += 1;
+        self.digest = self.digest.plus(Digest::of_row(key, row));
+        let read = || -> Result<(ViewId, bool), DecodeError> {
+            row::check(row)?;
+            let (view, _) = split_row_key(key)?;
+            Ok((view, RowRef::parse(row)?.is_live()))
+        };
+        match read() {
+            Ok((view, is_live)) => *self.live.entry(view).or_default() += u64::from(is_live),
+            Err(source) => {
+                let what = format!("the row of key {}", hex::encode(key));
+                self.damaged.push(store.damaged(what, source));
+            }
+        }
+    }
+
+    fn add_request(&mut self, store: &Store, key: &[u8], entry: &[u8]) {
+        if entry.is_empty() {
+            return;
+        }
+        self.requests += 1;
+        if let Err(source) = RequestEntry::decode(entry) {
+            let what = format!("the request entry of key {}", hex::encode(key));
+            self.damaged.push(store.damaged(what, source));
+        }
+    }
+}
+
+/// View and entity of the key of a row.
+///
+/// # Errors
+/// If it is too short.
+pub fn split_row_key(key: &[u8]) -> Result<(ViewId, EntityKey), DecodeError> {
+    let view = Reader::new(key).array("view id").map(u64::from_be_bytes)?;
+    let entity = Bytes::copy_from_slice(RowKey::entity_bytes(key));
+    Ok((ViewId(view), EntityKey::from_checked(entity)))
+}
