@@ -14,6 +14,7 @@ mod export;
 mod forget;
 mod get;
 mod import;
+mod inspect;
 mod keys;
 mod output;
 mod progress;
@@ -64,6 +65,7 @@ enum Command {
     Scan(scan::Args),
     Import(import::Args),
     Export(export::Args),
+    Inspect(inspect::Args),
     Status(status::Args),
     Demo(demo::Args),
     Bench(bench::Args),
@@ -102,6 +104,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Scan(args) => scan::run(args).await,
             Command::Import(args) => Box::pin(import::run(args)).await,
             Command::Export(args) => export::run(args).await,
+            Command::Inspect(args) => inspect::run(args),
             Command::Status(args) => status::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Bench(args) => Box::pin(bench::run(args)).await,

@@ -41,7 +41,7 @@ use crate::model::{Catalogue, View, ViewId, limits};
 use crate::storage::RequestEntry;
 
 pub use forget::{Entity, Forgotten, Tombstone};
-pub use identity::Identity;
+pub use identity::{Identity, IdentityFile};
 pub use reads::Columns;
 pub use request::{
     Answered, CatalogueChange, Error, Health, LookupRequest, Replay, ScanPage, ScanRequest,
