@@ -8,136 +8,18 @@
     reason = "a test may panic"
 )]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod export;
+mod inspect;
+mod node;
+
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value as Json, json};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_steadfast");
+use node::{BINARY, Node, text};
+
 const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flights");
-
-const AIRCRAFT: &str = r#"
-name = "aircraft"
-entity = [{ name = "tailnum", type = "string" }]
-[[feature]]
-name = "flights"
-type = "int64"
-default = 0
-[[feature]]
-name = "delays"
-type = "list<float>"
-"#;
-
-/// A node of its own on a directory of its own; killed at the end.
-struct Node {
-    child: Child,
-    endpoint: String,
-    directory: tempfile::TempDir,
-}
-
-impl Node {
-    fn start() -> Node {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(BINARY);
-        command
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(directory.path().join("data"));
-        for listener in ["--listen", "--peer-listen", "--http-listen"] {
-            command.args([listener, "127.0.0.1:0"]);
-        }
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: Json =
-            serde_json::from_str(&line).expect("one line says that the node is ready");
-        let endpoint = ready["client"].as_str().unwrap().to_owned();
-        Node {
-            child,
-            endpoint,
-            directory,
-        }
-    }
-
-    fn with_aircraft() -> Node {
-        let node = Node::start();
-        node.json(&[
-            "view",
-            "create",
-            node.file("aircraft.toml", AIRCRAFT).to_str().unwrap(),
-        ]);
-        node
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = Command::new(BINARY);
-        command
-            .args(arguments)
-            .env("STEADFAST_ENDPOINT", &self.endpoint)
-            .current_dir(self.directory.path());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(input.as_bytes())
-            .unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    /// The JSON that a command prints.
-    fn json(&self, arguments: &[&str]) -> Json {
-        let mut arguments = arguments.to_vec();
-        arguments.extend(["--output", "json"]);
-        let output = self.run(&arguments, "");
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            text(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// The exit code and the one line of a command that fails.
-    fn failure(&self, arguments: &[&str]) -> (i32, String) {
-        failure_of(&self.run(arguments, ""))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn failure_of(output: &Output) -> (i32, String) {
-    let line = text(&output.stderr);
-    assert_eq!(line.lines().count(), 1, "{line}");
-    assert!(output.stdout.is_empty());
-    (output.status.code().unwrap(), line.trim_end().to_owned())
-}
 
 #[test]
 fn a_row_put_is_the_row_got() {
