@@ -19,21 +19,14 @@ const TYPES: [&str; 8] = [
 
 /// Features of every type, `s_` and its list `l_`; one is called as the usual column of event times.
 fn view(name: &str, merge: &str) -> String {
-    let feature = |(prefix, shape): (&str, fn(&str) -> String), of: &str| {
-        format!(
-            "[[feature]]\nname = \"{prefix}{of}\"\ntype = \"{}\"\n",
-            shape(of)
-        )
-    };
-    let shapes: [(&str, fn(&str) -> String); 2] =
-        [("s_", str::to_owned), ("l_", |of| format!("list<{of}>"))];
-    let features = shapes
-        .iter()
-        .flat_map(|shape| TYPES.map(|of| feature(*shape, of)));
+    let feature =
+        |name: String, of: String| format!("[[feature]]\nname = \"{name}\"\ntype = \"{of}\"\n");
+    let scalars = TYPES.map(|of| feature(format!("s_{of}"), of.to_owned()));
+    let lists = TYPES.map(|of| feature(format!("l_{of}"), format!("list<{of}>")));
     format!(
         "name = \"{name}\"\nmerge = \"{merge}\"\nentity = [{{ name = \"k\", type = \"string\" }}, {{ name = \"t\", type = \"timestamp\" }}]\n\
          {}[[feature]]\nname = \"event_time\"\ntype = \"int64\"\n",
-        features.collect::<String>()
+        [scalars, lists].concat().concat()
     )
 }
 
