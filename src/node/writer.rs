@@ -12,9 +12,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::admission::Admitted;
 use super::request::{CatalogueChange, Error};
-use crate::base::{AppliedVv, Clock, Hlc, IncarnationId, Lsn, Stamp, Watermark};
+use crate::base::{AppliedVv, Clock, Held, Hlc, IncarnationId, Lsn, Stamp, Watermark};
 use crate::control::{Command, LocalControl, Tick, tick};
 use crate::engine::{self, Engine, LogWriter, Outcome};
 use crate::model::batch::Moment;
@@ -32,7 +31,7 @@ pub(super) enum Job {
     Write {
         batch: Batch,
         request_id: Option<(String, String)>,
-        admitted: Admitted,
+        memory: Held,
         reply: oneshot::Sender<Result<Accepted, Error>>,
     },
     /// Change the catalogue; answered once the change is in force.
@@ -91,10 +90,10 @@ impl Writer {
                 Job::Write {
                     batch,
                     request_id,
-                    admitted,
+                    memory,
                     reply,
                 } => {
-                    let accepted = self.write(batch, request_id, admitted);
+                    let accepted = self.write(batch, request_id, memory);
                     // Whoever asked may have given up at its deadline.
                     let _gone = reply.send(accepted);
                 }
@@ -117,7 +116,7 @@ impl Writer {
         &mut self,
         batch: Batch,
         request_id: Option<(String, String)>,
-        admitted: Admitted,
+        memory: Held,
     ) -> Result<Accepted, Error> {
         let request = request_id.map(|(caller, id)| RequestId {
             caller,
@@ -156,7 +155,7 @@ impl Writer {
             .as_ref()
             .map(|request| (request.caller.clone(), request.id.clone()));
         let (fate, told) = oneshot::channel();
-        let fate = engine::Fate::new(fate).holding(admitted);
+        let fate = engine::Fate::new(fate).holding(memory);
         let stamp = self.append(hlc, request, Body::Rows(rows), Some(fate))?;
         if let Some(named) = named {
             self.remember(named);
