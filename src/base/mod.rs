@@ -1,9 +1,10 @@
 //! What every other module stands on: identities and positions, hybrid logical time, clocks, checked decoding,
-//! durable file operations, watermarks and owned tasks.
+//! durable file operations, watermarks, budgets of memory and owned tasks.
 //!
 //! **Invariants.** Positions of different kinds never convert into each other. Only [`clock`] reads a clock, only
 //! [`disk`] renames files. Nothing here knows of features, records or peers.
 
+pub mod budget;
 pub mod clock;
 pub mod codec;
 pub mod disk;
@@ -15,6 +16,7 @@ pub mod task;
 pub mod vv;
 pub mod watermark;
 
+pub use budget::{Account, Budget, Held};
 pub use clock::{Clock, Micros};
 pub use hlc::{Hlc, Stamp};
 pub use ids::{BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, RegionId, Seq};

@@ -139,6 +139,12 @@ where
     tokio::spawn(task)
 }
 
+/// How many threads work on tasks.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Starts a named thread, for work that blocks. Its owner keeps the handle and joins it.
 ///
 /// # Errors

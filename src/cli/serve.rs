@@ -16,6 +16,7 @@ use super::output::print;
 use crate::base::TaskGroup;
 use crate::base::clock::{SystemClock, timeout};
 use crate::base::disk::RealDisk;
+use crate::base::task::threads;
 use crate::config::{self, Config};
 use crate::node::{Node, StartError};
 use crate::server::{self, Server};
@@ -81,6 +82,7 @@ enum LogFormat {
 pub async fn run(args: Args) -> Result<(), CliError> {
     start_logging(args.log_format)?;
     let config = configure(&args)?;
+    log_memory(&config);
     let mut signals = Signals::new()?;
     let bound = Server::bind(&config).await?;
     let addresses = bound.addresses();
@@ -132,6 +134,13 @@ fn start_logging(format: LogFormat) -> Result<(), CliError> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+fn log_memory(config: &Config) {
+    let bound = config.memory_bound(threads());
+    let parts = bound.parts().map(|(part, bytes)| format!("{part}={bytes}"));
+    let (total, parts) = (bound.total(), parts.join(" "));
+    info!(total, "memory is bounded to so many bytes: {parts}");
 }
 
 fn configure(args: &Args) -> Result<Config, CliError> {

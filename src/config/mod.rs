@@ -3,12 +3,15 @@
 //! Later sources win: defaults, file, environment, flags. A variable `STEADFAST_A__B` sets key `b` of table `a`. Keys
 //! that do not exist are refused by name, wherever they come from.
 
+mod memory;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::memory::{CONNECTION_WINDOW_BYTES, MemoryBound};
 use crate::{engine, storage, wal};
 
 /// Everything that can be set.
@@ -21,6 +24,10 @@ pub struct Config {
     pub insecure: bool,
     /// Addresses to listen on.
     pub listen: Listen,
+    /// What clients may do.
+    pub server: ServerOptions,
+    /// Reading.
+    pub read: ReadOptions,
     /// Writing.
     pub write: WriteOptions,
     /// Forgetting what is no longer of use.
@@ -47,6 +54,25 @@ pub struct Listen {
     pub http: SocketAddr,
 }
 
+/// What clients may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerOptions {
+    /// Connections of clients that may be open at once; what comes beyond is closed at once.
+    pub connections: usize,
+    /// After so long a connection is closed that says nothing, sends a message by drops or does not take an answer.
+    pub stall_ms: u64,
+}
+
+/// What reads are admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadOptions {
+    /// Bytes of lookups, scans and their answers that may be in memory at once, half of it for one client; what comes
+    /// beyond is refused at once.
+    pub in_flight_bytes: u64,
+}
+
 /// What writes are admitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,7 +80,7 @@ pub struct WriteOptions {
     /// How far ahead of the node's time an event time may lie, in seconds. A row with a wrong event time far ahead stays
     /// the newest until then, so this is kept small.
     pub event_time_ahead_seconds: u64,
-    /// Bytes of writes that may be under way at once; what comes beyond is refused at once.
+    /// Bytes of writes that may be in memory at once, half of it for one client; what comes beyond is refused at once.
     pub in_flight_bytes: u64,
 }
 
@@ -89,6 +115,8 @@ impl Default for Config {
             data_dir: PathBuf::from("steadfast-data"),
             insecure: false,
             listen: Listen::default(),
+            server: ServerOptions::default(),
+            read: ReadOptions::default(),
             write: WriteOptions::default(),
             purge: PurgeOptions::default(),
             disk: DiskOptions::default(),
@@ -110,11 +138,28 @@ impl Default for Listen {
     }
 }
 
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            connections: 512,
+            stall_ms: 30_000,
+        }
+    }
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions {
+            in_flight_bytes: 256 << 20,
+        }
+    }
+}
+
 impl Default for WriteOptions {
     fn default() -> Self {
         WriteOptions {
             event_time_ahead_seconds: 600,
-            in_flight_bytes: 128 << 20,
+            in_flight_bytes: 256 << 20,
         }
     }
 }
@@ -288,11 +333,19 @@ impl Config {
             "at least 1048576",
         )?;
         at_least(
-            "write.in_flight_bytes",
-            self.write.in_flight_bytes,
-            1 << 20,
-            "at least 1048576",
+            "server.connections",
+            memory(self.server.connections),
+            1,
+            "at least 1",
         )?;
+        at_least("server.stall_ms", self.server.stall_ms, 100, "at least 100")?;
+        // One client gets half of it, and the largest answer or batch must fit with its copies.
+        for (key, bytes) in [
+            ("read.in_flight_bytes", self.read.in_flight_bytes),
+            ("write.in_flight_bytes", self.write.in_flight_bytes),
+        ] {
+            at_least(key, bytes, 64 << 20, "at least 67108864")?;
+        }
         let Listen { client, peer, http } = self.listen;
         for (key, address) in [
             ("listen.client", client),

@@ -24,6 +24,8 @@ pub const REQUEST_ID_BYTES: usize = 128;
 pub const LOOKUP_ENTITIES: usize = 10_000;
 /// Views of one lookup.
 pub const LOOKUP_VIEWS: usize = 64;
+/// Bytes of one message of a client: a row of the greatest size and its key fit.
+pub const REQUEST_BYTES: usize = 6 << 20;
 /// Bytes of the values that one lookup or page answers.
 pub const ANSWER_BYTES: usize = 16 << 20;
 /// Values of one lookup: entities times features, over all views.

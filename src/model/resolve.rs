@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::cells::{CellRef, Expected, push_item, push_list};
 use super::purge::{Left, ViewPurge};
 use super::row::RowRef;
-use super::value::{Items, Value, ValueType};
+use super::value::{Items, Scalar, Value, ValueType};
 use super::view::{Feature, View};
 use crate::base::Micros;
 use crate::base::codec::{DecodeError, Reader};
@@ -141,6 +141,22 @@ impl Resolver {
     pub fn leaving_out(self, purge: ViewPurge) -> Resolver {
         let purge = purge.concerns(self.view.spec.order).then_some(purge);
         Resolver { purge, ..self }
+    }
+
+    /// Bytes that the columns of so many entities take before any value is in them.
+    #[must_use]
+    pub fn blank_bytes(&self, entities: usize) -> usize {
+        let cell = |column: &Column| {
+            let value = match column.feature.value_type {
+                ValueType::Scalar(Scalar::String | Scalar::Bytes) | ValueType::List(_) => 24,
+                ValueType::Scalar(_) => 8,
+            };
+            // With the status.
+            value + 1
+        };
+        let times = if self.wanted.event_times { 8 } else { 0 };
+        let cells: usize = self.columns.iter().map(|column| cell(column) + times).sum();
+        cells.saturating_mul(entities)
     }
 
     /// Adds an entity with its stored row, if there is one.

@@ -5,6 +5,7 @@
 //! needs what lies before. In the store a deletion overwrites a row, but the files keep what was overwritten until they
 //! are merged, so those that hold the entity are merged at once.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::storage::RowKeys;
 
 /// How long the record behind the end of a segment may take.
 const RECORD_WITHIN: Duration = Duration::from_secs(30);
+
+/// As whose the node's own writes count: nobody connects from there.
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// An entity in one view; the view may have been dropped.
 #[derive(Debug, Clone)]
@@ -107,6 +111,7 @@ impl Serving {
             level: CommitLevel::All,
             request_id: None,
             deadline,
+            memory: self.budgets.writes.account(OWN).hold(),
         };
         self.write(request).await.map(drop)
     }

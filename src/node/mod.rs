@@ -7,7 +7,6 @@
 //! copies named (I18). A deadline makes the fate of a write unknown, never failed (I19). After a failure of log, store
 //! or control nothing more is acknowledged, while reads go on (I20).
 
-mod admission;
 mod forget;
 mod horizons;
 mod identity;
@@ -27,14 +26,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::admission::{Admission, Full};
 use self::start::Started;
 use self::writer::{Accepted, Ceiling, Job};
 use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
-use crate::base::task::{give_way, thread};
-use crate::base::{Clock, Epoch, IncarnationId, TaskGroup};
-use crate::config::Config;
+use crate::base::task::{give_way, thread, threads};
+use crate::base::{Budget, Clock, Epoch, IncarnationId, TaskGroup};
+use crate::config::{Config, MemoryBound};
 use crate::control::LocalControl;
 use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
@@ -51,8 +49,8 @@ pub use start::StartError;
 
 /// Jobs that may wait for the writer thread; beyond it, writes wait for room until their deadline.
 const JOBS: usize = 256;
-/// How long a change of the catalogue may take before its fate is reported as unknown.
-const DEFINE_WITHIN: Duration = Duration::from_secs(30);
+/// A write under way is in memory as a batch for the applier and as a record for the log.
+const COPIES_UNDER_WAY: usize = 2;
 
 /// A node, starting or serving. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -66,14 +64,26 @@ struct Shared {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     progress: Arc<ReplayProgress>,
+    budgets: Budgets,
     /// Set once the node serves.
     serving: OnceLock<Arc<Serving>>,
+}
+
+/// The memory that requests may take. Writes have their own, so that they leave lookups room.
+#[derive(Debug, Clone)]
+pub struct Budgets {
+    /// Of lookups and scans, and of their answers.
+    pub reads: Budget,
+    /// Of writes.
+    pub writes: Budget,
 }
 
 /// What a node is once its data are open.
 #[derive(Debug)]
 struct Serving {
     config: Config,
+    budgets: Budgets,
+    memory_bound: MemoryBound,
     identity: Identity,
     epoch: Epoch,
     /// The data members of the epoch.
@@ -86,7 +96,6 @@ struct Serving {
     ceiling: Ceiling,
     /// Where the last record appended ends in the WAL.
     appended: Arc<AtomicU64>,
-    admission: Admission,
     /// Bytes available on the disk when last looked; `u64::MAX` before.
     disk_available: AtomicU64,
     disk_is_low: AtomicBool,
@@ -105,12 +114,17 @@ impl Node {
     #[must_use]
     pub fn new(config: Config, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Node {
         let progress = Arc::default();
+        let budgets = Budgets {
+            reads: Budget::new(config.read.in_flight_bytes),
+            writes: Budget::new(config.write.in_flight_bytes),
+        };
         Node {
             shared: Arc::new(Shared {
                 config,
                 disk,
                 clock,
                 progress,
+                budgets,
                 serving: OnceLock::new(),
             }),
         }
@@ -140,6 +154,12 @@ impl Node {
             .map_err(|_| StartError::Aborted)?;
         upkeep::spawn(&serving);
         Ok(())
+    }
+
+    /// The memory that requests may take.
+    #[must_use]
+    pub fn budgets(&self) -> &Budgets {
+        &self.shared.budgets
     }
 
     fn serving(&self) -> Result<&Arc<Serving>, Error> {
@@ -177,12 +197,17 @@ impl Node {
         self.serving()?.write(request).await
     }
 
-    /// Changes the catalogue; on return the change is in force. Returns the view, unless it was dropped.
+    /// Changes the catalogue; on return the change is in force. Returns the view, unless it was dropped. After `deadline`
+    /// its fate is reported as unknown.
     ///
     /// # Errors
     /// [`Error::Unknown`] if the change may have happened; after any other error it has not.
-    pub async fn define(&self, change: CatalogueChange) -> Result<Option<Arc<View>>, Error> {
-        self.serving()?.define(change).await
+    pub async fn define(
+        &self,
+        change: CatalogueChange,
+        deadline: Duration,
+    ) -> Result<Option<Arc<View>>, Error> {
+        self.serving()?.define(change, deadline).await
     }
 
     /// Looks features up.
@@ -276,7 +301,8 @@ impl Serving {
         engine.register(&mut registry);
         let gauges = status::Gauges::register(&mut registry);
         Ok(Serving {
-            admission: Admission::new(shared.config.write.in_flight_bytes),
+            memory_bound: shared.config.memory_bound(threads()),
+            budgets: shared.budgets.clone(),
             config: shared.config.clone(),
             identity,
             epoch,
@@ -311,6 +337,7 @@ impl Serving {
             level,
             request_id,
             deadline,
+            mut memory,
         } = request;
         let bytes = batch.size_bytes();
         if bytes > limits::BATCH_BYTES {
@@ -319,15 +346,14 @@ impl Serving {
                 max: limits::BATCH_BYTES,
             });
         }
-        let full = |Full { in_flight, max }| Error::Overloaded { in_flight, max };
-        let admitted = self.admission.admit(bytes).map_err(full)?;
+        memory.grow(bytes.saturating_mul(COPIES_UNDER_WAY))?;
         let until = self.clock.monotonic() + deadline;
         let (reply, accepted) = oneshot::channel();
         self.submit(
             Job::Write {
                 batch,
                 request_id,
-                admitted,
+                memory,
                 reply,
             },
             deadline,
@@ -368,16 +394,15 @@ impl Serving {
         is_same.then(|| repeated(&entry, request.level))
     }
 
-    /// Changes the catalogue; on return the change is in force. Returns the view, unless it was dropped.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] if the change may have happened; after any other error it has not.
-    pub async fn define(&self, change: CatalogueChange) -> Result<Option<Arc<View>>, Error> {
+    async fn define(
+        &self,
+        change: CatalogueChange,
+        deadline: Duration,
+    ) -> Result<Option<Arc<View>>, Error> {
         self.check_writable()?;
-        let until = self.clock.monotonic() + DEFINE_WITHIN;
+        let until = self.clock.monotonic() + deadline;
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Define { change, reply }, DEFINE_WITHIN)
-            .await?;
+        self.submit(Job::Define { change, reply }, deadline).await?;
         self.within(until, answer, None).await?
     }
 

@@ -7,15 +7,15 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection};
-use crate::base::Lsn;
-use crate::base::clock::timeout;
+use crate::base::clock::{now_monotonic, timeout};
 use crate::base::codec::DecodeError;
+use crate::base::{Held, Lsn};
 use crate::engine::{self, KeyedRow};
 use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
@@ -31,10 +31,10 @@ pub type Columns = Vec<Vec<Column>>;
 
 impl Serving {
     pub(super) async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
-        let limit = request.deadline;
         let level = request.level;
-        let answer = timeout(limit, self.look_up(request)).await;
-        let answer = answer.map_err(|_| Error::DeadlineExceeded { limit })??;
+        let deadline = Deadline::after(request.deadline);
+        let answer = timeout(request.deadline, self.look_up(request, deadline)).await;
+        let (answer, memory) = answer.map_err(|_| deadline.passed())??;
         let (node, epoch) = (self.identity.incarnation, self.epoch);
         Ok(Answered {
             answer,
@@ -42,14 +42,20 @@ impl Serving {
             node,
             epoch,
             staleness: Duration::ZERO,
+            memory,
         })
     }
 
-    async fn look_up(&self, request: LookupRequest) -> Result<Columns, Error> {
+    async fn look_up(
+        &self,
+        request: LookupRequest,
+        deadline: Deadline,
+    ) -> Result<(Columns, Held), Error> {
         let LookupRequest {
             selections,
             level,
             wanted,
+            mut memory,
             ..
         } = request;
         if level == ReadLevel::Primary {
@@ -62,12 +68,19 @@ impl Serving {
         }
         let mut columns = Vec::with_capacity(selections.len());
         for selection in selections {
-            columns.push(self.select(selection, wanted).await?);
+            let selected = self.select(selection, wanted, deadline, &mut memory);
+            columns.push(selected.await?);
         }
-        Ok(columns)
+        Ok((columns, memory))
     }
 
-    async fn select(&self, selection: Selection, wanted: Wanted) -> Result<Vec<Column>, Error> {
+    async fn select(
+        &self,
+        selection: Selection,
+        wanted: Wanted,
+        deadline: Deadline,
+        memory: &mut Held,
+    ) -> Result<Vec<Column>, Error> {
         let Selection {
             view,
             features,
@@ -76,8 +89,11 @@ impl Serving {
         let id = view.id;
         let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall())
             .leaving_out(self.engine.purge().of(id));
+        memory.grow(resolver.blank_bytes(keys.len()))?;
         let mut entities = keys.iter();
         while entities.len() > 0 {
+            deadline.check()?;
+            let before = resolver.payload_bytes();
             let part = entities.len().min(ROWS_AT_ONCE);
             let keys = RowKeys::of_entities(id, entities.by_ref().take(part));
             let rows = self.rows(keys).await?;
@@ -88,6 +104,7 @@ impl Serving {
             if resolver.payload_bytes() > max {
                 return Err(Error::AnswerTooLarge { max });
             }
+            memory.grow(resolver.payload_bytes().saturating_sub(before))?;
         }
         Ok(resolver.finish())
     }
@@ -113,12 +130,14 @@ impl Serving {
             max_rows,
             max_bytes,
             event_times,
+            deadline,
         } = request;
+        let deadline = Deadline::after(deadline);
         let id = view.id;
         let start = after.map_or(ScanStart::First, ScanStart::After);
         let (keys, rows, more) = self
-            .blocking(move || page(&engine, id, &prefix, &start, max_rows, max_bytes))
-            .await?;
+            .blocking(move || page(&engine, id, &prefix, &start, max_rows, max_bytes, deadline))
+            .await??;
         let wanted = Wanted {
             defaults: false,
             event_times,
@@ -158,14 +177,26 @@ fn page(
     start: &ScanStart,
     max_rows: usize,
     max_bytes: usize,
-) -> Result<Page, engine::Error> {
+    deadline: Deadline,
+) -> Result<Result<Page, Error>, engine::Error> {
     let (mut keys, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
     let purge = engine.purge().of(view);
+    let mut visited = 0_usize;
     let more = engine.scan(view, prefix, start, |key, row| {
+        // Between two live rows there may be any number of tombstones.
+        visited += 1;
+        if visited.is_multiple_of(ROWS_AT_ONCE)
+            && let Err(passed) = deadline.check()
+        {
+            return ControlFlow::Break(Err(passed));
+        }
         let row = match shown(&purge, row) {
             Ok(Some(row)) => row,
             Ok(None) => return ControlFlow::Continue(()),
-            Err(source) => return ControlFlow::Break(Err(engine::Error::BadRow { view, source })),
+            Err(source) => {
+                let damaged = engine::Error::BadRow { view, source };
+                return ControlFlow::Break(Err(Error::Read(damaged)));
+            }
         };
         if keys.len() >= max_rows || bytes >= max_bytes {
             return ControlFlow::Break(Ok(()));
@@ -175,8 +206,36 @@ fn page(
         rows.push(Bytes::copy_from_slice(&row));
         ControlFlow::Continue(())
     })?;
-    let more = more.transpose()?.is_some();
-    Ok((keys, rows, more))
+    let more = more.transpose().map(|more| more.is_some());
+    Ok(more.map(|more| (keys, rows, more)))
+}
+
+/// When an answer is due.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    begun: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    fn after(limit: Duration) -> Deadline {
+        Deadline {
+            begun: now_monotonic(),
+            limit,
+        }
+    }
+
+    /// To be called where work goes on without waiting for anything, and what is not wanted any more can be left off.
+    fn check(self) -> Result<(), Error> {
+        if self.begun.elapsed() < self.limit {
+            return Ok(());
+        }
+        Err(self.passed())
+    }
+
+    fn passed(self) -> Error {
+        Error::DeadlineExceeded { limit: self.limit }
+    }
 }
 
 /// What a scan shows of a stored row: what is left of it, if that holds anything.

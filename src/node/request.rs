@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, IncarnationId, PackedBytes, Stamp};
+use crate::base::{Epoch, Held, IncarnationId, PackedBytes, Stamp, budget};
 use crate::engine;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
@@ -13,7 +13,7 @@ use crate::model::view_file::ViewFileError;
 use crate::model::{Batch, CommitLevel, EntityKey, Feature, ReadLevel, View, ViewSpec};
 
 /// A write.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WriteRequest {
     /// What to write.
     pub batch: Batch,
@@ -23,6 +23,8 @@ pub struct WriteRequest {
     pub request_id: Option<(String, String)>,
     /// After this time its fate is reported as unknown.
     pub deadline: Duration,
+    /// What it holds of its client's memory; grows with the batch and is given back once that is applied.
+    pub memory: Held,
 }
 
 /// The fate of an acknowledged write.
@@ -56,7 +58,7 @@ pub struct Selection {
 }
 
 /// A lookup.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LookupRequest {
     /// What to look up.
     pub selections: Vec<Selection>,
@@ -66,10 +68,12 @@ pub struct LookupRequest {
     pub wanted: Wanted,
     /// After this time the lookup is given up.
     pub deadline: Duration,
+    /// What it holds of its client's memory; grows with the answer.
+    pub memory: Held,
 }
 
 /// An answer and where it comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Answered<T> {
     /// The answer.
     pub answer: T,
@@ -81,6 +85,8 @@ pub struct Answered<T> {
     pub epoch: Epoch,
     /// It misses nothing acknowledged longer ago than this.
     pub staleness: Duration,
+    /// What it holds of its client's memory.
+    pub memory: Held,
 }
 
 /// One page of a scan.
@@ -100,6 +106,8 @@ pub struct ScanRequest {
     pub max_bytes: usize,
     /// Answer event times too.
     pub event_times: bool,
+    /// After this time the page is given up.
+    pub deadline: Duration,
 }
 
 /// Rows in key order.
@@ -197,14 +205,9 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
-    /// Too much is under way; nothing was written.
-    #[error("writes of {in_flight} bytes are under way, the limit is {max}")]
-    Overloaded {
-        /// Bytes under way.
-        in_flight: u64,
-        /// The limit.
-        max: u64,
-    },
+    /// Too much is under way, of this client or of all; nothing was written.
+    #[error(transparent)]
+    Overloaded(#[from] budget::Full),
     /// The disk is nearly full; nothing was written, reads go on.
     #[error("{available} bytes are left on the disk, writes need {needed}")]
     LowDisk {

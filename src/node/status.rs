@@ -22,11 +22,11 @@ type Labels = Vec<(&'static str, String)>;
 pub(super) struct Gauges {
     positions: Family<Labels, UnsignedGauge>,
     memory: Family<Labels, UnsignedGauge>,
+    memory_limit: Family<Labels, UnsignedGauge>,
     rows: Family<Labels, UnsignedGauge>,
     wal_bytes: UnsignedGauge,
     wal_segments: UnsignedGauge,
     disk_available: UnsignedGauge,
-    in_flight: UnsignedGauge,
     epoch: UnsignedGauge,
     horizon_age: UnsignedGauge,
     swept_age: UnsignedGauge,
@@ -46,8 +46,13 @@ impl Gauges {
         );
         registry.register(
             "memory_bytes",
-            "Memory in use by caches and memtables",
+            "Memory in use, by what takes it",
             gauges.memory.clone(),
+        );
+        registry.register(
+            "memory_limit_bytes",
+            "The most memory that may be in use, by what takes it; the node takes no more than their sum",
+            gauges.memory_limit.clone(),
         );
         registry.register(
             "view_rows",
@@ -68,11 +73,6 @@ impl Gauges {
             "disk_available_bytes",
             "Bytes left on the disk",
             gauges.disk_available.clone(),
-        );
-        registry.register(
-            "write_in_flight_bytes",
-            "Bytes of writes under way",
-            gauges.in_flight.clone(),
         );
         registry.register(
             "epoch",
@@ -146,7 +146,12 @@ impl Serving {
 
     fn status(&self) -> Json {
         let (places, state) = (self.engine.places(), self.engine.state());
-        let (row_cache, block_cache, memtables) = self.engine.memory_bytes();
+        let named = |parts: &[(&str, u64)]| -> Json {
+            let named = parts
+                .iter()
+                .map(|(part, bytes)| ((*part).to_owned(), (*bytes).into()));
+            Json::Object(named.collect())
+        };
         let wal = self.engine.wal().size();
         let ready = self.ready();
         let catalogue = self.engine.catalogue();
@@ -180,7 +185,9 @@ impl Serving {
                 "flushed_lsn": places.flushed_lsn,
             },
             "wal": {"bytes": wal.bytes, "segments": wal.segments},
-            "memory_bytes": {"row_cache": row_cache, "block_cache": block_cache, "memtables": memtables},
+            "memory_bytes": named(&self.memory_in_use()),
+            "memory_limit_bytes": named(&self.memory_bound.parts()),
+            "memory_bound_bytes": self.memory_bound.total(),
             "disk_available_bytes": self.disk_available.load(Ordering::Acquire),
             "views": views,
         })
@@ -195,6 +202,21 @@ impl Serving {
             .by_id(view)
             .map(|view| view.spec.name.clone());
         json!({"horizon": sweep.horizon.to_string(), "view": name.unwrap_or_else(|| view.to_string())})
+    }
+
+    /// Bytes by what takes them, as far as it is counted.
+    fn memory_in_use(&self) -> [(&'static str, u64); 5] {
+        let (row_cache, block_cache, memtables) = self.engine.memory_bytes();
+        [
+            ("row_cache", row_cache),
+            (
+                "block_cache",
+                u64::try_from(block_cache).unwrap_or(u64::MAX),
+            ),
+            ("memtables", memtables),
+            ("reads", self.budgets.reads.used()),
+            ("writes", self.budgets.writes.used()),
+        ]
     }
 
     fn metrics_text(&self) -> String {
@@ -219,14 +241,12 @@ impl Serving {
                 .get_or_create(&label("place", place))
                 .set(lsn.0);
         }
-        let (row_cache, block_cache, memtables) = self.engine.memory_bytes();
-        let block_cache = u64::try_from(block_cache).unwrap_or(u64::MAX);
-        for (part, bytes) in [
-            ("row_cache", row_cache),
-            ("block_cache", block_cache),
-            ("memtables", memtables),
-        ] {
+        for (part, bytes) in self.memory_in_use() {
             gauges.memory.get_or_create(&label("part", part)).set(bytes);
+        }
+        for (part, bytes) in self.memory_bound.parts() {
+            let limit = gauges.memory_limit.get_or_create(&label("part", part));
+            limit.set(bytes);
         }
         gauges.rows.clear();
         for view in self.engine.catalogue().views() {
@@ -248,7 +268,6 @@ impl Serving {
             gauges.swept_age.set(age(state.swept));
         }
         gauges.sweeping.set(u64::from(state.sweep.is_some()));
-        gauges.in_flight.set(self.admission.in_flight());
         gauges.epoch.set(self.epoch.0);
         gauges.writable.set(u64::from(self.ready().is_ok()));
     }

@@ -12,10 +12,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::admission::Admitted;
 use super::horizons::Horizons;
 use super::request::{CatalogueChange, Error};
-use crate::base::{AppliedVv, Clock, Hlc, IncarnationId, Lsn, Stamp, Watermark};
+use crate::base::{AppliedVv, Clock, Held, Hlc, IncarnationId, Lsn, Stamp, Watermark};
 use crate::control::{Command, LocalControl, Tick, tick};
 use crate::engine::{self, Engine, LogWriter, Outcome};
 use crate::model::batch::Moment;
@@ -33,7 +32,7 @@ pub(super) enum Job {
     Write {
         batch: Batch,
         request_id: Option<(String, String)>,
-        admitted: Admitted,
+        memory: Held,
         reply: oneshot::Sender<Result<Accepted, Error>>,
     },
     /// Change the catalogue; answered once the change is in force.
@@ -94,10 +93,10 @@ impl Writer {
                 Job::Write {
                     batch,
                     request_id,
-                    admitted,
+                    memory,
                     reply,
                 } => {
-                    let accepted = self.write(batch, request_id, admitted);
+                    let accepted = self.write(batch, request_id, memory);
                     // Whoever asked may have given up at its deadline.
                     let _gone = reply.send(accepted);
                 }
@@ -120,7 +119,7 @@ impl Writer {
         &mut self,
         batch: Batch,
         request_id: Option<(String, String)>,
-        admitted: Admitted,
+        memory: Held,
     ) -> Result<Accepted, Error> {
         let request = request_id.map(|(caller, id)| RequestId {
             caller,
@@ -158,7 +157,7 @@ impl Writer {
             .as_ref()
             .map(|request| (request.caller.clone(), request.id.clone()));
         let (fate, told) = oneshot::channel();
-        let fate = engine::Fate::new(fate).holding(admitted);
+        let fate = engine::Fate::new(fate).holding(memory);
         let stamp = self.append(hlc, request, Body::Rows(rows), Some(fate))?;
         if let Some(named) = named {
             self.remember(named);

@@ -7,7 +7,7 @@ use tonic::metadata::MetadataMap;
 /// For calls that set no deadline.
 const DEFAULT: Duration = Duration::from_secs(10);
 /// No call holds resources longer than this, whatever its client is ready to wait for.
-const MOST: Duration = Duration::from_secs(60);
+pub const MOST: Duration = Duration::from_secs(60);
 
 /// How long the node may take for a call. A little less than the client waits, so that an answer that the deadline has
 /// passed, with what is known of a write, still reaches it.

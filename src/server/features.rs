@@ -5,19 +5,19 @@ use std::time::Duration;
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::{Intake, intake};
 use super::deadline::budget;
 use super::edge::Edge;
 use super::ingest::{self, Acknowledgements};
 use super::metrics::{ServedLevel, TimedByHandler};
 use super::scan::{self, Pages};
 use super::status::Failure;
-use crate::model::{CommitLevel, ReadLevel, limits};
+use crate::base::Held;
+use crate::model::limits::ANSWER_BYTES;
+use crate::model::{CommitLevel, ReadLevel};
 use crate::node::{Answered, LookupRequest, Selection, WriteRequest, Written};
 use crate::proto::v1::feature_service_server::FeatureService;
 use crate::proto::{self, Reason, Write, v1};
-
-/// The largest message that is taken or sent.
-pub(super) const MESSAGE_BYTES: usize = limits::ANSWER_BYTES;
 
 pub(super) struct Features(pub(super) Edge);
 
@@ -31,7 +31,9 @@ impl FeatureService for Features {
         request: Request<v1::GetFeaturesRequest>,
     ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
         let deadline = budget(request.metadata());
-        let (answer, level) = self.look_up(request.into_inner(), deadline).await?;
+        let intake = intake(&request);
+        let looked_up = self.look_up(request.into_inner(), deadline, &intake);
+        let (answer, level) = looked_up.await?;
         let mut response = Response::new(answer);
         response
             .extensions_mut()
@@ -44,7 +46,8 @@ impl FeatureService for Features {
         request: Request<v1::PutFeaturesRequest>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let deadline = budget(request.metadata());
-        let written = put(&self.0, request.into_inner(), deadline).await?;
+        let memory = intake(&request).take();
+        let written = put(&self.0, request.into_inner(), deadline, memory).await?;
         Ok(write_response(written))
     }
 
@@ -53,10 +56,12 @@ impl FeatureService for Features {
         request: Request<v1::DeleteFeaturesRequest>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let deadline = budget(request.metadata());
+        let memory = intake(&request).take();
         let catalogue = self.0.catalogue()?;
         let write =
             proto::write_of_delete(request.into_inner(), &catalogue).map_err(Failure::from)?;
-        let written = self.0.node.write(write_request(write, deadline)).await;
+        let request = write_request(write, deadline, memory);
+        let written = self.0.node.write(request).await;
         Ok(write_response(written.map_err(Failure::of_delete)?))
     }
 
@@ -64,7 +69,9 @@ impl FeatureService for Features {
         &self,
         request: Request<Streaming<v1::IngestFeaturesRequest>>,
     ) -> Result<Response<Self::IngestFeaturesStream>, Status> {
-        let mut response = Response::new(ingest::serve(self.0.clone(), request.into_inner()));
+        let intake = intake(&request);
+        let acknowledgements = ingest::serve(self.0.clone(), request.into_inner(), intake);
+        let mut response = Response::new(acknowledgements);
         response.extensions_mut().insert(TimedByHandler);
         Ok(response)
     }
@@ -73,10 +80,11 @@ impl FeatureService for Features {
         &self,
         request: Request<v1::ScanFeaturesRequest>,
     ) -> Result<Response<Self::ScanFeaturesStream>, Status> {
+        let memory = intake(&request).take();
         let catalogue = self.0.catalogue()?;
         let scan =
             proto::scan_of_request(request.into_inner(), &catalogue).map_err(Failure::from)?;
-        let mut response = Response::new(scan::serve(self.0.clone(), scan));
+        let mut response = Response::new(scan::serve(self.0.clone(), scan, memory));
         response.extensions_mut().insert(TimedByHandler);
         Ok(response)
     }
@@ -87,6 +95,7 @@ impl Features {
         &self,
         request: v1::GetFeaturesRequest,
         deadline: Duration,
+        intake: &Intake,
     ) -> Result<(v1::GetFeaturesResponse, ReadLevel), Failure> {
         let lookup = proto::lookup_of_get(request, &*self.0.catalogue()?)?;
         let names: Vec<String> = lookup
@@ -99,6 +108,7 @@ impl Features {
             level: lookup.level,
             wanted: lookup.wanted,
             deadline,
+            memory: intake.take(),
         };
         let answered = self.0.node.lookup(request).await;
         let answered = answered.map_err(|error| Failure::from(error).in_field("entities"))?;
@@ -111,16 +121,17 @@ impl Features {
             info: Some(info),
         };
         check_size(answer.encoded_len())?;
+        intake.leave(answered.memory);
         Ok((answer, answered.level))
     }
 }
 
 fn check_size(bytes: usize) -> Result<(), Failure> {
-    if bytes <= MESSAGE_BYTES {
+    if bytes <= ANSWER_BYTES {
         return Ok(());
     }
     let message = format!(
-        "the answer of {bytes} bytes exceeds the limit of {MESSAGE_BYTES}: ask for fewer entities or features at once"
+        "the answer of {bytes} bytes exceeds the limit of {ANSWER_BYTES}: ask for fewer entities or features at once"
     );
     Err(Failure::new(Reason::TooLarge, message).in_field("entities"))
 }
@@ -147,19 +158,24 @@ pub(super) async fn put(
     edge: &Edge,
     request: v1::PutFeaturesRequest,
     deadline: Duration,
+    memory: Held,
 ) -> Result<Written, Failure> {
     let write = proto::write_of_put(request, &*edge.catalogue()?)?;
-    let written = edge.node.write(write_request(write, deadline)).await;
+    let written = edge
+        .node
+        .write(write_request(write, deadline, memory))
+        .await;
     written.map_err(Failure::of_put)
 }
 
-fn write_request(write: Write, deadline: Duration) -> WriteRequest {
+fn write_request(write: Write, deadline: Duration, memory: Held) -> WriteRequest {
     WriteRequest {
         batch: write.batch,
         level: write.level,
         // Clients have no identity yet, so that all share one space of request ids.
         request_id: write.request_id.map(|id| (String::new(), id)),
         deadline,
+        memory,
     }
 }
 

@@ -12,11 +12,13 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::connection::{Gate, GatedListener};
 use super::edge::Edge;
 
 /// Serves until the task group stops: probes want answers while the node drains.
 pub(super) async fn serve(
     listener: TcpListener,
+    gate: Gate,
     edge: Edge,
     registry: Registry,
 ) -> std::io::Result<()> {
@@ -29,7 +31,7 @@ pub(super) async fn serve(
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .with_state(shared);
-    let served = axum::serve(listener, routes);
+    let served = axum::serve(GatedListener { listener, gate }, routes);
     tokio::select! {
         biased;
         () = stopped.cancelled() => Ok(()),

@@ -13,10 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::admission::Intake;
 use super::deadline::budget;
 use super::edge::Edge;
 use super::features::{commit_level_name, put, written_to_proto};
 use super::status::{Failure, explain};
+use crate::base::Held;
 use crate::base::clock::now_monotonic;
 use crate::proto::{Reason, v1};
 use v1::ingest_features_response::Outcome;
@@ -36,17 +38,22 @@ type Outgoing = Result<v1::IngestFeaturesResponse, Status>;
 pub(super) type Acknowledgements = Map<ReceiverStream<Acknowledged>, fn(Acknowledged) -> Outgoing>;
 
 /// Serves a stream of batches.
-pub(super) fn serve(edge: Edge, batches: Streaming<v1::IngestFeaturesRequest>) -> Acknowledgements {
+pub(super) fn serve(
+    edge: Edge,
+    batches: Streaming<v1::IngestFeaturesRequest>,
+    intake: Intake,
+) -> Acknowledgements {
     // One place more than permits, for the status that ends the stream.
     let (outbox, acknowledgements) = mpsc::channel(IN_FLIGHT + 1);
     let tasks = edge.tasks.clone();
-    tasks.spawn_finite("ingest", drive(edge, batches, outbox));
+    tasks.spawn_finite("ingest", drive(edge, batches, intake, outbox));
     ReceiverStream::new(acknowledgements).map(|acknowledged| acknowledged.outcome)
 }
 
 async fn drive(
     edge: Edge,
     mut batches: Streaming<v1::IngestFeaturesRequest>,
+    intake: Intake,
     outbox: mpsc::Sender<Acknowledged>,
 ) {
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -61,7 +68,9 @@ async fn drive(
             Some(acknowledged) = under_way.next() => send(&outbox, acknowledged),
             () = edge.draining.cancelled() => break Some(stopping()),
             taken = take(&permits, &mut batches) => match taken {
-                Ok(Some((batch, permit))) => under_way.push_back(write(&edge, batch, permit)),
+                Ok(Some((batch, permit))) => {
+                    under_way.push_back(write(&edge, batch, intake.take(), permit));
+                }
                 Ok(None) => break None,
                 Err(status) => break Some(explain(status)),
             },
@@ -117,12 +126,13 @@ async fn take(
 async fn write(
     edge: &Edge,
     request: v1::IngestFeaturesRequest,
+    memory: Held,
     permit: OwnedSemaphorePermit,
 ) -> Acknowledged {
     let begun = now_monotonic();
     let limit = budget(&tonic::metadata::MetadataMap::new());
     let batch = request.batch.unwrap_or_default();
-    let outcome = match put(edge, batch, limit).await {
+    let outcome = match put(edge, batch, limit, memory).await {
         Ok(written) => {
             let level = commit_level_name(written.level);
             edge.metrics

@@ -16,7 +16,7 @@ use crate::base::task::Background;
 use crate::proto::Reason;
 
 /// The methods that write rows.
-const WRITES: [&str; 3] = [
+pub(super) const WRITES: [&str; 3] = [
     "/steadfast.v1.FeatureService/PutFeatures",
     "/steadfast.v1.FeatureService/IngestFeatures",
     "/steadfast.v1.FeatureService/DeleteFeatures",

@@ -50,6 +50,8 @@ const SERVICES: [(&str, &[&str]); 3] = [
 pub struct Metrics {
     requests: Family<MethodAndCode, Counter>,
     durations: Family<MethodAndLevel, Histogram, fn() -> Histogram>,
+    /// Connections closed at once because there was no place for them.
+    pub refused_connections: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,11 +83,17 @@ impl Metrics {
         let metrics = Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(buckets),
+            refused_connections: Counter::default(),
         };
         registry.register(
             "steadfast_requests",
             "Requests by method and gRPC code; a stream counts once",
             metrics.requests.clone(),
+        );
+        registry.register(
+            "steadfast_refused_connections",
+            "Connections closed at once because there was no place for them",
+            metrics.refused_connections.clone(),
         );
         registry.register_with_unit(
             "steadfast_request_duration",

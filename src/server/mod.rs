@@ -5,6 +5,8 @@
 //! given. What was accepted before draining began is answered, or the client learns that its fate is unknown.
 
 mod admin;
+mod admission;
+mod connection;
 mod deadline;
 mod edge;
 mod features;
@@ -21,10 +23,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
@@ -33,6 +35,8 @@ use tower::ServiceBuilder;
 use tower::layer::util::{Identity, Stack};
 use tracing::{info, warn};
 
+use self::admission::AdmissionLayer;
+use self::connection::Gate;
 use self::edge::Edge;
 use self::health::Health;
 use self::lanes::LanesLayer;
@@ -40,7 +44,8 @@ use self::metrics::{Metrics, MetricsLayer};
 use crate::base::TaskGroup;
 use crate::base::clock::timeout;
 use crate::base::task::Background;
-use crate::config::{Config, Listen};
+use crate::config::{CONNECTION_WINDOW_BYTES, Config, Listen, ServerOptions};
+use crate::model::limits;
 use crate::node::Node;
 use crate::proto::v1;
 use v1::admin_service_server::AdminServiceServer;
@@ -50,13 +55,20 @@ use v1::view_service_server::ViewServiceServer;
 pub use edge::Addresses;
 
 /// Requests that one connection may have under way; more wait at the client.
-const STREAMS_PER_CONNECTION: u32 = 1_024;
-/// Bytes of one stream and of one connection that may be on their way before the server has taken them.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const STREAMS_PER_CONNECTION: u32 = 256;
+/// Bytes of one stream that may be on their way before its handler has taken them: half of the connection's, so that one
+/// stream that is not read does not stop the others.
+const STREAM_WINDOW_BYTES: u32 = CONNECTION_WINDOW_BYTES / 2;
+const FRAME_BYTES: u32 = 16 << 10;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// How long a connection may be silent before it is pinged, and how long the answer may take.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Streams that a client may open and reset at once, before the connection is closed for it.
+const RESET_STREAMS: usize = 32;
+/// How often in the stall limit a silent connection is pinged, so that one whose client is there is never silent.
+const PINGS: u32 = 3;
+/// Connections of peers, and of probes and scrapers.
+const OTHER_CONNECTIONS: usize = 64;
+/// How many stall limits a connection of a probe may last: nothing else ends one that sends its request by drops.
+const PROBE_LIFETIME: u32 = 4;
 /// After this a connection is told to go away when its requests are done, so that clients spread again over nodes that
 /// were restarted. There is no limit to that, because the library's cuts the connection without a word.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
@@ -91,6 +103,7 @@ pub struct BoundServer {
     http: TcpListener,
     addresses: Addresses,
     insecure: bool,
+    options: ServerOptions,
 }
 
 /// A running server.
@@ -121,6 +134,7 @@ impl Server {
                 http: http_at,
             },
             insecure: config.insecure,
+            options: config.server.clone(),
         })
     }
 
@@ -176,6 +190,12 @@ impl BoundServer {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let layer = MetricsLayer(metrics.clone());
+        let stall = Duration::from_millis(self.options.stall_ms);
+        let budgets = node.budgets();
+        let gate = |places| Gate::new(places, stall, budgets.clone(), metrics.clone());
+        let clients = gate(self.options.connections);
+        let (peers, probes) = (gate(OTHER_CONNECTIONS), gate(OTHER_CONNECTIONS));
+        let probes = probes.with_lifetime(stall.saturating_mul(PROBE_LIFETIME));
         let edge = Edge::new(node, tasks.clone(), metrics, self.addresses, self.insecure);
         let (client_health, peer_health) = (Health::new().await, Health::new().await);
         let server = Server {
@@ -188,20 +208,20 @@ impl BoundServer {
         let lanes = LanesLayer(Arc::new(
             Background::start("writes").map_err(Error::Threads)?,
         ));
-        let layers = ServiceBuilder::new().layer(layer).layer(lanes).into_inner();
-        let grpc = |listener, routes, ended: &CancellationToken| {
-            serve_grpc(
-                listener,
-                routes,
-                layers.clone(),
-                edge.clone(),
-                ended.clone(),
-            )
+        // What is refused is counted, but crosses no threads.
+        let layers = ServiceBuilder::new().layer(layer).layer(AdmissionLayer);
+        let layers = layers.layer(lanes).into_inner();
+        let grpc = |listener, gate, routes, ended: &CancellationToken| {
+            let (layers, edge, ended) = (layers.clone(), edge.clone(), ended.clone());
+            serve_grpc(listener, gate, routes, layers, edge, ended)
         };
-        tasks.spawn("client grpc", grpc(client, routes, &server.client_ended));
+        let client = grpc(client, clients, routes, &server.client_ended);
+        tasks.spawn("client grpc", client);
         let routes = peer_routes(&peer_health);
-        tasks.spawn("peer grpc", grpc(peer, routes, &server.peer_ended));
-        tasks.spawn("http", http::serve(self.http, edge.clone(), registry));
+        let peer = grpc(peer, peers, routes, &server.peer_ended);
+        tasks.spawn("peer grpc", peer);
+        let http = http::serve(self.http, probes, edge.clone(), registry);
+        tasks.spawn("http", http);
         tasks.spawn(
             "health",
             health::follow(edge, vec![client_health, peer_health]),
@@ -212,10 +232,8 @@ impl BoundServer {
 
 fn client_routes(edge: &Edge, health: &Health) -> Result<Routes, Error> {
     let features = FeatureServiceServer::new(features::Features(edge.clone()))
-        .max_decoding_message_size(features::MESSAGE_BYTES)
-        .max_encoding_message_size(features::MESSAGE_BYTES)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd);
+        .max_decoding_message_size(limits::REQUEST_BYTES)
+        .max_encoding_message_size(limits::ANSWER_BYTES);
     let mut routes = health_routes(health);
     routes
         .add_service(features)
@@ -246,21 +264,31 @@ fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
 /// Serves until draining begins and the last connection has ended, then waits for the group to stop.
 async fn serve_grpc(
     listener: TcpListener,
+    gate: Gate,
     routes: Routes,
-    layers: Stack<LanesLayer, Stack<MetricsLayer, Identity>>,
+    layers: Stack<LanesLayer, Stack<AdmissionLayer, Stack<MetricsLayer, Identity>>>,
     edge: Edge,
     ended: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let stopped = edge.tasks.cancelled();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let keepalive = Some(gate.stall() / PINGS);
+    let incoming = incoming.filter_map(move |io| {
+        let admitted = io.map(|io| gate.admit(io)).transpose();
+        async move { admitted }
+    });
     let closing = edge.closing.clone();
     let served = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_LIST_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_frame_size(FRAME_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS))
+        .http2_max_local_error_reset_streams(Some(RESET_STREAMS))
+        .http2_keepalive_interval(keepalive)
+        .http2_keepalive_timeout(keepalive)
+        .timeout(deadline::MOST)
         .max_connection_age(CONNECTION_AGE)
         .layer(layers)
         .add_routes(routes)

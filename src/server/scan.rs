@@ -2,6 +2,8 @@
 //! client costs nothing, and a row written meanwhile is seen or not as its key lies ahead or behind.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::try_unfold;
@@ -9,25 +11,32 @@ use tonic::Status;
 
 use super::edge::Edge;
 use super::status::Failure;
+use crate::base::Held;
 use crate::base::clock::now_monotonic;
-use crate::node::{ScanPage, ScanRequest};
+use crate::node::{self, ScanPage, ScanRequest};
 use crate::proto::{self, Reason, Scan, v1};
 
 /// Rows of one page at the most.
 const PAGE_ROWS: u64 = 1_000;
 /// Bytes of one page, more or less: well below the 4 MiB that clients take by default.
 const PAGE_BYTES: usize = 1 << 20;
+/// What a page takes while it is made: its rows as stored, its columns and its message.
+const PAGE_MEMORY_BYTES: usize = 3 * PAGE_BYTES;
+/// A page that takes longer ends the scan.
+const PAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The answers of a scan.
 pub(super) type Pages =
     Pin<Box<dyn Stream<Item = Result<v1::ScanFeaturesResponse, Status>> + Send>>;
 
-pub(super) fn serve(edge: Edge, scan: Scan) -> Pages {
+/// `memory` is what the request holds; each page takes more as long as it is made.
+pub(super) fn serve(edge: Edge, scan: Scan, memory: Held) -> Pages {
+    let memory = Arc::new(memory);
     Box::pin(try_unfold(Some(scan), move |scan| {
-        let edge = edge.clone();
+        let (edge, memory) = (edge.clone(), Arc::clone(&memory));
         async move {
             match scan {
-                Some(scan) => Ok(next_page(&edge, scan).await?),
+                Some(scan) => Ok(next_page(&edge, scan, memory.another()).await?),
                 None => Ok(None),
             }
         }
@@ -38,11 +47,13 @@ pub(super) fn serve(edge: Edge, scan: Scan) -> Pages {
 async fn next_page(
     edge: &Edge,
     mut scan: Scan,
+    mut memory: Held,
 ) -> Result<Option<(v1::ScanFeaturesResponse, Option<Scan>)>, Failure> {
     if edge.draining.is_cancelled() {
         let message = "the node is stopping: continue with the last resume token";
         return Err(Failure::new(Reason::Stopping, message));
     }
+    memory.grow(PAGE_MEMORY_BYTES).map_err(node::Error::from)?;
     let begun = now_monotonic();
     let page = edge.node.scan(page_request(&scan)).await?;
     edge.metrics
@@ -73,5 +84,6 @@ fn page_request(scan: &Scan) -> ScanRequest {
         max_rows: usize::try_from(rows).unwrap_or(usize::MAX),
         max_bytes: PAGE_BYTES,
         event_times: scan.event_times,
+        deadline: PAGE_WITHIN,
     }
 }

@@ -225,6 +225,7 @@ pub fn explain(status: Status) -> Status {
 mod tests {
     use super::*;
     use crate::base::Micros;
+    use crate::base::budget::Full;
 
     fn details(status: &Status) -> ErrorDetails {
         status.check_error_details().unwrap()
@@ -256,10 +257,7 @@ mod tests {
 
     #[test]
     fn a_passing_refusal_says_when_to_come_back() {
-        let overloaded = node::Error::Overloaded {
-            in_flight: 2,
-            max: 1,
-        };
+        let overloaded = node::Error::Overloaded(Full { used: 2, max: 1 });
         let status = Status::from(Failure::of_put(overloaded));
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(details(&status).retry_info().is_some());

@@ -1,7 +1,10 @@
 //! The view service: definitions.
 
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 
+use super::deadline::budget;
 use super::edge::Edge;
 use super::status::Failure;
 use crate::model::View;
@@ -20,10 +23,11 @@ impl ViewService for Views {
     ) -> Result<Response<v1::CreateViewResponse>, Status> {
         let field = "definition_toml";
         self.0.catalogue()?;
+        let deadline = budget(request.metadata());
         let spec = parse_view(&request.get_ref().definition_toml)
             .map_err(|error| Failure::from(error).in_field(field))?;
         let view = self
-            .define(CatalogueChange::Create(Box::new(spec)), field)
+            .define(CatalogueChange::Create(Box::new(spec)), field, deadline)
             .await?;
         Ok(Response::new(v1::CreateViewResponse { view }))
     }
@@ -52,6 +56,7 @@ impl ViewService for Views {
         &self,
         request: Request<v1::AddFeatureRequest>,
     ) -> Result<Response<v1::AddFeatureResponse>, Status> {
+        let deadline = budget(request.metadata());
         let request = request.into_inner();
         proto::find_view(&*self.0.catalogue()?, &request.view)
             .map_err(|problem| Failure::from(problem.at("view")))?;
@@ -59,7 +64,7 @@ impl ViewService for Views {
             view: request.view,
             feature_toml: request.definition_toml,
         };
-        let view = self.define(change, "definition_toml").await?;
+        let view = self.define(change, "definition_toml", deadline).await?;
         Ok(Response::new(v1::AddFeatureResponse { view }))
     }
 
@@ -68,6 +73,7 @@ impl ViewService for Views {
         request: Request<v1::AlterViewRequest>,
     ) -> Result<Response<v1::AlterViewResponse>, Status> {
         let field = "alteration_toml";
+        let deadline = budget(request.metadata());
         let request = request.into_inner();
         proto::find_view(&*self.0.catalogue()?, &request.name)
             .map_err(|problem| Failure::from(problem.at("name")))?;
@@ -77,7 +83,7 @@ impl ViewService for Views {
             view: request.name,
             spec,
         };
-        let view = self.define(change, field).await?;
+        let view = self.define(change, field, deadline).await?;
         Ok(Response::new(v1::AlterViewResponse { view }))
     }
 
@@ -85,10 +91,12 @@ impl ViewService for Views {
         &self,
         request: Request<v1::DropViewRequest>,
     ) -> Result<Response<v1::DropViewResponse>, Status> {
+        let deadline = budget(request.metadata());
         let view = request.into_inner().name;
         proto::find_view(&*self.0.catalogue()?, &view)
             .map_err(|problem| Failure::from(problem.at("name")))?;
-        self.define(CatalogueChange::Drop { view }, "name").await?;
+        let change = CatalogueChange::Drop { view };
+        self.define(change, "name", deadline).await?;
         Ok(Response::new(v1::DropViewResponse {}))
     }
 }
@@ -99,8 +107,9 @@ impl Views {
         &self,
         change: CatalogueChange,
         field: &'static str,
+        deadline: Duration,
     ) -> Result<Option<v1::View>, Failure> {
-        let defined = self.0.node.define(change).await;
+        let defined = self.0.node.define(change, deadline).await;
         let view = defined.map_err(|error| Failure::from(error).in_field(field))?;
         Ok(view.map(|view| self.describe(&view)))
     }

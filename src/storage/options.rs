@@ -8,10 +8,15 @@ use serde::{Deserialize, Serialize};
 pub struct Options {
     /// Bytes of uncompressed blocks kept in memory. Most lookups that miss the row cache should find their block here.
     pub block_cache_bytes: usize,
-    /// Bytes of rows gathered in memory before they are written to files; twice as much may be in use while they are.
+    /// Bytes of rows gathered in memory before they are written to files. Three times as much may be in use: twice, while
+    /// they are written, and half as much again for everything but rows.
     pub memtable_bytes: usize,
 }
 
+/// Memtables of a family: one is filled while another is written.
+const MEMTABLES: i32 = 2;
+/// A memtable of rows has so many times the bytes of one of requests or of the meta family.
+const ROWS_TO_OTHERS: usize = 4;
 /// Of the bytes of a memtable, those of its filter: about 10 bits for each row of 200 bytes.
 const MEMTABLE_FILTER_SHARE: f64 = 0.01;
 
@@ -41,7 +46,23 @@ impl Options {
         options
     }
 
-    pub(super) fn family(&self, cache: &rocksdb::Cache) -> rocksdb::Options {
+    /// Bytes that all memtables take at the most.
+    #[must_use]
+    pub fn memtables_bytes(&self) -> usize {
+        self.memtable_bytes.saturating_mul(3)
+    }
+
+    /// For the family of rows.
+    pub(super) fn rows(&self, cache: &rocksdb::Cache) -> rocksdb::Options {
+        self.family(cache, self.memtable_bytes)
+    }
+
+    /// For a family of which little is written for each batch of rows.
+    pub(super) fn other(&self, cache: &rocksdb::Cache) -> rocksdb::Options {
+        self.family(cache, self.memtable_bytes / ROWS_TO_OTHERS)
+    }
+
+    fn family(&self, cache: &rocksdb::Cache, memtable_bytes: usize) -> rocksdb::Options {
         let mut table = rocksdb::BlockBasedOptions::default();
         table.set_block_cache(cache);
         table.set_block_size(8 << 10);
@@ -51,8 +72,8 @@ impl Options {
         table.set_format_version(6);
         let mut options = rocksdb::Options::default();
         options.set_block_based_table_factory(&table);
-        options.set_write_buffer_size(self.memtable_bytes);
-        options.set_max_write_buffer_number(2);
+        options.set_write_buffer_size(memtable_bytes);
+        options.set_max_write_buffer_number(MEMTABLES);
         // Most rows that are looked up are not in the memtable: seeing that must cost less than a search.
         options.set_memtable_whole_key_filtering(true);
         options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_SHARE);

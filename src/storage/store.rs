@@ -280,8 +280,12 @@ impl Store {
     /// If it is damaged, of a later format or of another lineage.
     pub fn open(path: &Path, lineage: LineageId, options: &Options) -> Result<Store, Error> {
         let cache = rocksdb::Cache::new_lru_cache(options.block_cache_bytes);
-        let families = [ROWS, REQUESTS, META]
-            .map(|name| ColumnFamilyDescriptor::new(name, options.family(&cache)));
+        let families = [
+            (ROWS, options.rows(&cache)),
+            (REQUESTS, options.other(&cache)),
+            (META, options.other(&cache)),
+        ]
+        .map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
         let db =
             DB::open_cf_descriptors(&Options::database(), path, families).map_err(|cause| {
                 Error::Engine {

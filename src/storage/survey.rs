@@ -44,7 +44,7 @@ impl Store {
         let cache = rocksdb::Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let options = Options::default();
         let families = [ROWS, REQUESTS, META]
-            .map(|name| ColumnFamilyDescriptor::new(name, options.family(&cache)));
+            .map(|name| ColumnFamilyDescriptor::new(name, options.rows(&cache)));
         let mut database = Options::database();
         database.create_if_missing(false);
         database.create_missing_column_families(false);

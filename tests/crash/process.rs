@@ -57,9 +57,14 @@ impl Process {
         self.ended().await;
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it has not ended")
+    }
+
     /// Asks the node to end and waits until it has.
     pub async fn stop(mut self) {
-        let pid = self.child.id().unwrap().to_string();
+        let pid = self.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(asked.unwrap().success());
         let status = self.ended().await;

@@ -75,19 +75,15 @@ async fn a_body_that_is_no_message_is_refused_and_the_node_stays_up() {
 }
 
 #[tokio::test]
-async fn a_message_beyond_sixteen_mebibytes_is_refused_by_its_length() {
+async fn a_message_beyond_six_mebibytes_is_refused_by_its_length() {
     let node = start().await;
-    let status = call(&node, PUT, frame((16 << 20) + 1, &[])).await;
+    let status = call(&node, PUT, frame((6 << 20) + 1, &[])).await;
     let (code, reason, _) = failure(&status);
     assert_eq!(
         (code, reason.as_str()),
         (Code::InvalidArgument, "TOO_LARGE")
     );
-    assert!(
-        status.message().contains("16777217"),
-        "{}",
-        status.message()
-    );
+    assert!(status.message().contains("6291457"), "{}", status.message());
     node.stop().await;
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
 use std::time::Duration;
 
-use steadfast::base::PackedBytes;
 use steadfast::base::clock::{SystemClock, sleep};
 use steadfast::base::disk::{Disk, DiskFile, RealDisk};
+use steadfast::base::{Budget, Held, PackedBytes};
 use steadfast::config::Config;
 use steadfast::model::batch::{Batch, Change, RowChange, ViewRows};
 use steadfast::model::cells::put_cell;
@@ -178,7 +178,8 @@ async fn with_view(config: &Config, disk: Arc<dyn Disk>) -> Node {
     let node = opened(config, disk).await;
     let text = "name = \"v\"\nentity = [{ name = \"id\", type = \"int64\" }]\nfeature = [{ name = \"x\", type = \"int64\" }]";
     let spec = Box::new(parse_view(text).unwrap());
-    node.define(CatalogueChange::Create(spec)).await.unwrap();
+    let defined = node.define(CatalogueChange::Create(spec), DEADLINE);
+    defined.await.unwrap();
     node
 }
 
@@ -212,8 +213,13 @@ async fn put_named(
         level: CommitLevel::Quorum,
         request_id: request_id.map(|id| (String::new(), id.to_owned())),
         deadline: DEADLINE,
+        memory: memory(),
     };
     node.write(request).await
+}
+
+fn memory() -> Held {
+    Budget::new(1 << 30).account([127, 0, 0, 1].into()).hold()
 }
 
 async fn get(node: &Node, id: i64) -> Option<i64> {
@@ -235,6 +241,7 @@ async fn get_at(node: &Node, id: i64, level: ReadLevel) -> Option<i64> {
         level,
         wanted: Wanted::default(),
         deadline: DEADLINE,
+        memory: memory(),
     };
     let mut answered = node.lookup(request).await.unwrap();
     let column = answered.answer.remove(0).remove(0);
