@@ -230,3 +230,31 @@ async fn a_node_that_has_not_opened_its_data_says_so_to_everybody() {
     assert_eq!(node.http("/health/startup").await.0, 200);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn every_metric_is_explained_to_operators() {
+    let node = start().await;
+    node.put(put_leg(1, 7)).await;
+    let (_, metrics) = node.http("/metrics").await;
+    let operations = include_str!("../../docs/OPERATIONS.md");
+    let mut named = 0;
+    for line in metrics.lines() {
+        let Some(metric) = line.strip_prefix("# TYPE steadfast_") else {
+            continue;
+        };
+        let (name, kind) = metric.split_once(' ').unwrap();
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let names = ["`", "{"].map(|end| format!("`{name}{suffix}{end}"));
+        assert!(
+            names.iter().any(|name| operations.contains(name)),
+            "{name}{suffix} is not in docs/OPERATIONS.md"
+        );
+        named += 1;
+    }
+    assert!(named > 20, "{metrics}");
+    node.stop().await;
+}
