@@ -62,6 +62,8 @@ pub struct ServerOptions {
     pub connections: usize,
     /// After so long a connection is closed that says nothing, sends a message by drops or does not take an answer.
     pub stall_ms: u64,
+    /// Requests that take so long are logged, with where their time went.
+    pub slow_request_ms: u64,
 }
 
 /// What reads are admitted.
@@ -143,6 +145,7 @@ impl Default for ServerOptions {
         ServerOptions {
             connections: 512,
             stall_ms: 30_000,
+            slow_request_ms: 100,
         }
     }
 }

@@ -43,7 +43,7 @@ pub use identity::{Identity, IdentityFile};
 pub use reads::Columns;
 pub use request::{
     Answered, CatalogueChange, Error, Health, LookupRequest, Replay, ScanPage, ScanRequest,
-    Selection, WriteRequest, Written,
+    Selection, Spent, WriteRequest, Written,
 };
 pub use start::StartError;
 
@@ -347,7 +347,8 @@ impl Serving {
             });
         }
         memory.grow(bytes.saturating_mul(COPIES_UNDER_WAY))?;
-        let until = self.clock.monotonic() + deadline;
+        let begun = self.clock.monotonic();
+        let until = begun + deadline;
         let (reply, accepted) = oneshot::channel();
         self.submit(
             Job::Write {
@@ -361,6 +362,7 @@ impl Serving {
         .await?;
 
         let accepted = self.within(until, accepted, None).await??;
+        let logged = self.clock.monotonic();
         let (stamp, fate) = match accepted {
             Accepted::Logged { stamp, fate } => (stamp, fate),
             Accepted::Repeated(entry) => return Ok(repeated(&entry, level)),
@@ -381,6 +383,11 @@ impl Serving {
             copies: 1,
             level,
             repeated: false,
+            spent: Spent {
+                waiting: logged.saturating_sub(begun),
+                applying: self.clock.monotonic().saturating_sub(logged),
+                ..Spent::default()
+            },
         })
     }
 
@@ -517,5 +524,6 @@ fn repeated(entry: &RequestEntry, level: crate::model::CommitLevel) -> Written {
         copies: 1,
         level,
         repeated: true,
+        spent: Spent::default(),
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Serving;
-use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection};
+use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection, Spent};
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::codec::DecodeError;
 use crate::base::{Held, Lsn};
@@ -34,7 +34,7 @@ impl Serving {
         let level = request.level;
         let deadline = Deadline::after(request.deadline);
         let answer = timeout(request.deadline, self.look_up(request, deadline)).await;
-        let (answer, memory) = answer.map_err(|_| deadline.passed())??;
+        let (answer, memory, spent) = answer.map_err(|_| deadline.passed())??;
         let (node, epoch) = (self.identity.incarnation, self.epoch);
         Ok(Answered {
             answer,
@@ -43,6 +43,7 @@ impl Serving {
             epoch,
             staleness: Duration::ZERO,
             memory,
+            spent,
         })
     }
 
@@ -50,7 +51,7 @@ impl Serving {
         &self,
         request: LookupRequest,
         deadline: Deadline,
-    ) -> Result<(Columns, Held), Error> {
+    ) -> Result<(Columns, Held, Spent), Error> {
         let LookupRequest {
             selections,
             level,
@@ -58,20 +59,23 @@ impl Serving {
             mut memory,
             ..
         } = request;
+        let mut spent = Spent::default();
         if level == ReadLevel::Primary {
+            let begun = now_monotonic();
             let appended = Lsn(self.appended.load(Ordering::Acquire));
             self.engine
                 .applied()
                 .reached(appended)
                 .await
                 .map_err(Error::Read)?;
+            spent.waiting = begun.elapsed();
         }
         let mut columns = Vec::with_capacity(selections.len());
         for selection in selections {
-            let selected = self.select(selection, wanted, deadline, &mut memory);
+            let selected = self.select(selection, wanted, deadline, &mut memory, &mut spent);
             columns.push(selected.await?);
         }
-        Ok((columns, memory))
+        Ok((columns, memory, spent))
     }
 
     async fn select(
@@ -80,6 +84,7 @@ impl Serving {
         wanted: Wanted,
         deadline: Deadline,
         memory: &mut Held,
+        spent: &mut Spent,
     ) -> Result<Vec<Column>, Error> {
         let Selection {
             view,
@@ -96,10 +101,12 @@ impl Serving {
             let before = resolver.payload_bytes();
             let part = entities.len().min(ROWS_AT_ONCE);
             let keys = RowKeys::of_entities(id, entities.by_ref().take(part));
-            let rows = self.rows(keys).await?;
+            let rows = self.rows(keys, spent).await?;
+            let read = now_monotonic();
             for row in &rows {
                 resolve(&mut resolver, row.as_ref().and_then(KeyedRow::row))?;
             }
+            spent.resolving += read.elapsed();
             let max = limits::ANSWER_BYTES;
             if resolver.payload_bytes() > max {
                 return Err(Error::AnswerTooLarge { max });
@@ -110,13 +117,20 @@ impl Serving {
     }
 
     /// The rows of some keys. What memory holds is read at once; files are read where they block nobody.
-    async fn rows(&self, keys: RowKeys) -> Result<Vec<Option<KeyedRow>>, Error> {
+    async fn rows(&self, keys: RowKeys, spent: &mut Spent) -> Result<Vec<Option<KeyedRow>>, Error> {
+        let begun = now_monotonic();
         let rows = self.engine.rows_in_memory(&keys).map_err(Error::Read)?;
-        if rows.iter().all(Option::is_some) {
+        let unknown = rows.iter().filter(|row| row.is_none()).count();
+        let read = now_monotonic();
+        spent.memory += read.duration_since(begun);
+        if unknown == 0 {
             return Ok(rows);
         }
         let engine = Arc::clone(&self.engine);
-        self.blocking(move || engine.complete(&keys, rows)).await
+        let rows = self.blocking(move || engine.complete(&keys, rows)).await;
+        spent.files += read.elapsed();
+        spent.file_rows += unknown;
+        rows
     }
 
     pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {

@@ -28,7 +28,7 @@ pub struct WriteRequest {
 }
 
 /// The fate of an acknowledged write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Written {
     /// Rows that are now what was written.
     pub applied: u64,
@@ -44,6 +44,8 @@ pub struct Written {
     pub level: CommitLevel,
     /// The request id was known: this is the first write's result.
     pub repeated: bool,
+    /// Where its time went.
+    pub spent: Spent,
 }
 
 /// Some features of some entities of one view.
@@ -72,6 +74,37 @@ pub struct LookupRequest {
     pub memory: Held,
 }
 
+/// Where the time of a request went, as far as it is measured.
+#[derive(Debug, Clone, Default)]
+pub struct Spent {
+    /// A primary read: until what was appended before it was applied. A write: until the writer had decided and logged it.
+    pub waiting: Duration,
+    /// Reading rows from memory.
+    pub memory: Duration,
+    /// Reading rows from files.
+    pub files: Duration,
+    /// Rows that were read from files.
+    pub file_rows: usize,
+    /// Making columns from stored rows.
+    pub resolving: Duration,
+    /// A write: from being logged until it was durable and applied.
+    pub applying: Duration,
+}
+
+impl Spent {
+    /// The spans by name.
+    #[must_use]
+    pub fn parts(&self) -> [(&'static str, Duration); 5] {
+        [
+            ("waiting", self.waiting),
+            ("memory", self.memory),
+            ("files", self.files),
+            ("resolving", self.resolving),
+            ("applying", self.applying),
+        ]
+    }
+}
+
 /// An answer and where it comes from.
 #[derive(Debug)]
 pub struct Answered<T> {
@@ -87,6 +120,8 @@ pub struct Answered<T> {
     pub staleness: Duration,
     /// What it holds of its client's memory.
     pub memory: Held,
+    /// Where its time went.
+    pub spent: Spent,
 }
 
 /// One page of a scan.

@@ -5,9 +5,11 @@
 //! an answer from the moment they are made until the connection has taken them.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -19,8 +21,10 @@ use tower::{Layer, Service};
 use super::connection::{Answers, Client, Waiting};
 use super::lanes::WRITES;
 use super::metrics::TimedByHandler;
+use super::slow::Timed;
 use super::status::Failure;
 use crate::base::budget::Full;
+use crate::base::clock::now_monotonic;
 use crate::base::{Account, Held};
 use crate::node;
 
@@ -37,7 +41,11 @@ pub(super) struct Admitting<S>(S);
 /// What of a request is in memory. Its handler finds it in the request's extensions, takes it over with the message, and
 /// leaves here what its answer holds.
 #[derive(Debug, Clone)]
-pub(super) struct Intake(Arc<Mutex<Held>>);
+pub(super) struct Intake {
+    held: Arc<Mutex<Held>>,
+    client: IpAddr,
+    begun: Instant,
+}
 
 impl Intake {
     /// All that has arrived since this was called last.
@@ -50,12 +58,22 @@ impl Intake {
         *self.lock() = answer;
     }
 
+    /// The request, of which one message has been decoded now.
+    pub fn decoded(&self, method: &'static str) -> Timed {
+        Timed {
+            method,
+            client: self.client,
+            begun: self.begun,
+            decoded: now_monotonic(),
+        }
+    }
+
     fn arrived(&self, bytes: usize) -> Result<(), Full> {
         self.lock().grow(bytes)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +116,11 @@ where
         if let Err(full) = held.grow(REQUEST_BYTES) {
             return Box::pin(async move { Ok(overloaded(full).into_http()) });
         }
-        let intake = Intake(Arc::new(Mutex::new(held)));
+        let intake = Intake {
+            held: Arc::new(Mutex::new(held)),
+            client: client.address,
+            begun: now_monotonic(),
+        };
         request.extensions_mut().insert(intake.clone());
         let arriving = |body| Arriving {
             body,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +43,7 @@ pub(super) struct Gate {
 /// in the extensions of each request.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
+    pub address: IpAddr,
     pub reads: Account,
     pub writes: Account,
     pub answers: Arc<Answers>,
@@ -112,6 +113,7 @@ impl Gate {
         Some(Connection {
             io,
             client: Client {
+                address: client,
                 reads: self.budgets.reads.account(client),
                 writes: self.budgets.writes.account(client),
                 answers: Arc::default(),

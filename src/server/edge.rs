@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use super::slow::SlowLog;
 use super::status::Failure;
 use crate::base::TaskGroup;
 use crate::model::Catalogue;
@@ -32,6 +33,7 @@ pub(super) struct Edge {
     pub(super) node: Node,
     pub(super) tasks: TaskGroup,
     pub(super) metrics: Metrics,
+    pub(super) slow: Arc<SlowLog>,
     /// Cancelled when draining begins: health says so, streams end at their next step.
     pub(super) draining: CancellationToken,
     /// Cancelled once health has said so: no new connections, the old ones end after their requests.
@@ -47,6 +49,7 @@ impl Edge {
         node: Node,
         tasks: TaskGroup,
         metrics: Metrics,
+        slow: SlowLog,
         addresses: Addresses,
         insecure: bool,
     ) -> Edge {
@@ -54,6 +57,7 @@ impl Edge {
             node,
             tasks,
             metrics,
+            slow: Arc::new(slow),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
             addresses,

@@ -1,5 +1,6 @@
 //! The feature service: lookups and writes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -11,11 +12,12 @@ use super::edge::Edge;
 use super::ingest::{self, Acknowledgements};
 use super::metrics::{ServedLevel, TimedByHandler};
 use super::scan::{self, Pages};
+use super::slow::{Asked, Timed};
 use super::status::Failure;
 use crate::base::Held;
 use crate::model::limits::ANSWER_BYTES;
 use crate::model::{CommitLevel, ReadLevel};
-use crate::node::{Answered, LookupRequest, Selection, WriteRequest, Written};
+use crate::node::{Answered, LookupRequest, Selection, Spent, WriteRequest, Written};
 use crate::proto::v1::feature_service_server::FeatureService;
 use crate::proto::{self, Reason, Write, v1};
 
@@ -46,8 +48,9 @@ impl FeatureService for Features {
         request: Request<v1::PutFeaturesRequest>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let deadline = budget(request.metadata());
-        let memory = intake(&request).take();
-        let written = put(&self.0, request.into_inner(), deadline, memory).await?;
+        let intake = intake(&request);
+        let (timed, memory) = (intake.decoded("PutFeatures"), intake.take());
+        let written = put(&self.0, request.into_inner(), deadline, memory, timed).await?;
         Ok(write_response(written))
     }
 
@@ -97,7 +100,13 @@ impl Features {
         deadline: Duration,
         intake: &Intake,
     ) -> Result<(v1::GetFeaturesResponse, ReadLevel), Failure> {
+        let timed = intake.decoded("GetFeatures");
         let lookup = proto::lookup_of_get(request, &*self.0.catalogue()?)?;
+        let entities = lookup
+            .selections
+            .iter()
+            .map(|selection| selection.keys.len());
+        let entities = entities.max().unwrap_or(0);
         let names: Vec<String> = lookup
             .selections
             .iter()
@@ -110,8 +119,16 @@ impl Features {
             deadline,
             memory: intake.take(),
         };
+        let level = read_level_name(request.level);
         let answered = self.0.node.lookup(request).await;
-        let answered = answered.map_err(|error| Failure::from(error).in_field("entities"))?;
+        let answered = answered.map_err(|error| Failure::from(error).in_field("entities"));
+        let asked = || Asked {
+            views: names.join(","),
+            entities,
+            level,
+        };
+        log_slow(&self.0, timed, &answered, |answered| &answered.spent, asked);
+        let answered = answered?;
         let info = answer_info(&answered);
         let columns = names.into_iter().zip(answered.answer);
         let answer = v1::GetFeaturesResponse {
@@ -159,13 +176,42 @@ pub(super) async fn put(
     request: v1::PutFeaturesRequest,
     deadline: Duration,
     memory: Held,
+    timed: Timed,
 ) -> Result<Written, Failure> {
     let write = proto::write_of_put(request, &*edge.catalogue()?)?;
-    let written = edge
-        .node
-        .write(write_request(write, deadline, memory))
-        .await;
-    written.map_err(Failure::of_put)
+    let level = commit_level_name(write.level);
+    let groups = write.batch.groups.iter();
+    let rows = groups.map(|group| (Arc::clone(&group.view), group.rows.len()));
+    let rows: Vec<_> = rows.collect();
+    let request = write_request(write, deadline, memory);
+    let written = edge.node.write(request).await.map_err(Failure::of_put);
+    let asked = || Asked {
+        views: rows
+            .iter()
+            .map(|(view, _)| view.spec.name.as_str())
+            .collect::<Vec<_>>()
+            .join(","),
+        entities: rows.iter().map(|(_, rows)| rows).sum(),
+        level,
+    };
+    log_slow(edge, timed, &written, |written| &written.spent, asked);
+    written
+}
+
+fn log_slow<T>(
+    edge: &Edge,
+    request: Timed,
+    outcome: &Result<T, Failure>,
+    spent: impl FnOnce(&T) -> &Spent,
+    asked: impl FnOnce() -> Asked,
+) {
+    match outcome {
+        Ok(answer) => edge.slow.ended(request, spent(answer), "OK", asked),
+        Err(failure) => {
+            let outcome = failure.reason.name();
+            edge.slow.ended(request, &Spent::default(), outcome, asked);
+        }
+    }
 }
 
 fn write_request(write: Write, deadline: Duration, memory: Held) -> WriteRequest {

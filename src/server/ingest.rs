@@ -17,9 +17,9 @@ use super::admission::Intake;
 use super::deadline::budget;
 use super::edge::Edge;
 use super::features::{commit_level_name, put, written_to_proto};
+use super::slow::Timed;
 use super::status::{Failure, explain};
 use crate::base::Held;
-use crate::base::clock::now_monotonic;
 use crate::proto::{Reason, v1};
 use v1::ingest_features_response::Outcome;
 
@@ -69,7 +69,7 @@ async fn drive(
             () = edge.draining.cancelled() => break Some(stopping()),
             taken = take(&permits, &mut batches) => match taken {
                 Ok(Some((batch, permit))) => {
-                    under_way.push_back(write(&edge, batch, intake.take(), permit));
+                    under_way.push_back(write(&edge, batch, received(&intake), permit));
                 }
                 Ok(None) => break None,
                 Err(status) => break Some(explain(status)),
@@ -123,20 +123,27 @@ async fn take(
     Ok(batches.message().await?.map(|batch| (batch, permit)))
 }
 
+/// A batch that is in memory from now on.
+fn received(intake: &Intake) -> (Timed, Held) {
+    let timed = intake.decoded("IngestFeatures");
+    // The stream has begun long ago.
+    let begun = timed.decoded;
+    (Timed { begun, ..timed }, intake.take())
+}
+
 async fn write(
     edge: &Edge,
     request: v1::IngestFeaturesRequest,
-    memory: Held,
+    (timed, memory): (Timed, Held),
     permit: OwnedSemaphorePermit,
 ) -> Acknowledged {
-    let begun = now_monotonic();
     let limit = budget(&tonic::metadata::MetadataMap::new());
     let batch = request.batch.unwrap_or_default();
-    let outcome = match put(edge, batch, limit, memory).await {
+    let outcome = match put(edge, batch, limit, memory, timed).await {
         Ok(written) => {
             let level = commit_level_name(written.level);
             edge.metrics
-                .observe("IngestFeatures", level, begun.elapsed());
+                .observe("IngestFeatures", level, timed.begun.elapsed());
             Outcome::Written(written_to_proto(written))
         }
         Err(failure) => Outcome::Error(failure.into_batch_error()),

@@ -16,6 +16,7 @@ mod ingest;
 mod lanes;
 mod metrics;
 mod scan;
+mod slow;
 pub mod status;
 mod views;
 
@@ -41,6 +42,7 @@ use self::edge::Edge;
 use self::health::Health;
 use self::lanes::LanesLayer;
 use self::metrics::{Metrics, MetricsLayer};
+use self::slow::SlowLog;
 use crate::base::TaskGroup;
 use crate::base::clock::timeout;
 use crate::base::task::Background;
@@ -196,7 +198,9 @@ impl BoundServer {
         let clients = gate(self.options.connections);
         let (peers, probes) = (gate(OTHER_CONNECTIONS), gate(OTHER_CONNECTIONS));
         let probes = probes.with_lifetime(stall.saturating_mul(PROBE_LIFETIME));
-        let edge = Edge::new(node, tasks.clone(), metrics, self.addresses, self.insecure);
+        let slow = SlowLog::new(Duration::from_millis(self.options.slow_request_ms));
+        let (tasks_of, addresses) = (tasks.clone(), self.addresses);
+        let edge = Edge::new(node, tasks_of, metrics, slow, addresses, self.insecure);
         let (client_health, peer_health) = (Health::new().await, Health::new().await);
         let server = Server {
             draining: edge.draining.clone(),
