@@ -1,4 +1,13 @@
 //! What the real binary takes of memory, whatever its clients do, and that other clients are served meanwhile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "helpers of tests may panic, spawn and need no documentation for others"
+)]
 
 mod client;
 mod hostile;
@@ -25,6 +34,7 @@ const CONFIG: &str = r#"
 [server]
 connections = 64
 stall_ms = 2000
+slow_request_ms = 1
 [read]
 in_flight_bytes = 67108864
 [write]
@@ -129,7 +139,7 @@ impl GoodClient {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_below_its_documented_sum_under_load() {
-    let node = Node::start().await;
+    let mut node = Node::start().await;
     println!("loaded: {} MiB", node.peak() >> 20);
     let good = node.good_client();
     let overloaded = Arc::new(AtomicU64::new(0));
@@ -153,6 +163,11 @@ async fn memory_stays_below_its_documented_sum_under_load() {
     good.stop().await;
     println!("{} calls refused", overloaded.load(Ordering::Relaxed));
     node.assert_bounded();
+    let log = node.process.explain();
+    assert!(
+        log.contains("slow request") && log.contains("files="),
+        "{log}"
+    );
     node.process.stop().await;
 }
 
