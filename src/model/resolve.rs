@@ -91,16 +91,23 @@ pub struct Wanted {
     pub event_times: bool,
 }
 
+/// A feature to be looked for in rows.
+#[derive(Debug)]
+struct Sought {
+    expected: Expected,
+    /// Up to which event time its values have expired, by the view's ttl or its own `max_age`; `None` if never.
+    floor: Option<Micros>,
+    column: usize,
+}
+
 /// Builds the columns of some features of one view, row by row.
 #[derive(Debug)]
 pub struct Resolver {
     columns: Vec<Column>,
-    /// What to look for in rows, sorted by feature id, and for which columns.
-    expected: Vec<(Expected, usize)>,
+    /// Sorted by feature id.
+    sought: Vec<Sought>,
     view: Arc<View>,
     wanted: Wanted,
-    now: Micros,
-    expiry_floor: Option<Micros>,
     /// What is left out; `None` if nothing of the view can go.
     purge: Option<ViewPurge>,
     payload_bytes: usize,
@@ -116,21 +123,23 @@ impl Resolver {
         wanted: Wanted,
         now: Micros,
     ) -> Resolver {
-        let expected = |feature: &Feature| Expected::new(feature.id, feature.value_type);
-        let mut expected: Vec<_> = features.iter().map(expected).zip(0..).collect();
-        expected.sort_by_key(|(expected, _)| expected.feature);
+        let expiry_floor = view.expiry_floor(now);
+        let sought = |(column, feature): (usize, &Feature)| Sought {
+            expected: Expected::new(feature.id, feature.value_type),
+            floor: expiry_floor.max(feature.max_age.map(|age| now.minus(age))),
+            column,
+        };
+        let mut sought: Vec<_> = features.iter().enumerate().map(sought).collect();
+        sought.sort_by_key(|sought| sought.expected.feature);
         let columns = features
             .into_iter()
             .map(|feature| Column::new(feature, entities, wanted))
             .collect();
-        let expiry_floor = view.expiry_floor(now);
         Resolver {
             columns,
-            expected,
+            sought,
             view,
             wanted,
-            now,
-            expiry_floor,
             purge: None,
             payload_bytes: 0,
         }
@@ -176,7 +185,8 @@ impl Resolver {
         let parsed = row.map(RowRef::parse).transpose()?;
         let mut cells = parsed.map(|row| row.cells());
         let (mut last, mut found) = (None, None);
-        for (expected, at) in &self.expected {
+        for sought in &self.sought {
+            let expected = &sought.expected;
             // A feature may be asked for twice.
             if let Some(cells) = &mut cells
                 && last != Some(expected.feature)
@@ -184,11 +194,11 @@ impl Resolver {
                 found = cells.take(expected)?;
                 last = Some(expected.feature);
             }
-            let Some(column) = self.columns.get_mut(*at) else {
+            let Some(column) = self.columns.get_mut(sought.column) else {
                 continue;
             };
             let (status, payload, event_time) =
-                judge(&column.feature, found, self.expiry_floor, self.now);
+                judge(column.feature.value_type, sought.floor, found);
             column.push(status, payload, event_time, self.wanted)?;
             self.payload_bytes += payload.map_or(0, <[u8]>::len);
         }
@@ -215,22 +225,15 @@ impl Resolver {
 }
 
 fn judge<'a>(
-    feature: &Feature,
+    value_type: ValueType,
+    floor: Option<Micros>,
     found: Option<(CellRef<'a>, Micros)>,
-    expiry_floor: Option<Micros>,
-    now: Micros,
 ) -> (Status, Option<&'a [u8]>, Option<Micros>) {
-    let Some((cell, event_time)) = found.filter(|(cell, _)| cell.value_type == feature.value_type)
-    else {
+    let Some((cell, event_time)) = found.filter(|(cell, _)| cell.value_type == value_type) else {
         return (Status::NotFound, None, None);
     };
-    let too_old = feature.max_age.map(|age| now.minus(age));
-    let expired = [expiry_floor, too_old]
-        .into_iter()
-        .flatten()
-        .any(|floor| event_time <= floor);
     match cell.payload {
-        _ if expired => (Status::Expired, None, Some(event_time)),
+        _ if Some(event_time) <= floor => (Status::Expired, None, Some(event_time)),
         None => (Status::Null, None, Some(event_time)),
         Some(payload) => (Status::Present, Some(payload), Some(event_time)),
     }

@@ -220,6 +220,7 @@ fn a_flipped_bit_is_named_with_its_file() {
         &data,
         &["--view", "aircraft", "--limit", "0"],
     ));
+    let expected = served(&data);
     let mut found = 0;
     for (path, bytes) in &sound {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -253,6 +254,11 @@ fn a_flipped_bit_is_named_with_its_file() {
                     may_be_missed(name, in_store, at, used, bytes, &damaged),
                     "{place}: {report}"
                 );
+                if name.starts_with("MANIFEST-") {
+                    // A damaged end reads as one cut short: an earlier state, which the WAL completes.
+                    assert_eq!(served(&data), expected, "{place}");
+                    continue;
+                }
                 let now = lines(&inspect(
                     "store",
                     &data,
@@ -271,6 +277,21 @@ fn a_flipped_bit_is_named_with_its_file() {
     }
     assert!(found > 30, "{found}");
     assert_sound(&data);
+}
+
+/// The content digest of what a node on a copy of the directory serves.
+fn served(data: &Path) -> Json {
+    let copy = tempfile::tempdir().unwrap();
+    for (path, bytes) in files(data) {
+        let to = copy
+            .path()
+            .join("data")
+            .join(path.strip_prefix(data).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::write(to, bytes).unwrap();
+    }
+    let node = Node::start_in(copy);
+    node.json(&["export", "aircraft", "--digest-only"])["content_digest"].clone()
 }
 
 /// Bytes that nothing depends on.
