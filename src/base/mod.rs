@@ -11,6 +11,7 @@ pub mod disk;
 pub mod hlc;
 pub mod ids;
 pub mod packed;
+pub mod rule;
 pub mod sealed;
 pub mod task;
 pub mod vv;

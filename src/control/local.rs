@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::state::{Command, ControlState, Effect, Rejection};
+use super::command::{Command, Effect, Rejection};
+use super::state::ControlState;
 use crate::base::disk::Disk;
 use crate::base::sealed::{self, Kind};
 
 const KIND: Kind = Kind {
     name: "control",
-    version: 1,
+    version: 2,
 };
 
 /// Why a command was not carried out.
@@ -130,7 +131,8 @@ mod tests {
     use super::*;
     use crate::base::disk::RealDisk;
     use crate::base::{
-        BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq, VersionVector,
+        BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq,
+        VersionVector,
     };
     use crate::control::BootClaim;
 
@@ -157,6 +159,7 @@ mod tests {
         control.propose(Command::Boot(claim)).unwrap();
         let begin = |open, attempt| Command::Begin {
             candidate: me,
+            boot: BootNumber(1),
             members: BTreeSet::from([me]),
             expected_open: open,
             expected_attempt: attempt,
@@ -188,6 +191,7 @@ mod tests {
             control
                 .propose(Command::Extend {
                     epoch: attempt.epoch,
+                    number: 1,
                     ceiling: Hlc(u64::MAX / 2),
                     acked,
                 })

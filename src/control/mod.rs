@@ -6,12 +6,16 @@
 //! **Invariants.** No feature value and no view definition passes through here, and nothing here lies on the path of a
 //! read or of a steady write. A command that was answered is durable. The number of an epoch is never used twice.
 
+mod apply;
+mod command;
 mod local;
 mod state;
 mod window;
 
+pub use command::{BootClaim, Command, Effect, Rejection};
 pub use local::{Error, LocalControl};
 pub use state::{
-    Attempt, BootClaim, Command, ControlState, Effect, LogState, Member, OpenConfig, Rejection,
+    Attempt, ControlState, Extended, FailoverPolicy, LogState, Member, Missing, OpenConfig, Role,
+    Settings, TwoNode,
 };
 pub use window::{EXTEND_EVERY, Tick, WINDOW_MILLIS, grant, tick};

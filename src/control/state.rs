@@ -1,5 +1,12 @@
-//! Pure: the control state machine. The same commands in the same order make the same state everywhere.
+//! Pure: what is agreed about one replica set.
 //!
+//! ```text
+//!            Begin a            Open a                    Begin b           Open b
+//! (nothing) ────────► attempt a ──────► open a = attempt a ──────► attempt b ──────► open b
+//!                        │ Begin b: a is overtaken,            (a stays open until b opens)
+//!                        ▼ its log is closed empty
+//! log of a:            none ─── Open a ──► active ─── Close, once b > a is open ──► closed ─── folded by all ──► forgotten
+//! ```
 //! **Invariants.**
 //! - An epoch's number is `epoch_base` plus the index of the command that began it, so none is used twice.
 //! - I13: only the latest attempt can open; an attempt that a later one overtook never opens and its log is empty.
@@ -8,6 +15,7 @@
 //!   recorded of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,12 +42,27 @@ pub struct ControlState {
     pub attempt: Option<Attempt>,
     /// The highest stamp ceiling ever granted.
     pub ceiling: Hlc,
+    /// The last request for a ceiling that was granted.
+    #[serde(default)]
+    pub extended: Option<Extended>,
     /// Logs of this region that not every member has folded yet, by epoch.
     pub logs: BTreeMap<Epoch, LogState>,
+    /// The greatest epoch whose log's end has been forgotten.
+    #[serde(default = "no_epoch")]
+    pub forgotten: Epoch,
+    /// Who wrote, or writes, each active log.
+    #[serde(default)]
+    pub writers: BTreeMap<Epoch, IncarnationId>,
     /// The purge horizon.
     pub horizon: Hlc,
     /// The members.
     pub members: BTreeMap<IncarnationId, Member>,
+    /// Those given up for good.
+    #[serde(default)]
+    pub evicted: BTreeSet<IncarnationId>,
+    /// What operators chose.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 /// An epoch's data members.
@@ -60,12 +83,33 @@ pub struct Attempt {
     pub epoch: Epoch,
     /// Who is to be its primary.
     pub candidate: IncarnationId,
+    /// The candidate's start that began it.
+    #[serde(default = "first_boot")]
+    pub boot: BootNumber,
     /// Its data members once it opens.
     pub members: BTreeSet<IncarnationId>,
     /// The members among which it must seal: those of the last opened configuration.
     pub basis: BTreeSet<IncarnationId>,
     /// Its stamps lie above this.
     pub floor: Hlc,
+}
+
+fn first_boot() -> BootNumber {
+    BootNumber::NONE
+}
+
+fn no_epoch() -> Epoch {
+    Epoch::NONE
+}
+
+/// A request for a ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extended {
+    /// Whose primary asked.
+    pub epoch: Epoch,
+    /// Its how-manieth request.
+    pub number: u64,
 }
 
 /// What is known of an epoch's log.
@@ -87,6 +131,9 @@ pub enum LogState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
+    /// What it does.
+    #[serde(default)]
+    pub role: Role,
     /// How often it has been started.
     pub boot: BootNumber,
     /// The token of that start; `None` before the first.
@@ -95,150 +142,99 @@ pub struct Member {
     pub acked: VersionVector,
 }
 
-/// What a directory presents to be started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+impl Member {
+    /// One that was never started.
+    #[must_use]
+    pub fn new(role: Role) -> Member {
+        Member {
+            role,
+            boot: BootNumber::NONE,
+            token: None,
+            acked: VersionVector::new(),
+        }
+    }
+}
+
+/// What a member does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Holds rows; once an epoch names it, it counts towards commit and seal.
+    #[default]
+    Data,
+    /// Votes in Raft, holds no rows and counts for nothing else.
+    Arbiter,
+    /// Holds rows and counts for nothing.
+    ReadReplica,
+}
+
+impl Role {
+    /// Are rows sent to it?
+    #[must_use]
+    pub fn holds_rows(self) -> bool {
+        self != Role::Arbiter
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Data => "data",
+            Role::Arbiter => "arbiter",
+            Role::ReadReplica => "read-replica",
+        })
+    }
+}
+
+/// What operators chose for the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BootClaim {
-    /// Whose directory.
-    pub incarnation: IncarnationId,
-    /// The token of its last start, and of starts tried since whose answer it never learnt.
-    pub known: BTreeSet<BootToken>,
-    /// The token of this start.
-    pub token: BootToken,
-    /// What it holds durably.
-    pub held: VersionVector,
+pub struct Settings {
+    /// Who decides that a failed primary is replaced.
+    pub failover: FailoverPolicy,
+    /// What a set of two data members does when one is gone.
+    pub two_node: TwoNode,
 }
 
-/// A change of the control state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
-    /// A member's process starts.
-    Boot(BootClaim),
-    /// A candidate begins an epoch.
-    Begin {
-        /// Who is to be its primary.
-        candidate: IncarnationId,
-        /// Its data members once it opens.
-        members: BTreeSet<IncarnationId>,
-        /// The open epoch that the candidate saw, or [`Epoch::NONE`].
-        expected_open: Epoch,
-        /// The attempt that the candidate saw, or [`Epoch::NONE`].
-        expected_attempt: Epoch,
-    },
-    /// A candidate has sealed and caught up: its epoch opens.
-    Open {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// The primary asks for a higher ceiling, and reports what members hold.
-    Extend {
-        /// Its epoch.
-        epoch: Epoch,
-        /// The ceiling granted by the leader's clock.
-        ceiling: Hlc,
-        /// What members acknowledged last.
-        acked: Vec<(IncarnationId, VersionVector)>,
-    },
-    /// A log is complete and ends.
-    Close {
-        /// Its epoch.
-        epoch: Epoch,
-        /// Its last record.
-        last: Seq,
-        /// The chain digest up to it.
-        digest: u128,
-    },
-    /// The purge horizon rises (P1).
-    SetHorizon {
-        /// The stamp time up to which everything is applied everywhere.
-        horizon: Hlc,
-        /// What lies at or below it.
-        covered: VersionVector,
-        /// For each active log: the stamp time above which alone it will grow.
-        closed_marks: Vec<(LogId, Hlc)>,
-        /// What each member has applied.
-        applied: Vec<(IncarnationId, VersionVector)>,
-    },
+/// Who decides that a failed primary is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailoverPolicy {
+    /// The members, at once.
+    #[default]
+    Automatic,
+    /// The members if no acknowledged write can be missing meanwhile, otherwise an operator.
+    Hybrid,
+    /// An operator.
+    Manual,
 }
 
-/// What a command brought about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// The member's new boot number.
-    Booted(BootNumber),
-    /// The attempt.
-    Begun(Attempt),
-    /// Nothing more to say.
-    Done,
+/// What a set of two data members does when one is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TwoNode {
+    /// Quorum writes are refused until it is back.
+    #[default]
+    Refuse,
+    /// The survivor becomes the only data member; every acknowledgement then says one copy.
+    Shrink,
 }
 
-/// Why a command changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// No such member.
-    #[error("incarnation {incarnation} is not a member of this set")]
-    NotAMember {
-        /// Who.
-        incarnation: IncarnationId,
-    },
-    /// The directory was rolled back or copied (I4).
-    #[error(
-        "incarnation {incarnation} was started {boot} times, the last of them not from this directory: it is a copy or an older state"
-    )]
-    DeadDirectory {
-        /// Whose directory.
-        incarnation: IncarnationId,
-        /// How often it was started.
-        boot: BootNumber,
-    },
-    /// The directory lacks records that it is known to have held (I4).
-    #[error(
-        "incarnation {incarnation} holds {held}, but is known to have held {recorded}: its files are lost or an older state"
-    )]
-    LostRecords {
-        /// Whose directory.
-        incarnation: IncarnationId,
-        /// What it holds.
-        held: String,
-        /// What was recorded.
-        recorded: String,
-    },
-    /// The state has moved on since the command was made.
-    #[error("epoch {named} is overtaken: the latest attempt is {attempt}, open is {open}")]
-    Stale {
-        /// The epoch that the command named.
-        named: Epoch,
-        /// The latest attempt.
-        attempt: Epoch,
-        /// The open epoch.
-        open: Epoch,
-    },
-    /// A log that is not active cannot be closed.
-    #[error("the log of epoch {epoch} is not active")]
-    NotActive {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// The horizon would go back, or somebody has not applied what lies below it (P1).
-    #[error("horizon {horizon} is refused: {reason}")]
-    HorizonRefused {
-        /// The horizon asked for.
-        horizon: Hlc,
-        /// Why.
-        reason: &'static str,
-    },
+/// Records of one log that somebody lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// The log.
+    pub log: LogId,
+    /// The last record held.
+    pub after: Seq,
+    /// The last record wanted.
+    pub through: Seq,
 }
 
 impl ControlState {
     /// A new set with one member.
     #[must_use]
     pub fn new(lineage: LineageId, region: RegionId, first: IncarnationId) -> ControlState {
-        let member = Member {
-            boot: BootNumber::NONE,
-            token: None,
-            acked: VersionVector::new(),
-        };
         ControlState {
             lineage,
             region,
@@ -247,9 +243,14 @@ impl ControlState {
             open: None,
             attempt: None,
             ceiling: Hlc::ZERO,
+            extended: None,
             logs: BTreeMap::new(),
+            forgotten: Epoch::NONE,
+            writers: BTreeMap::new(),
             horizon: Hlc::ZERO,
-            members: BTreeMap::from([(first, member)]),
+            members: BTreeMap::from([(first, Member::new(Role::Data))]),
+            evicted: BTreeSet::new(),
+            settings: Settings::default(),
         }
     }
 
@@ -267,6 +268,21 @@ impl ControlState {
             .map_or(Epoch::NONE, |attempt| attempt.epoch)
     }
 
+    /// The primary of the open epoch, as long as nobody has begun another one.
+    #[must_use]
+    pub fn primary(&self) -> Option<IncarnationId> {
+        self.writers.get(&self.open_epoch()).copied()
+    }
+
+    /// The log of an epoch of this region.
+    #[must_use]
+    pub fn log(&self, epoch: Epoch) -> LogId {
+        LogId {
+            region: self.region,
+            epoch,
+        }
+    }
+
     /// The greatest epoch up to which every log is closed.
     #[must_use]
     pub fn closed_through(&self) -> Epoch {
@@ -282,214 +298,64 @@ impl ControlState {
         }
     }
 
-    /// Applies the next command. A rejected one counts as an index but changes nothing else.
-    ///
-    /// # Errors
-    /// Why it is rejected.
-    pub fn apply(&mut self, command: Command) -> Result<Effect, Rejection> {
-        self.index += 1;
-        match command {
-            Command::Boot(claim) => self.boot(claim),
-            Command::Begin {
-                candidate,
-                members,
-                expected_open,
-                expected_attempt,
-            } => self.begin(candidate, members, expected_open, expected_attempt),
-            Command::Open { epoch } => self.open_attempt(epoch),
-            Command::Extend {
-                epoch,
-                ceiling,
-                acked,
-            } => self.extend(epoch, ceiling, acked),
-            Command::Close {
-                epoch,
-                last,
-                digest,
-            } => self.close(epoch, last, digest),
-            Command::SetHorizon {
-                horizon,
-                covered,
-                closed_marks,
-                applied,
-            } => self.set_horizon(horizon, &covered, &closed_marks, &applied),
+    /// The greatest epoch up to which every log is closed and `held` has it to its end: up to there it may be folded.
+    #[must_use]
+    pub fn foldable(&self, held: &VersionVector) -> Epoch {
+        let base = held.base(self.region);
+        if base < self.forgotten {
+            return base;
         }
-    }
-
-    fn boot(&mut self, claim: BootClaim) -> Result<Effect, Rejection> {
-        let incarnation = claim.incarnation;
-        let member = self
-            .members
-            .get_mut(&incarnation)
-            .ok_or(Rejection::NotAMember { incarnation })?;
-        if member
-            .token
-            .is_some_and(|token| !claim.known.contains(&token))
-        {
-            return Err(Rejection::DeadDirectory {
-                incarnation,
-                boot: member.boot,
-            });
-        }
-        if !claim.held.covers(&member.acked) {
-            let (held, recorded) = (claim.held.to_string(), member.acked.to_string());
-            return Err(Rejection::LostRecords {
-                incarnation,
-                held,
-                recorded,
-            });
-        }
-        member.boot = member.boot.next();
-        member.token = Some(claim.token);
-        Ok(Effect::Booted(member.boot))
-    }
-
-    fn begin(
-        &mut self,
-        candidate: IncarnationId,
-        members: BTreeSet<IncarnationId>,
-        expected_open: Epoch,
-        expected_attempt: Epoch,
-    ) -> Result<Effect, Rejection> {
-        if (expected_open, expected_attempt) != (self.open_epoch(), self.attempt_epoch()) {
-            return Err(self.stale(expected_attempt));
-        }
-        let named = members.iter().chain([&candidate]);
-        if let Some(stranger) = named
-            .copied()
-            .find(|member| !self.members.contains_key(member))
-        {
-            return Err(Rejection::NotAMember {
-                incarnation: stranger,
-            });
-        }
-        if self.attempt_epoch() > self.open_epoch() {
-            self.logs.insert(
-                self.attempt_epoch(),
-                LogState::Closed {
-                    last: Seq::NONE,
-                    digest: 0,
-                },
-            );
-        }
-        let basis = self
-            .open
-            .as_ref()
-            .map_or_else(|| members.clone(), |open| open.members.clone());
-        let epoch = Epoch(self.epoch_base + self.index);
-        let attempt = Attempt {
-            epoch,
-            candidate,
-            members,
-            basis,
-            floor: self.ceiling,
+        let closed = self.closed_through();
+        let short = |(epoch, state): (&Epoch, &LogState)| match state {
+            LogState::Closed { last, .. } if !held.contains(self.log(*epoch), *last) => {
+                Some(Epoch(epoch.0.saturating_sub(1)))
+            }
+            LogState::Closed { .. } | LogState::Active => None,
         };
-        self.attempt = Some(attempt.clone());
-        Ok(Effect::Begun(attempt))
+        let first_short = self.logs.iter().find_map(short).unwrap_or(closed);
+        base.max(closed.min(first_short))
     }
 
-    fn open_attempt(&mut self, epoch: Epoch) -> Result<Effect, Rejection> {
-        let attempt = self
-            .attempt
-            .as_ref()
-            .filter(|attempt| attempt.epoch == epoch);
-        let members = attempt.ok_or_else(|| self.stale(epoch))?.members.clone();
-        self.open = Some(OpenConfig { epoch, members });
-        self.logs.insert(epoch, LogState::Active);
-        Ok(Effect::Done)
-    }
-
-    fn extend(
-        &mut self,
-        epoch: Epoch,
-        ceiling: Hlc,
-        acked: Vec<(IncarnationId, VersionVector)>,
-    ) -> Result<Effect, Rejection> {
-        if epoch != self.attempt_epoch() {
-            return Err(self.stale(epoch));
+    /// What a holder of `held` lacks of `wanted`. Says `None` if the end of a folded log is needed that has been
+    /// forgotten, because every member had folded it: only a snapshot helps then.
+    #[must_use]
+    pub fn missing(&self, wanted: &VersionVector, held: &VersionVector) -> Option<Vec<Missing>> {
+        let base = wanted.base(self.region);
+        let folded = self.foldable(held);
+        if base > folded && self.forgotten > folded {
+            return None;
         }
-        self.ceiling = self.ceiling.max(ceiling);
-        for (incarnation, held) in acked {
-            if let Some(member) = self.members.get_mut(&incarnation) {
-                member.acked.join(&held);
-            }
-        }
-        self.forget_folded_logs();
-        Ok(Effect::Done)
-    }
-
-    /// A closed log's end is needed only until every member has folded it.
-    fn forget_folded_logs(&mut self) {
-        let bases = self
-            .members
-            .values()
-            .map(|member| member.acked.base(self.region));
-        let folded = bases.min().unwrap_or(Epoch::NONE);
-        self.logs
-            .retain(|epoch, state| *epoch > folded || *state == LogState::Active);
-    }
-
-    fn close(&mut self, epoch: Epoch, last: Seq, digest: u128) -> Result<Effect, Rejection> {
-        match self.logs.get_mut(&epoch) {
-            Some(log)
-                if *log == LogState::Active
-                    && Some(epoch) < self.attempt.as_ref().map(|a| a.epoch) =>
-            {
-                *log = LogState::Closed { last, digest };
-                Ok(Effect::Done)
-            }
-            _ => Err(Rejection::NotActive { epoch }),
-        }
-    }
-
-    fn set_horizon(
-        &mut self,
-        horizon: Hlc,
-        covered: &VersionVector,
-        closed_marks: &[(LogId, Hlc)],
-        applied: &[(IncarnationId, VersionVector)],
-    ) -> Result<Effect, Rejection> {
-        let refuse = |reason| Err(Rejection::HorizonRefused { horizon, reason });
-        if horizon <= self.horizon {
-            return refuse("it does not rise");
-        }
-        let mut active = self
+        let ends = self
             .logs
-            .iter()
-            .filter(|(_, state)| **state == LogState::Active);
-        let is_promised = |epoch: &Epoch| {
-            let log = LogId {
-                region: self.region,
-                epoch: *epoch,
-            };
-            closed_marks
-                .iter()
-                .any(|(named, mark)| *named == log && *mark >= horizon)
+            .range(..=base)
+            .filter_map(|(epoch, state)| match state {
+                LogState::Closed { last, .. } => Some((self.log(*epoch), *last)),
+                LogState::Active => None,
+            });
+        let lacks = |(log, through): (LogId, Seq)| {
+            if log.region == self.region && log.epoch <= folded || held.contains(log, through) {
+                return None;
+            }
+            let after = held.last(log)?;
+            Some(Missing {
+                log,
+                after,
+                through,
+            })
         };
-        if !active.all(|(epoch, _)| is_promised(epoch)) {
-            return refuse("an active log has not promised to grow only above it");
-        }
-        let has_applied = |member: &IncarnationId| {
-            applied
-                .iter()
-                .any(|(named, held)| named == member && held.covers(covered))
-        };
-        if !self.members.keys().all(has_applied) {
-            return refuse("a member has not applied what lies below it");
-        }
-        self.horizon = horizon;
-        Ok(Effect::Done)
+        Some(ends.chain(wanted.logs()).filter_map(lacks).collect())
     }
 
-    fn stale(&self, named: Epoch) -> Rejection {
-        Rejection::Stale {
-            named,
-            attempt: self.attempt_epoch(),
-            open: self.open_epoch(),
-        }
+    /// Does a holder of `held` have everything in `wanted`, by what is known of closed logs?
+    #[must_use]
+    pub fn covers(&self, held: &VersionVector, wanted: &VersionVector) -> bool {
+        let elsewhere = |vector: &VersionVector| {
+            let mut vector = vector.clone();
+            vector.fold(self.region, Epoch(u64::MAX));
+            vector
+        };
+        let missing = self.missing(wanted, held);
+        missing.is_some_and(|missing| missing.is_empty())
+            && elsewhere(held).covers(&elsewhere(wanted))
     }
 }
-
-#[cfg(test)]
-#[path = "state_test.rs"]
-mod tests;

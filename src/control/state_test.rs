@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::{BootToken, LineageId, RegionId};
+use crate::control::BootClaim;
 
 const REGION: RegionId = RegionId(5);
 
@@ -22,6 +24,7 @@ fn set_of(members: u128) -> ControlState {
 fn begin(state: &mut ControlState, candidate: u128, members: &[u128]) -> Attempt {
     let command = Command::Begin {
         candidate: id(candidate),
+        boot: state.members[&id(candidate)].boot,
         members: members.iter().map(|at| id(*at)).collect(),
         expected_open: state.open_epoch(),
         expected_attempt: state.attempt_epoch(),
@@ -85,6 +88,7 @@ fn a_begin_that_saw_an_older_state_is_refused() {
     let attempt = begin(&mut state, 1, &[1]);
     let stale = Command::Begin {
         candidate: id(1),
+        boot: BootNumber::NONE,
         members: BTreeSet::from([id(1)]),
         expected_open: Epoch::NONE,
         expected_attempt: Epoch::NONE,
@@ -117,6 +121,7 @@ fn a_floor_lies_at_every_ceiling_granted_before() {
         state
             .apply(Command::Extend {
                 epoch: first.epoch,
+                number: 1,
                 ceiling: Hlc(ceiling),
                 acked: vec![],
             })
@@ -126,6 +131,7 @@ fn a_floor_lies_at_every_ceiling_granted_before() {
     assert_eq!(second.floor, Hlc(50));
     let late = Command::Extend {
         epoch: first.epoch,
+        number: 1,
         ceiling: Hlc(99),
         acked: vec![],
     };
@@ -176,6 +182,7 @@ fn a_directory_that_lost_records_is_refused() {
     state
         .apply(Command::Extend {
             epoch: attempt.epoch,
+            number: 1,
             ceiling: Hlc(1),
             acked,
         })
@@ -223,6 +230,7 @@ fn a_closed_log_is_kept_until_every_member_has_folded_it() {
         state
             .apply(Command::Extend {
                 epoch: second.epoch,
+                number: 1,
                 ceiling: Hlc(1),
                 acked,
             })
@@ -279,6 +287,7 @@ fn commands() -> impl Strategy<Value = Command> {
         (members, 1..4u128, epoch.clone(), epoch.clone()).prop_map(
             |(members, candidate, open, attempt)| {
                 Command::Begin {
+                    boot: BootNumber::NONE,
                     candidate: id(candidate),
                     members,
                     expected_open: open,
@@ -289,6 +298,7 @@ fn commands() -> impl Strategy<Value = Command> {
         epoch.clone().prop_map(|epoch| Command::Open { epoch }),
         (epoch.clone(), 0..100u64).prop_map(|(epoch, ceiling)| Command::Extend {
             epoch,
+            number: 1,
             ceiling: Hlc(ceiling),
             acked: vec![]
         }),
@@ -311,7 +321,7 @@ proptest! {
             {
                 (*expected_open, *expected_attempt) = (state.open_epoch(), state.attempt_epoch());
             }
-            if let (Command::Open { epoch } | Command::Extend { epoch, .. }, true) = (&mut command, sound) {
+            if let (Command::Open { epoch } | Command::Extend { epoch, number: 1, .. }, true) = (&mut command, sound) {
                 *epoch = state.attempt_epoch();
             }
             let before = state.clone();
@@ -328,4 +338,117 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_member_in_force_is_not_evicted_and_an_evicted_one_never_returns() {
+    let mut state = set_of(3);
+    let first = begin(&mut state, 1, &[1, 2]);
+    state.apply(Command::Open { epoch: first.epoch }).unwrap();
+    let evict = |at| Command::Evict {
+        incarnation: id(at),
+    };
+    assert_eq!(
+        state.apply(evict(2)),
+        Err(Rejection::InUse { incarnation: id(2) })
+    );
+    let second = begin(&mut state, 1, &[1, 3]);
+    for at in [2, 3] {
+        let in_use = Err(Rejection::InUse {
+            incarnation: id(at),
+        });
+        assert_eq!(state.apply(evict(at)), in_use, "basis and new members");
+    }
+    state
+        .apply(Command::Open {
+            epoch: second.epoch,
+        })
+        .unwrap();
+    let third = begin(&mut state, 3, &[1, 3]);
+    state.apply(Command::Open { epoch: third.epoch }).unwrap();
+    assert_eq!(state.apply(evict(2)), Ok(Effect::Done));
+    let again = Command::Register {
+        incarnation: id(2),
+        role: Role::Data,
+    };
+    let evicted = Rejection::Evicted { incarnation: id(2) };
+    assert_eq!(state.apply(again), Err(evicted));
+}
+
+#[test]
+fn an_epoch_is_begun_only_by_the_last_start_of_one_of_its_data_members() {
+    let mut state = set_of(2);
+    let arbiter = Command::Register {
+        incarnation: id(9),
+        role: Role::Arbiter,
+    };
+    state.apply(arbiter).unwrap();
+    state.members.get_mut(&id(1)).unwrap().boot = BootNumber(3);
+    let mut begin = |boot, members: &[u128]| {
+        let command = Command::Begin {
+            candidate: id(1),
+            boot: BootNumber(boot),
+            members: members.iter().map(|at| id(*at)).collect(),
+            expected_open: Epoch::NONE,
+            expected_attempt: Epoch::NONE,
+        };
+        state.apply(command).err()
+    };
+    assert!(matches!(
+        begin(2, &[1, 2]),
+        Some(Rejection::OtherBoot { .. })
+    ));
+    assert!(matches!(
+        begin(3, &[2]),
+        Some(Rejection::CandidateOutside { .. })
+    ));
+    assert!(matches!(begin(3, &[1, 9]), Some(Rejection::NotData { .. })));
+    assert_eq!(begin(3, &[1, 2]), None);
+}
+
+#[test]
+fn what_is_missing_is_told_across_folded_logs() {
+    let mut state = set_of(2);
+    let first = begin(&mut state, 1, &[1, 2]).epoch;
+    state.apply(Command::Open { epoch: first }).unwrap();
+    let second = begin(&mut state, 1, &[1, 2]).epoch;
+    state.apply(Command::Open { epoch: second }).unwrap();
+    state
+        .apply(Command::Close {
+            epoch: first,
+            last: Seq(7),
+            digest: 1,
+        })
+        .unwrap();
+    let mut whole = held(first, 7);
+    whole.join(&held(second, 2));
+    assert_eq!(state.foldable(&whole), Epoch(second.0 - 1));
+    assert_eq!(state.foldable(&held(first, 6)), Epoch(first.0 - 1));
+    let mut folded = whole.clone();
+    folded.fold(REGION, first);
+    assert!(state.covers(&whole, &folded) && state.covers(&folded, &whole));
+    let lacks = |held: &VersionVector| state.missing(&folded, held).unwrap();
+    let missing = lacks(&held(first, 6));
+    let spans: Vec<_> = missing
+        .iter()
+        .map(|missing| (missing.log.epoch, missing.after, missing.through))
+        .collect();
+    assert_eq!(
+        spans,
+        [(first, Seq(6), Seq(7)), (second, Seq::NONE, Seq(2))]
+    );
+    let mut forgetful = state.clone();
+    let acked = vec![(id(1), folded.clone()), (id(2), folded.clone())];
+    forgetful
+        .apply(Command::Extend {
+            epoch: second,
+            number: 1,
+            ceiling: Hlc(1),
+            acked,
+        })
+        .unwrap();
+    assert_eq!(forgetful.forgotten, first);
+    assert_eq!(forgetful.missing(&folded, &held(first, 6)), None);
+    assert!(!forgetful.covers(&VersionVector::new(), &folded));
+    assert!(forgetful.covers(&folded, &held(first, 7)));
 }

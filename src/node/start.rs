@@ -330,6 +330,7 @@ fn open_epoch(
     let me = identity.get().incarnation;
     let begin = Command::Begin {
         candidate: me,
+        boot: identity.get().boot,
         members: BTreeSet::from([me]),
         expected_open: control.state().open_epoch(),
         expected_attempt: control.state().attempt_epoch(),
@@ -381,8 +382,11 @@ pub(super) fn extend(
     let held = engine.places().durable.0;
     let acked = me.map(|member| (member, held.clone())).collect();
     let ceiling = grant(clock.wall_millis(), control.state().ceiling);
+    // The answer of each request is awaited, so they need not be told apart.
+    let number = 0;
     control.propose(Command::Extend {
         epoch,
+        number,
         ceiling,
         acked,
     })?;

@@ -7,12 +7,90 @@ use std::sync::Arc;
 use steadfast::base::disk::{Disk, RealDisk};
 use steadfast::base::sealed::{self, Kind};
 use steadfast::base::{BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, RegionId, Seq};
-use steadfast::control::{Attempt, ControlState, LocalControl, LogState, Member, OpenConfig};
+use steadfast::control::{
+    Attempt, ControlState, Extended, FailoverPolicy, LocalControl, LogState, Member, OpenConfig,
+    Role, Settings, TwoNode,
+};
 use steadfast::node::Identity;
 
 use crate::version_vector;
 
-const CONTROL: &str = r#"steadfast control 1 8d0b4b96
+const CONTROL: &str = r#"steadfast control 2 e7fb69f7
+{
+  "lineage": "ffffffffffffffffffffffffffffffff",
+  "region": "ffffffffffffffff",
+  "epoch_base": 7,
+  "index": 3,
+  "open": {
+    "epoch": 8,
+    "members": [
+      "000000000000000000000000000000a1"
+    ]
+  },
+  "attempt": {
+    "epoch": 9,
+    "candidate": "000000000000000000000000000000a1",
+    "boot": 2,
+    "members": [
+      "000000000000000000000000000000a1"
+    ],
+    "basis": [
+      "000000000000000000000000000000a1"
+    ],
+    "floor": 65536000
+  },
+  "ceiling": 262144000,
+  "extended": {
+    "epoch": 9,
+    "number": 3
+  },
+  "logs": {
+    "8": {
+      "closed": {
+        "last": 2,
+        "digest": 340282366920938463463374607431768211455
+      }
+    },
+    "9": "active"
+  },
+  "forgotten": 7,
+  "writers": {
+    "9": "000000000000000000000000000000a1"
+  },
+  "horizon": 0,
+  "members": {
+    "000000000000000000000000000000a1": {
+      "role": "data",
+      "boot": 2,
+      "token": 18446744073709551615,
+      "acked": {
+        "base": [
+          [
+            "0000000000000005",
+            2
+          ]
+        ],
+        "logs": [
+          [
+            "0000000000000005",
+            3,
+            9
+          ]
+        ]
+      }
+    }
+  },
+  "evicted": [
+    "000000000000000000000000000000a0"
+  ],
+  "settings": {
+    "failover": "hybrid",
+    "two_node": "shrink"
+  }
+}"#;
+
+/// As written before sets had several members.
+const CONTROL_1: &str = r#"steadfast control 1 8d0b4b96
 {
   "lineage": "ffffffffffffffffffffffffffffffff",
   "region": "ffffffffffffffff",
@@ -97,11 +175,23 @@ fn control() -> ControlState {
         attempt: Some(Attempt {
             epoch: Epoch(9),
             candidate: me,
+            boot: BootNumber(2),
             members: only_me.clone(),
             basis: only_me,
             floor: Hlc::from_millis(1000),
         }),
         ceiling: Hlc::from_millis(4000),
+        extended: Some(Extended {
+            epoch: Epoch(9),
+            number: 3,
+        }),
+        forgotten: Epoch(7),
+        writers: BTreeMap::from([(Epoch(9), me)]),
+        evicted: BTreeSet::from([IncarnationId(0xa0)]),
+        settings: Settings {
+            failover: FailoverPolicy::Hybrid,
+            two_node: TwoNode::Shrink,
+        },
         logs: BTreeMap::from([
             (
                 Epoch(8),
@@ -116,6 +206,7 @@ fn control() -> ControlState {
         members: BTreeMap::from([(
             me,
             Member {
+                role: Role::Data,
                 boot: BootNumber(2),
                 token: Some(BootToken(u64::MAX)),
                 acked: version_vector(),
@@ -144,13 +235,31 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_control_state_is_kept_as_in_version_1() {
+fn the_control_state_is_kept_as_in_version_2() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     LocalControl::create(disk(), &path, control()).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), CONTROL);
     let read = LocalControl::open(disk(), &path).unwrap().unwrap();
     assert_eq!(read.state(), &control());
+}
+
+#[test]
+fn a_control_state_of_version_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(dir.path());
+    std::fs::write(&path, CONTROL_1).unwrap();
+    let read = LocalControl::open(disk(), &path).unwrap().unwrap();
+    let mut expected = ControlState {
+        extended: None,
+        forgotten: Epoch::NONE,
+        writers: BTreeMap::new(),
+        evicted: BTreeSet::new(),
+        settings: Settings::default(),
+        ..control()
+    };
+    expected.attempt.as_mut().unwrap().boot = BootNumber::NONE;
+    assert_eq!(read.state(), &expected);
 }
 
 #[test]
@@ -172,14 +281,14 @@ fn the_identity_is_kept_as_in_version_1() {
 fn a_file_of_a_newer_version_is_refused_by_its_number() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
-    std::fs::write(&path, CONTROL.replacen(" 1 ", " 2 ", 1)).unwrap();
+    std::fs::write(&path, CONTROL.replacen(" 2 ", " 3 ", 1)).unwrap();
     let refused = LocalControl::open(disk(), &path).unwrap_err();
     assert!(
         matches!(
             refused,
             steadfast::control::Error::File(sealed::Error::NewerVersion {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             })
         ),

@@ -1,0 +1,298 @@
+//! Pure: the control state machine. The same commands in the same order make the same state everywhere.
+
+use std::collections::BTreeSet;
+
+use super::command::{BootClaim, Command, Effect, Rejection};
+use super::state::{Attempt, ControlState, Extended, LogState, Member, OpenConfig, Role};
+use crate::base::rule::Rule;
+use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
+
+impl ControlState {
+    /// Applies the next command. A rejected one counts as an index but changes nothing else.
+    ///
+    /// # Errors
+    /// Why it is rejected.
+    pub fn apply(&mut self, command: Command) -> Result<Effect, Rejection> {
+        self.index += 1;
+        match command {
+            Command::Register { incarnation, role } => self.register(incarnation, role),
+            Command::Boot(claim) => self.boot(claim),
+            Command::Begin {
+                candidate,
+                boot,
+                members,
+                expected_open,
+                expected_attempt,
+            } => {
+                if (expected_open, expected_attempt) != (self.open_epoch(), self.attempt_epoch()) {
+                    return Err(self.stale(expected_attempt));
+                }
+                self.begin(candidate, boot, members)
+            }
+            Command::Open { epoch } => self.open_attempt(epoch),
+            Command::Extend {
+                epoch,
+                number,
+                ceiling,
+                acked,
+            } => self.extend(Extended { epoch, number }, ceiling, acked),
+            Command::Close {
+                epoch,
+                last,
+                digest,
+            } => self.close(epoch, last, digest),
+            Command::Evict { incarnation } => self.evict(incarnation),
+            Command::SetHorizon {
+                horizon,
+                covered,
+                closed_marks,
+                applied,
+            } => self.set_horizon(horizon, &covered, &closed_marks, &applied),
+            Command::Set(settings) => {
+                self.settings = settings;
+                Ok(Effect::Done)
+            }
+        }
+    }
+
+    fn register(&mut self, incarnation: IncarnationId, role: Role) -> Result<Effect, Rejection> {
+        if self.evicted.contains(&incarnation) {
+            return Err(Rejection::Evicted { incarnation });
+        }
+        self.members
+            .entry(incarnation)
+            .or_insert_with(|| Member::new(role));
+        Ok(Effect::Done)
+    }
+
+    fn member(&self, incarnation: IncarnationId) -> Result<&Member, Rejection> {
+        if self.evicted.contains(&incarnation) {
+            return Err(Rejection::Evicted { incarnation });
+        }
+        let member = self.members.get(&incarnation);
+        member.ok_or(Rejection::NotAMember { incarnation })
+    }
+
+    fn boot(&mut self, claim: BootClaim) -> Result<Effect, Rejection> {
+        let incarnation = claim.incarnation;
+        let member = self.member(incarnation)?;
+        if member.token == Some(claim.token) {
+            return Ok(Effect::Booted(member.boot));
+        }
+        if Rule::BootToken.holds()
+            && member
+                .token
+                .is_some_and(|token| !claim.known.contains(&token))
+        {
+            return Err(Rejection::DeadDirectory {
+                incarnation,
+                boot: member.boot,
+            });
+        }
+        if Rule::BootCovers.holds() && !self.covers(&claim.held, &member.acked) {
+            let (held, recorded) = (claim.held.to_string(), member.acked.to_string());
+            return Err(Rejection::LostRecords {
+                incarnation,
+                held,
+                recorded,
+            });
+        }
+        let boot = member.boot.next();
+        if let Some(member) = self.members.get_mut(&incarnation) {
+            member.boot = boot;
+            member.token = Some(claim.token);
+        }
+        Ok(Effect::Booted(boot))
+    }
+
+    fn begin(
+        &mut self,
+        candidate: IncarnationId,
+        boot: BootNumber,
+        members: BTreeSet<IncarnationId>,
+    ) -> Result<Effect, Rejection> {
+        for named in &members {
+            let role = self.member(*named)?.role;
+            if role != Role::Data {
+                let incarnation = *named;
+                return Err(Rejection::NotData { incarnation, role });
+            }
+        }
+        if !members.contains(&candidate) {
+            return Err(Rejection::CandidateOutside { candidate });
+        }
+        let registered = self.member(candidate)?.boot;
+        if boot != registered {
+            return Err(Rejection::OtherBoot {
+                candidate,
+                boot,
+                registered,
+            });
+        }
+        if self.attempt_epoch() > self.open_epoch() {
+            let never_opened = LogState::Closed {
+                last: Seq::NONE,
+                digest: 0,
+            };
+            self.logs.insert(self.attempt_epoch(), never_opened);
+        }
+        let basis = match &self.open {
+            Some(open) if Rule::SealBasis.holds() => open.members.clone(),
+            Some(_) | None => members.clone(),
+        };
+        let floor = if Rule::Floor.holds() {
+            self.ceiling
+        } else {
+            Hlc::ZERO
+        };
+        let attempt = Attempt {
+            epoch: Epoch(self.epoch_base + self.index),
+            candidate,
+            boot,
+            members,
+            basis,
+            floor,
+        };
+        self.attempt = Some(attempt.clone());
+        Ok(Effect::Begun(attempt))
+    }
+
+    fn open_attempt(&mut self, epoch: Epoch) -> Result<Effect, Rejection> {
+        let attempt = self
+            .attempt
+            .as_ref()
+            .filter(|attempt| attempt.epoch == epoch)
+            .ok_or_else(|| self.stale(epoch))?;
+        let (members, writer) = (attempt.members.clone(), attempt.candidate);
+        self.open = Some(OpenConfig { epoch, members });
+        self.logs.insert(epoch, LogState::Active);
+        self.writers.insert(epoch, writer);
+        Ok(Effect::Done)
+    }
+
+    fn extend(
+        &mut self,
+        extended: Extended,
+        ceiling: Hlc,
+        acked: Vec<(IncarnationId, VersionVector)>,
+    ) -> Result<Effect, Rejection> {
+        if Rule::Freeze.holds() && extended.epoch != self.attempt_epoch() {
+            return Err(self.stale(extended.epoch));
+        }
+        self.ceiling = self.ceiling.max(ceiling);
+        self.extended = Some(extended);
+        for (incarnation, held) in acked {
+            if let Some(member) = self.members.get_mut(&incarnation) {
+                member.acked.join(&held);
+            }
+        }
+        self.forget_folded_logs();
+        Ok(Effect::Done)
+    }
+
+    /// A closed log's end is needed only until every member that holds rows has folded it.
+    fn forget_folded_logs(&mut self) {
+        let holders = self
+            .members
+            .values()
+            .filter(|member| member.role.holds_rows());
+        let bases = holders.map(|member| member.acked.base(self.region));
+        let folded = bases.min().unwrap_or(Epoch::NONE);
+        let is_folded =
+            |epoch: &Epoch, state: &LogState| *epoch <= folded && *state != LogState::Active;
+        let mut ended = self
+            .logs
+            .iter()
+            .filter(|(epoch, log)| is_folded(epoch, log));
+        if let Some((epoch, _)) = ended.next_back() {
+            self.forgotten = self.forgotten.max(*epoch);
+        }
+        self.logs.retain(|epoch, log| !is_folded(epoch, log));
+    }
+
+    fn close(&mut self, epoch: Epoch, last: Seq, digest: u128) -> Result<Effect, Rejection> {
+        match self.logs.get_mut(&epoch) {
+            // While its epoch is open a log grows, whoever has begun another one.
+            Some(log)
+                if *log == LogState::Active
+                    && Some(epoch) < self.open.as_ref().map(|open| open.epoch) =>
+            {
+                *log = LogState::Closed { last, digest };
+                self.writers.remove(&epoch);
+                Ok(Effect::Done)
+            }
+            _ => Err(Rejection::NotActive { epoch }),
+        }
+    }
+
+    fn evict(&mut self, incarnation: IncarnationId) -> Result<Effect, Rejection> {
+        let in_open = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.members.contains(&incarnation));
+        let in_attempt = self.attempt.as_ref().is_some_and(|attempt| {
+            attempt.basis.contains(&incarnation) || attempt.members.contains(&incarnation)
+        });
+        if in_open || in_attempt {
+            return Err(Rejection::InUse { incarnation });
+        }
+        if self.members.remove(&incarnation).is_none() && !self.evicted.contains(&incarnation) {
+            return Err(Rejection::NotAMember { incarnation });
+        }
+        self.evicted.insert(incarnation);
+        self.forget_folded_logs();
+        Ok(Effect::Done)
+    }
+
+    fn set_horizon(
+        &mut self,
+        horizon: Hlc,
+        covered: &VersionVector,
+        closed_marks: &[(LogId, Hlc)],
+        applied: &[(IncarnationId, VersionVector)],
+    ) -> Result<Effect, Rejection> {
+        let refuse = |reason| Err(Rejection::HorizonRefused { horizon, reason });
+        if horizon <= self.horizon {
+            return refuse("it does not rise");
+        }
+        let mut active = self
+            .logs
+            .iter()
+            .filter(|(_, state)| **state == LogState::Active);
+        let is_promised = |epoch: &Epoch| {
+            let log = self.log(*epoch);
+            closed_marks
+                .iter()
+                .any(|(named, mark)| *named == log && *mark >= horizon)
+        };
+        if !active.all(|(epoch, _)| is_promised(epoch)) {
+            return refuse("an active log has not promised to grow only above it");
+        }
+        let has_applied = |member: &IncarnationId| {
+            applied
+                .iter()
+                .any(|(named, held)| named == member && self.covers(held, covered))
+        };
+        let mut holders = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.role.holds_rows());
+        if !holders.all(|(incarnation, _)| has_applied(incarnation)) {
+            return refuse("a member has not applied what lies below it");
+        }
+        self.horizon = horizon;
+        Ok(Effect::Done)
+    }
+
+    fn stale(&self, named: Epoch) -> Rejection {
+        Rejection::Stale {
+            named,
+            attempt: self.attempt_epoch(),
+            open: self.open_epoch(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_test.rs"]
+mod tests;
