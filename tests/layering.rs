@@ -19,6 +19,9 @@ const LAYERS: &[(&str, &str)] = &[
     ("engine", "base model wal storage"),
     ("control", "base proto net"),
     ("config", "base model proto wal storage net engine control"),
+    ("replication", "base model control"),
+    ("epoch", "base control replication"),
+    ("replica", "base model control replication epoch read"),
     (
         "node",
         "base model proto wal storage net engine control config",

@@ -1,0 +1,221 @@
+//! Clients in a closed loop: writes at every level with unique values, strong reads.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use steadfast::base::{IncarnationId, Micros, Stamp};
+use steadfast::model::cells::put_cell;
+use steadfast::model::record::{Body, RowGroup, RowWrite, Rows};
+use steadfast::model::view::FeatureId;
+use steadfast::model::{CommitLevel, EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId};
+use steadfast::replica::WriteId;
+use steadfast::replication::Vouched;
+
+use crate::chance::Chance;
+use crate::history::{Ask, Operation, Outcome, Rank};
+use crate::world::{Event, MILLI, World};
+
+const KEYS: u64 = 3;
+const TIMEOUT: u64 = 1_500 * MILLI;
+
+type Answers = BTreeMap<IncarnationId, (Vouched, Option<Vec<u8>>)>;
+
+pub struct Clients {
+    pub count: usize,
+    pub is_stopped: bool,
+    /// What each client last found to be primary.
+    believes: Vec<usize>,
+    /// Of each operation: its client, event time and answers so far.
+    details: Vec<(usize, i64)>,
+    places: Vec<(ViewId, EntityKey)>,
+    orders: Vec<Order>,
+    answers: BTreeMap<usize, Answers>,
+    asks_quorum: Vec<bool>,
+}
+
+impl Clients {
+    pub fn new(chance: &mut Chance) -> Clients {
+        let count = usize::try_from(chance.between(3, 7)).unwrap();
+        Clients {
+            count,
+            is_stopped: false,
+            believes: vec![0; count],
+            details: Vec::new(),
+            places: Vec::new(),
+            orders: Vec::new(),
+            answers: BTreeMap::new(),
+            asks_quorum: Vec::new(),
+        }
+    }
+
+    pub fn place(&self, op: usize) -> (ViewId, EntityKey) {
+        self.places[op].clone()
+    }
+
+    pub fn is_quorum_read(&self, op: usize) -> bool {
+        self.asks_quorum[op]
+    }
+
+    pub fn answers(&mut self, op: usize) -> &mut Answers {
+        self.answers.entry(op).or_default()
+    }
+
+    pub fn rank(&self, op: usize, stamp: Stamp) -> Rank {
+        let event_time = if self.orders[op] == Order::EventTime { self.details[op].1 } else { 0 };
+        (event_time, stamp)
+    }
+
+    pub fn rank_of(&self, op: usize, (event_time, stamp, _): (i64, Stamp, Option<u64>)) -> Rank {
+        let event_time = if self.orders[op] == Order::EventTime { event_time } else { 0 };
+        (event_time, stamp)
+    }
+}
+
+impl World {
+    /// A client begins its next operation.
+    pub fn on_client(&mut self, client: usize) {
+        if self.clients.is_stopped {
+            return;
+        }
+        let op = self.operations.len();
+        let order = if self.chance.one_in(2) { Order::EventTime } else { Order::Arrival };
+        let key = self.chance.below(KEYS);
+        let ask = match self.chance.below(10) {
+            0..=2 => Ask::Write { value: op as u64 + 1, level: CommitLevel::Quorum },
+            3..=4 => Ask::Write { value: op as u64 + 1, level: CommitLevel::Async },
+            5 => Ask::Write { value: op as u64 + 1, level: CommitLevel::All },
+            6..=7 => Ask::ReadPrimary,
+            _ => Ask::ReadQuorum,
+        };
+        let view = ViewId(if order == Order::EventTime { 1 } else { 2 });
+        let event_time = i64::try_from(self.now / 1_000).unwrap() + i64::try_from(self.chance.below(2_000_000)).unwrap() - 1_000_000;
+        self.clients.details.push((client, event_time));
+        self.clients.places.push((view, EntityKey::encode([&KeyValue::Int64(i64::try_from(key).unwrap())])));
+        self.clients.orders.push(order);
+        self.clients.asks_quorum.push(ask == Ask::ReadQuorum);
+        self.operations.push(Operation { order, key, ask: ask.clone(), begun: self.now, ended: u64::MAX, outcome: Outcome::Open });
+        self.push(TIMEOUT, Event::Timeout(op));
+        if ask == Ask::ReadQuorum {
+            self.on_ask_again(op);
+            return;
+        }
+        if self.chance.one_in(8) {
+            self.clients.believes[client] = self.chance.index(self.nodes.len());
+        }
+        let at = self.clients.believes[client];
+        if let Some(delay) = self.faults.way_to_client(&mut self.chance) {
+            self.push(delay, Event::Request(op, at));
+        }
+    }
+
+    pub fn on_ask_again(&mut self, op: usize) {
+        if self.operations[op].outcome != Outcome::Open {
+            return;
+        }
+        for at in 0..self.nodes.len() {
+            if let Some(delay) = self.faults.way_to_client(&mut self.chance) {
+                self.push(delay, Event::Ask(op, at));
+            }
+        }
+        self.push(100 * MILLI, Event::AskAgain(op));
+    }
+
+    pub fn on_ask(&mut self, op: usize, at: usize) {
+        let now = self.clock();
+        let read = self.new_read();
+        let Some(live) = &mut self.nodes[at].live else { return };
+        if !live.replica.takes_part() {
+            return;
+        }
+        live.reads.insert(read, (op, None));
+        live.replica.read_for_quorum(now, read);
+        self.go_on(at);
+    }
+
+    pub fn on_request(&mut self, op: usize, at: usize) {
+        let now = self.clock();
+        let ask = self.operations[op].ask.clone();
+        if self.nodes[at].live.is_none() {
+            let refused = if matches!(ask, Ask::Write { .. }) { Outcome::Refused } else { Outcome::Failed };
+            return self.respond(at, op, refused);
+        }
+        match ask {
+            Ask::Write { value, level } => {
+                if !self.write(op, at, value, level) {
+                    self.respond(at, op, Outcome::Refused);
+                }
+            }
+            Ask::ReadPrimary => {
+                let read = self.new_read();
+                let live = self.nodes[at].live.as_mut().unwrap();
+                live.reads.insert(read, (op, None));
+                if live.replica.read_primary(now, read).is_err() {
+                    live.reads.remove(&read);
+                    self.respond(at, op, Outcome::Failed);
+                }
+            }
+            Ask::ReadQuorum => {}
+        }
+        self.go_on(at);
+    }
+
+    fn write(&mut self, op: usize, at: usize, value: u64, level: CommitLevel) -> bool {
+        let now = self.clock();
+        let wall = self.nodes[at].wall_millis(self.now);
+        let live = self.nodes[at].live.as_mut().unwrap();
+        if live.replica.admits(now, level).is_err() {
+            return false;
+        }
+        let Ok(hlc) = live.replica.stamp(wall) else {
+            return false;
+        };
+        if hlc <= live.store.newest {
+            let newest = live.store.newest;
+            self.fail(format!("I9: node {at} stamps {hlc}, it has made {newest} visible"));
+            return false;
+        }
+        let mut cells = Vec::new();
+        let int64 = ValueType::Scalar(Scalar::Int64);
+        put_cell(&mut cells, FeatureId(1), int64, &Value::Int64(i64::try_from(value).unwrap()));
+        let (view, key) = self.clients.place(op);
+        let row = RowWrite { key, event_time: Micros(self.clients.details[op].1), cells: Some(Bytes::from(cells)) };
+        let group = RowGroup { view, merge: MergeMode::Row, order: self.clients.orders[op], rows: vec![row] };
+        let body = Body::Rows(Rows { older: 0, folded: 0, groups: vec![group] });
+        live.replica.append(now, hlc, None, body, Some((WriteId(op as u64), level))).is_ok()
+    }
+
+    pub fn on_response(&mut self, op: usize, outcome: Outcome) {
+        if self.operations[op].outcome != Outcome::Open {
+            return;
+        }
+        let is_read = !matches!(self.operations[op].ask, Ask::Write { .. });
+        let outcome = if is_read && outcome == Outcome::Unknown { Outcome::Failed } else { outcome };
+        let client = self.clients.details[op].0;
+        let counts = &mut self.counts;
+        match &outcome {
+            Outcome::Acknowledged { node, .. } => {
+                self.clients.believes[client] = *node;
+                let Ask::Write { level, .. } = self.operations[op].ask else { unreachable!() };
+                let level = match level {
+                    CommitLevel::Async => "async",
+                    CommitLevel::Quorum => "quorum",
+                    CommitLevel::All => "all",
+                };
+                *counts.acknowledged.entry(level).or_default() += 1;
+            }
+            Outcome::Read { .. } => counts.strong_reads += 1,
+            Outcome::Unknown => counts.unknown += 1,
+            Outcome::Refused | Outcome::Failed => {
+                counts.refused += 1;
+                self.clients.believes[client] = self.chance.index(self.nodes.len());
+            }
+            Outcome::Open => {}
+        }
+        self.operations[op].outcome = outcome;
+        self.operations[op].ended = self.now;
+        self.clients.answers.remove(&op);
+        let pause = self.chance.below(40 * MILLI);
+        self.push(pause, Event::Client(client));
+    }
+}
+
