@@ -26,8 +26,6 @@ pub enum Rule {
     BootCovers,
     /// R4: until its start is registered a member answers nothing.
     MuteUntilBoot,
-    /// R5: a restarted primary's epoch is over.
-    NewEpoch,
     /// R6: the members of the last opened configuration are sealed.
     SealBasis,
     /// R6: as many of them as meet every commit set.
@@ -82,6 +80,41 @@ thread_local! {
 }
 
 impl Rule {
+    /// All of them.
+    pub const ALL: &[Rule] = &[
+        Rule::Fence,
+        Rule::StopOld,
+        Rule::PromiseSync,
+        Rule::AckDurable,
+        Rule::OwnSync,
+        Rule::BootToken,
+        Rule::BootCovers,
+        Rule::MuteUntilBoot,
+        Rule::SealBasis,
+        Rule::SealSize,
+        Rule::CatchUp,
+        Rule::Transfer,
+        Rule::AckEpoch,
+        Rule::CommitSize,
+        Rule::Contact,
+        Rule::ConfirmSize,
+        Rule::ConfirmAfter,
+        Rule::ReadIndex,
+        Rule::WaitNewest,
+        Rule::OpenFirst,
+        Rule::OpenCovers,
+        Rule::MergeTail,
+        Rule::ReadOpening,
+        Rule::ReadMembers,
+        Rule::ReadSize,
+        Rule::ReadAgree,
+        Rule::Ceiling,
+        Rule::Freeze,
+        Rule::Floor,
+        Rule::CloseComplete,
+        Rule::SnapshotCovers,
+    ];
+
     /// Is the rule in force?
     #[inline]
     #[must_use]

@@ -123,7 +123,15 @@ impl Change {
         number: u64,
         sight: &Sight<'_>,
     ) -> Change {
-        Change::new(me, boot, members, Some(from), number, Phase::Beginning, sight)
+        Change::new(
+            me,
+            boot,
+            members,
+            Some(from),
+            number,
+            Phase::Beginning,
+            sight,
+        )
     }
 
     fn new(
@@ -174,9 +182,8 @@ impl Change {
     /// A member has promised the attempt.
     pub fn seal(&mut self, from: IncarnationId, ack: SealAck) {
         let attempt = self.attempt.as_ref();
-        let counts = attempt.is_some_and(|attempt| {
-            attempt.epoch == ack.epoch && attempt.basis.contains(&from)
-        });
+        let counts = attempt
+            .is_some_and(|attempt| attempt.epoch == ack.epoch && attempt.basis.contains(&from));
         if counts {
             self.sealed.insert(from, ack);
         }
@@ -324,11 +331,7 @@ impl Change {
         out: &mut Vec<Instruction>,
     ) -> Result<(), Why> {
         let attempt = self.attempt.as_ref().ok_or(Why::Overtaken)?;
-        let needed = if Rule::SealSize.holds() {
-            seal_size(attempt.basis.len())
-        } else {
-            1
-        };
+        let needed = self.seals_needed();
         // Whoever has handed over answers, or is given up half-way through the candidate's patience.
         let waited = sight.now.saturating_sub(self.advanced);
         let has_handed_over = self.from.is_none_or(|from| {
@@ -355,6 +358,11 @@ impl Change {
         is_late: bool,
         out: &mut Vec<Instruction>,
     ) -> Result<(), Why> {
+        // A seal that was dropped takes what it held out of T: fewer than R say nothing about what is acknowledged.
+        if self.sealed.len() < self.seals_needed() {
+            self.phase = Phase::Sealing;
+            return Ok(());
+        }
         let target = self.target();
         if !Rule::CatchUp.holds() || sight.control.covers(sight.durable, &target) {
             let attempt = self.attempt.as_ref().ok_or(Why::Overtaken)?;
@@ -369,17 +377,15 @@ impl Change {
         if is_late {
             return Err(Why::Unreachable);
         }
-        if let Phase::CatchingUp { asked: Some(holder) } = self.phase {
+        if let Phase::CatchingUp {
+            asked: Some(holder),
+        } = self.phase
+        {
             if !self.is_due(sight.now) {
                 return Ok(());
             }
             // It does not answer: what it alone held cannot be had, so its seal does not count.
             self.sealed.remove(&holder);
-            self.phase = Phase::Sealing;
-            return Ok(());
-        }
-        let needed = self.attempt.as_ref().map_or(1, |attempt| seal_size(attempt.basis.len()));
-        if self.sealed.len() < needed {
             self.phase = Phase::Sealing;
             return Ok(());
         }
@@ -391,7 +397,9 @@ impl Change {
             return Ok(());
         };
         out.push(Instruction::Fetch(holder, wanted));
-        self.phase = Phase::CatchingUp { asked: Some(holder) };
+        self.phase = Phase::CatchingUp {
+            asked: Some(holder),
+        };
         self.asked = Some(sight.now);
         Ok(())
     }
@@ -402,7 +410,10 @@ impl Change {
             let part = |missing: &Missing| {
                 let last = ack.durable.last(missing.log).unwrap_or(missing.through);
                 let through = last.min(missing.through);
-                (through > missing.after).then_some(Missing { through, ..*missing })
+                (through > missing.after).then_some(Missing {
+                    through,
+                    ..*missing
+                })
             };
             missing.iter().filter_map(part).collect()
         };
@@ -414,6 +425,14 @@ impl Change {
         parts
             .filter(|(_, part)| !part.is_empty())
             .max_by_key(|(_, part)| part.len())
+    }
+
+    /// R of the last opened configuration.
+    fn seals_needed(&self) -> usize {
+        match &self.attempt {
+            Some(attempt) if Rule::SealSize.holds() => seal_size(attempt.basis.len()),
+            Some(_) | None => 1,
+        }
     }
 
     /// T: all that the sealed members held.

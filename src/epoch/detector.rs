@@ -90,8 +90,7 @@ impl Detector {
     /// Is there reason to replace the primary?
     #[must_use]
     pub fn suspects(&self, now: Duration, is_primary: bool) -> bool {
-        let is_stuck =
-            self.attempt > self.open && now.saturating_sub(self.attempted) >= SILENCE;
+        let is_stuck = self.attempt > self.open && now.saturating_sub(self.attempted) >= SILENCE;
         if is_primary {
             return self.fenced || is_stuck;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, Fault, Leader, Replica, Wanted};
-use crate::base::{Epoch, IncarnationId, Hlc, VersionVector};
+use crate::base::{Epoch, Hlc, IncarnationId, VersionVector};
 use crate::control::Missing;
 use crate::epoch::Change;
 use crate::replication::{
@@ -20,7 +20,11 @@ impl Replica {
             Message::Append(append) => self.hear_append(now, from, &append),
             Message::Held(held) => self.hear_held(now, from, held),
             Message::Fenced { epoch, .. } => {
-                if self.reign.as_ref().is_some_and(|reign| reign.epoch() == epoch) {
+                if self
+                    .reign
+                    .as_ref()
+                    .is_some_and(|reign| reign.epoch() == epoch)
+                {
                     self.detector.fence();
                 }
             }
@@ -89,7 +93,9 @@ impl Replica {
             epoch: append.epoch,
             who: from,
             number: before.map_or(0, |leader| leader.number).max(append.number),
-            round: before.map_or(Round::NONE, |leader| leader.round).max(append.round),
+            round: before
+                .map_or(Round::NONE, |leader| leader.round)
+                .max(append.round),
         });
         self.report_to_leader();
     }

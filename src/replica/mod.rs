@@ -300,7 +300,8 @@ impl Replica {
             FailoverPolicy::Automatic => true,
             // What the former primary alone has acknowledged may be missing until it returns.
             FailoverPolicy::Hybrid | FailoverPolicy::Manual => {
-                self.approved == self.control.open_epoch() || self.control.primary() == Some(self.me)
+                self.approved == self.control.open_epoch()
+                    || self.control.primary() == Some(self.me)
             }
         };
         if now < try_at || !may {
@@ -386,7 +387,11 @@ impl Replica {
             }
             Instruction::GiveUp(_) => {
                 self.change = None;
-                if self.reign.as_ref().is_some_and(|r| r.stage == Stage::Transferring) {
+                if self
+                    .reign
+                    .as_ref()
+                    .is_some_and(|r| r.stage == Stage::Transferring)
+                {
                     self.end_reign();
                 }
                 self.backoff.failed();
@@ -415,7 +420,12 @@ impl Replica {
             return;
         };
         let may = attempt.epoch == self.member.promise() || !Rule::StopOld.holds();
-        if !may || self.reign.as_ref().is_some_and(|r| r.epoch() == attempt.epoch) {
+        if !may
+            || self
+                .reign
+                .as_ref()
+                .is_some_and(|r| r.epoch() == attempt.epoch)
+        {
             return;
         }
         let (attempt, recovered) = (attempt.clone(), change.recovered());

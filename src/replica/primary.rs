@@ -276,12 +276,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn ship(
-        &mut self,
-        to: IncarnationId,
-        epoch: Epoch,
-        records: Option<Vec<Logged>>,
-    ) {
+    pub(super) fn ship(&mut self, to: IncarnationId, epoch: Epoch, records: Option<Vec<Logged>>) {
         let Some(reign) = self.reign.as_mut().filter(|reign| reign.epoch() == epoch) else {
             return;
         };
@@ -367,8 +362,8 @@ impl Replica {
             let sender = reign.senders.get(&plan.to);
             sender.and_then(|sender| Some(&sender.reported()?.durable))
         };
-        let is_still = reign.pending.is_empty()
-            && held.is_some_and(|held| self.control.covers(held, &vector));
+        let is_still =
+            reign.pending.is_empty() && held.is_some_and(|held| self.control.covers(held, &vector));
         let is_due = plan
             .asked
             .is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);

@@ -194,7 +194,13 @@ impl Reign {
     }
 
     /// A member reports under this epoch.
-    pub fn report(&mut self, now: Duration, from: IncarnationId, control: &ControlState, held: Held) {
+    pub fn report(
+        &mut self,
+        now: Duration,
+        from: IncarnationId,
+        control: &ControlState,
+        held: Held,
+    ) {
         self.heard.insert(from, now);
         self.commit.ack(from, &held.durable);
         self.contact.echo(from, held.round);
@@ -226,8 +232,7 @@ impl Reign {
             CommitLevel::Quorum => commit_size(members),
             CommitLevel::All => members,
         };
-        let is_present =
-            |member: &&IncarnationId| **member == self.me || self.hears(now, **member);
+        let is_present = |member: &&IncarnationId| **member == self.me || self.hears(now, **member);
         let present = self.attempt.members.iter().filter(is_present).count();
         if present < needed {
             return Err(Refused::TooFew { present, needed });

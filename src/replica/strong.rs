@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
+use super::Replica;
 use super::action::{Action, ReadId};
 use super::reign::{Refused, Stage};
-use super::Replica;
 use crate::base::rule::Rule;
 use crate::base::{IncarnationId, LogId, Seq, VersionVector};
 use crate::replication::{Message, Round, Vouched};

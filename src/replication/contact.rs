@@ -13,7 +13,9 @@ use super::quorum::nth_greatest;
 use crate::base::IncarnationId;
 
 /// The number of a round of pings; the first is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Round(pub u64);
 
 impl Round {
@@ -84,7 +86,11 @@ impl Contact {
             *echoed = round.max(*echoed);
         }
         let confirmed = self.confirmed();
-        while self.begun.get(1).is_some_and(|(next, _)| *next <= confirmed) {
+        while self
+            .begun
+            .get(1)
+            .is_some_and(|(next, _)| *next <= confirmed)
+        {
             self.begun.pop_front();
         }
     }

@@ -101,7 +101,7 @@ impl Member {
 
     /// Raises the promise; says whether it rose, and must be made durable before anything is answered.
     pub fn promise_to(&mut self, epoch: Epoch) -> bool {
-        let rises = epoch > self.promise;
+        let rises = epoch > self.promise || !Rule::Fence.holds() && epoch != self.promise;
         if rises {
             self.promise = epoch;
         }
@@ -153,7 +153,10 @@ impl Member {
         self.appended.advance(record);
         let opening = HeldOpening::of(record);
         if let Some(opening) = opening
-            && self.opening.as_ref().is_none_or(|held| held.log.epoch < opening.log.epoch)
+            && self
+                .opening
+                .as_ref()
+                .is_none_or(|held| held.log.epoch < opening.log.epoch)
         {
             self.opening = Some(opening);
         }

@@ -147,7 +147,11 @@ impl World {
             ("switch over", plan.changes),
             ("change members", plan.changes),
         ];
-        let on: Vec<&'static str> = kinds.iter().filter(|(_, on)| *on).map(|(kind, _)| *kind).collect();
+        let on: Vec<&'static str> = kinds
+            .iter()
+            .filter(|(_, on)| *on)
+            .map(|(kind, _)| *kind)
+            .collect();
         if let Some(kind) = self.chance.pick(&on).copied()
             && self.go_wrong(kind)
         {
@@ -170,7 +174,9 @@ impl World {
             }
             "isolate primary" => self.cut(span, |from, to| from == primary || to == primary),
             "one-way cut" => self.cut(span, |from, _| from == at),
-            "ring" => self.cut(span, |from, to| (from + 1) % nodes != to && (to + 1) % nodes != from),
+            "ring" => self.cut(span, |from, to| {
+                (from + 1) % nodes != to && (to + 1) % nodes != from
+            }),
             "cut from the agreement" => {
                 let whom = if self.chance.one_in(2) { primary } else { at };
                 self.faults.off_agreement.insert(whom);
@@ -213,9 +219,18 @@ impl World {
             "switch over" => {
                 let now = self.clock();
                 let to = self.nodes[at].disk.incarnation;
-                let Some(live) = &mut self.nodes[primary].live else { return false };
-                let members = live.replica.control().open.as_ref().map(|open| open.members.clone());
-                let Some(members) = members.filter(|members| members.contains(&to)) else { return false };
+                let Some(live) = &mut self.nodes[primary].live else {
+                    return false;
+                };
+                let members = live
+                    .replica
+                    .control()
+                    .open
+                    .as_ref()
+                    .map(|open| open.members.clone());
+                let Some(members) = members.filter(|members| members.contains(&to)) else {
+                    return false;
+                };
                 let begun = live.replica.hand_over(now, to, members).is_ok();
                 self.go_on(primary);
                 return begun;
@@ -254,10 +269,12 @@ impl World {
     /// One disk at a time may be lost, and only where others hold what was acknowledged.
     fn may_lose(&self, at: usize) -> bool {
         let control = self.agreement.now();
-        let Some(open) = &control.open else { return false };
+        let Some(open) = &control.open else {
+            return false;
+        };
         let attempt = control.attempt.as_ref().map(|attempt| &attempt.members);
         let gone = |member: &IncarnationId| {
-            self.node_of(*member).is_none_or(|at| self.nodes[at].is_dead)
+            self.faults.rolled_back.contains(member) || self.node_of(*member).is_none()
         };
         let involved = open.members.iter().chain(attempt.into_iter().flatten());
         let mut involved: BTreeSet<IncarnationId> = involved.copied().collect();
@@ -265,7 +282,10 @@ impl World {
             involved.extend(attempt.basis.iter().copied());
         }
         let is_settled = control.attempt_epoch() == control.open_epoch();
-        let smallest = open.members.len().min(attempt.map_or(9, |members| members.len()));
+        let smallest = open
+            .members
+            .len()
+            .min(attempt.map_or(9, |members| members.len()));
         is_settled && smallest >= 2 && !involved.iter().any(gone) && !self.nodes[at].is_dead
     }
 
@@ -295,14 +315,22 @@ impl World {
     fn change_members(&mut self, primary: usize, at: usize) -> bool {
         let now = self.clock();
         let is_settled = self.agreement.now().open.as_ref().is_some_and(|open| {
-            open.members.iter().all(|m| self.node_of(*m).is_some_and(|at| !self.nodes[at].is_dead))
+            open.members
+                .iter()
+                .all(|m| self.node_of(*m).is_some_and(|at| !self.nodes[at].is_dead))
         });
         let out = self.nodes[at].disk.incarnation;
         let me = self.nodes[primary].disk.incarnation;
-        let Some(live) = self.nodes[primary].live.as_mut().filter(|_| is_settled && at != primary) else {
+        let Some(live) = self.nodes[primary]
+            .live
+            .as_mut()
+            .filter(|_| is_settled && at != primary)
+        else {
             return false;
         };
-        let Some(open) = live.replica.control().open.clone() else { return false };
+        let Some(open) = live.replica.control().open.clone() else {
+            return false;
+        };
         let mut members = open.members;
         if !members.remove(&out) || members.len() < 2 {
             return false;
@@ -336,25 +364,39 @@ impl World {
             }
         }
         // Two that shrink and take back by themselves are left alone.
-        let is_shrunk = self.faults.plan.shrink && control.members.len() == 2 && !self.faults.is_over;
+        let is_shrunk =
+            self.faults.plan.shrink && control.members.len() == 2 && !self.faults.is_over;
         if self.chance.one_in(2) || is_shrunk {
             return;
         }
-        let Some(primary) = self.primary() else { return };
+        let Some(primary) = self.primary() else {
+            return;
+        };
         let now = self.clock();
-        let wanted: BTreeSet<IncarnationId> = self.nodes.iter().map(|node| node.disk.incarnation).collect();
+        let wanted: BTreeSet<IncarnationId> = self
+            .nodes
+            .iter()
+            .map(|node| node.disk.incarnation)
+            .collect();
         let have = self.nodes[primary].live.as_ref().unwrap().durable.clone();
         let behind = |node: &crate::node::Node| {
             let Some(live) = &node.live else { return true };
             let missing = control.missing(&have, &live.durable);
-            missing.is_none_or(|missing| missing.iter().map(|m| m.through.0 - m.after.0).sum::<u64>() > 50)
+            missing.is_none_or(|missing| {
+                missing.iter().map(|m| m.through.0 - m.after.0).sum::<u64>() > 50
+            })
         };
         if self.nodes.iter().any(behind) {
             return;
         }
         let me = self.nodes[primary].disk.incarnation;
         let live = self.nodes[primary].live.as_mut().unwrap();
-        let members = live.replica.control().open.as_ref().map(|open| open.members.clone());
+        let members = live
+            .replica
+            .control()
+            .open
+            .as_ref()
+            .map(|open| open.members.clone());
         if members.as_ref() != Some(&wanted) {
             let _under_way = live.replica.hand_over(now, me, wanted);
             self.go_on(primary);

@@ -18,10 +18,17 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Open,
-    Acknowledged { rank: Rank, node: usize, incarnation: u128 },
+    Acknowledged {
+        rank: Rank,
+        node: usize,
+        incarnation: u128,
+    },
     Refused,
     Unknown,
-    Read { rank: Option<Rank>, value: Option<u64> },
+    Read {
+        rank: Option<Rank>,
+        value: Option<u64>,
+    },
     Failed,
 }
 
@@ -39,8 +46,13 @@ impl Operation {
     fn is_strong(&self) -> bool {
         matches!(
             (&self.ask, &self.outcome),
-            (Ask::Write { level: CommitLevel::Quorum | CommitLevel::All, .. }, Outcome::Acknowledged { .. })
-                | (Ask::ReadPrimary | Ask::ReadQuorum, Outcome::Read { .. })
+            (
+                Ask::Write {
+                    level: CommitLevel::Quorum | CommitLevel::All,
+                    ..
+                },
+                Outcome::Acknowledged { .. }
+            ) | (Ask::ReadPrimary | Ask::ReadQuorum, Outcome::Read { .. })
         )
     }
 
@@ -65,7 +77,11 @@ pub fn judge(operations: &[Operation]) -> Result<(), String> {
 }
 
 fn judge_key(operations: &[&Operation]) -> Result<(), String> {
-    let mut ends: Vec<&Operation> = operations.iter().copied().filter(|o| o.is_strong()).collect();
+    let mut ends: Vec<&Operation> = operations
+        .iter()
+        .copied()
+        .filter(|o| o.is_strong())
+        .collect();
     let mut begins = ends.clone();
     ends.sort_by_key(|operation| operation.ended);
     begins.sort_by_key(|operation| operation.begun);
@@ -80,15 +96,23 @@ fn judge_key(operations: &[&Operation]) -> Result<(), String> {
         let Some(done) = done else { continue };
         let is_read = !matches!(operation.ask, Ask::Write { .. });
         if is_read && operation.rank() < done.rank() {
-            return Err(format!("a strong read is stale:\n  {operation:?}\n  after\n  {done:?}"));
+            return Err(format!(
+                "a strong read is stale:\n  {operation:?}\n  after\n  {done:?}"
+            ));
         }
         let stamp = |o: &Operation| o.rank().map(|rank| rank.1);
         if !is_read && stamp(operation) < stamp(done) {
-            return Err(format!("a write is stamped before what was done before it began:\n  {operation:?}\n  after\n  {done:?}"));
+            return Err(format!(
+                "a write is stamped before what was done before it began:\n  {operation:?}\n  after\n  {done:?}"
+            ));
         }
     }
     for read in operations {
-        let Outcome::Read { rank: Some(rank), value: Some(value) } = read.outcome else {
+        let Outcome::Read {
+            rank: Some(rank),
+            value: Some(value),
+        } = read.outcome
+        else {
             continue;
         };
         let is_source = |o: &&&Operation| matches!(o.ask, Ask::Write { value: written, .. } if written == value);
@@ -96,10 +120,14 @@ fn judge_key(operations: &[&Operation]) -> Result<(), String> {
             return Err(format!("I16: a value was read that nobody wrote: {read:?}"));
         };
         if source.begun > read.ended || source.outcome == Outcome::Refused {
-            return Err(format!("a value was read that was not written: {read:?} {source:?}"));
+            return Err(format!(
+                "a value was read that was not written: {read:?} {source:?}"
+            ));
         }
         if source.rank().is_some_and(|written| written != rank) {
-            return Err(format!("a value was read under another version: {read:?} {source:?}"));
+            return Err(format!(
+                "a value was read under another version: {read:?} {source:?}"
+            ));
         }
     }
     Ok(())

@@ -7,7 +7,9 @@ use steadfast::base::{IncarnationId, Micros, Stamp};
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, RowGroup, RowWrite, Rows};
 use steadfast::model::view::FeatureId;
-use steadfast::model::{CommitLevel, EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId};
+use steadfast::model::{
+    CommitLevel, EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId,
+};
 use steadfast::replica::WriteId;
 use steadfast::replication::Vouched;
 
@@ -61,12 +63,20 @@ impl Clients {
     }
 
     pub fn rank(&self, op: usize, stamp: Stamp) -> Rank {
-        let event_time = if self.orders[op] == Order::EventTime { self.details[op].1 } else { 0 };
+        let event_time = if self.orders[op] == Order::EventTime {
+            self.details[op].1
+        } else {
+            0
+        };
         (event_time, stamp)
     }
 
     pub fn rank_of(&self, op: usize, (event_time, stamp, _): (i64, Stamp, Option<u64>)) -> Rank {
-        let event_time = if self.orders[op] == Order::EventTime { event_time } else { 0 };
+        let event_time = if self.orders[op] == Order::EventTime {
+            event_time
+        } else {
+            0
+        };
         (event_time, stamp)
     }
 }
@@ -78,22 +88,47 @@ impl World {
             return;
         }
         let op = self.operations.len();
-        let order = if self.chance.one_in(2) { Order::EventTime } else { Order::Arrival };
+        let order = if self.chance.one_in(2) {
+            Order::EventTime
+        } else {
+            Order::Arrival
+        };
         let key = self.chance.below(KEYS);
         let ask = match self.chance.below(10) {
-            0..=2 => Ask::Write { value: op as u64 + 1, level: CommitLevel::Quorum },
-            3..=4 => Ask::Write { value: op as u64 + 1, level: CommitLevel::Async },
-            5 => Ask::Write { value: op as u64 + 1, level: CommitLevel::All },
+            0..=2 => Ask::Write {
+                value: op as u64 + 1,
+                level: CommitLevel::Quorum,
+            },
+            3..=4 => Ask::Write {
+                value: op as u64 + 1,
+                level: CommitLevel::Async,
+            },
+            5 => Ask::Write {
+                value: op as u64 + 1,
+                level: CommitLevel::All,
+            },
             6..=7 => Ask::ReadPrimary,
             _ => Ask::ReadQuorum,
         };
         let view = ViewId(if order == Order::EventTime { 1 } else { 2 });
-        let event_time = i64::try_from(self.now / 1_000).unwrap() + i64::try_from(self.chance.below(2_000_000)).unwrap() - 1_000_000;
+        let event_time = i64::try_from(self.now / 1_000).unwrap()
+            + i64::try_from(self.chance.below(2_000_000)).unwrap()
+            - 1_000_000;
         self.clients.details.push((client, event_time));
-        self.clients.places.push((view, EntityKey::encode([&KeyValue::Int64(i64::try_from(key).unwrap())])));
+        self.clients.places.push((
+            view,
+            EntityKey::encode([&KeyValue::Int64(i64::try_from(key).unwrap())]),
+        ));
         self.clients.orders.push(order);
         self.clients.asks_quorum.push(ask == Ask::ReadQuorum);
-        self.operations.push(Operation { order, key, ask: ask.clone(), begun: self.now, ended: u64::MAX, outcome: Outcome::Open });
+        self.operations.push(Operation {
+            order,
+            key,
+            ask: ask.clone(),
+            begun: self.now,
+            ended: u64::MAX,
+            outcome: Outcome::Open,
+        });
         self.push(TIMEOUT, Event::Timeout(op));
         if ask == Ask::ReadQuorum {
             self.on_ask_again(op);
@@ -123,7 +158,9 @@ impl World {
     pub fn on_ask(&mut self, op: usize, at: usize) {
         let now = self.clock();
         let read = self.new_read();
-        let Some(live) = &mut self.nodes[at].live else { return };
+        let Some(live) = &mut self.nodes[at].live else {
+            return;
+        };
         if !live.replica.takes_part() {
             return;
         }
@@ -136,7 +173,11 @@ impl World {
         let now = self.clock();
         let ask = self.operations[op].ask.clone();
         if self.nodes[at].live.is_none() {
-            let refused = if matches!(ask, Ask::Write { .. }) { Outcome::Refused } else { Outcome::Failed };
+            let refused = if matches!(ask, Ask::Write { .. }) {
+                Outcome::Refused
+            } else {
+                Outcome::Failed
+            };
             return self.respond(at, op, refused);
         }
         match ask {
@@ -171,17 +212,39 @@ impl World {
         };
         if hlc <= live.store.newest {
             let newest = live.store.newest;
-            self.fail(format!("I9: node {at} stamps {hlc}, it has made {newest} visible"));
+            self.fail(format!(
+                "I9: node {at} stamps {hlc}, it has made {newest} visible"
+            ));
             return false;
         }
         let mut cells = Vec::new();
         let int64 = ValueType::Scalar(Scalar::Int64);
-        put_cell(&mut cells, FeatureId(1), int64, &Value::Int64(i64::try_from(value).unwrap()));
+        put_cell(
+            &mut cells,
+            FeatureId(1),
+            int64,
+            &Value::Int64(i64::try_from(value).unwrap()),
+        );
         let (view, key) = self.clients.place(op);
-        let row = RowWrite { key, event_time: Micros(self.clients.details[op].1), cells: Some(Bytes::from(cells)) };
-        let group = RowGroup { view, merge: MergeMode::Row, order: self.clients.orders[op], rows: vec![row] };
-        let body = Body::Rows(Rows { older: 0, folded: 0, groups: vec![group] });
-        live.replica.append(now, hlc, None, body, Some((WriteId(op as u64), level))).is_ok()
+        let row = RowWrite {
+            key,
+            event_time: Micros(self.clients.details[op].1),
+            cells: Some(Bytes::from(cells)),
+        };
+        let group = RowGroup {
+            view,
+            merge: MergeMode::Row,
+            order: self.clients.orders[op],
+            rows: vec![row],
+        };
+        let body = Body::Rows(Rows {
+            older: 0,
+            folded: 0,
+            groups: vec![group],
+        });
+        live.replica
+            .append(now, hlc, None, body, Some((WriteId(op as u64), level)))
+            .is_ok()
     }
 
     pub fn on_response(&mut self, op: usize, outcome: Outcome) {
@@ -189,13 +252,19 @@ impl World {
             return;
         }
         let is_read = !matches!(self.operations[op].ask, Ask::Write { .. });
-        let outcome = if is_read && outcome == Outcome::Unknown { Outcome::Failed } else { outcome };
+        let outcome = if is_read && outcome == Outcome::Unknown {
+            Outcome::Failed
+        } else {
+            outcome
+        };
         let client = self.clients.details[op].0;
         let counts = &mut self.counts;
         match &outcome {
             Outcome::Acknowledged { node, .. } => {
                 self.clients.believes[client] = *node;
-                let Ask::Write { level, .. } = self.operations[op].ask else { unreachable!() };
+                let Ask::Write { level, .. } = self.operations[op].ask else {
+                    unreachable!()
+                };
                 let level = match level {
                     CommitLevel::Async => "async",
                     CommitLevel::Quorum => "quorum",
@@ -218,4 +287,3 @@ impl World {
         self.push(pause, Event::Client(client));
     }
 }
-

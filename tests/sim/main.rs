@@ -17,6 +17,7 @@ mod disk;
 mod faults;
 mod history;
 mod load;
+mod must_fail;
 mod node;
 mod world;
 

@@ -64,7 +64,6 @@ pub struct Counts {
 }
 
 pub struct World {
-    pub seed: u64,
     pub chance: Chance,
     pub now: u64,
     queue: BTreeMap<(u64, u64), Event>,
@@ -93,9 +92,10 @@ impl World {
     pub fn new(seed: u64, plan: Plan) -> World {
         let mut chance = Chance::new(seed);
         let first = IncarnationId(1);
-        let nodes: Vec<Node> = (0..plan.nodes).map(|at| Node::new(IncarnationId(at as u128 + 1))).collect();
+        let nodes: Vec<Node> = (0..plan.nodes)
+            .map(|at| Node::new(IncarnationId(at as u128 + 1)))
+            .collect();
         let mut world = World {
-            seed,
             now: 0,
             queue: BTreeMap::new(),
             made: 0,
@@ -117,9 +117,18 @@ impl World {
             violation: None,
             chance,
         };
-        let two_node = if world.faults.plan.shrink { TwoNode::Shrink } else { TwoNode::Refuse };
-        let settings = Settings { two_node, ..Settings::default() };
-        world.agree(Command::Set(settings));
+        let two_node = if world.faults.plan.shrink {
+            TwoNode::Shrink
+        } else {
+            TwoNode::Refuse
+        };
+        let settings = Settings {
+            two_node,
+            ..Settings::default()
+        };
+        world
+            .agree(Command::Set(settings))
+            .expect("settings are always taken");
         for at in 0..world.nodes.len() {
             world.register(at);
             world.push(0, Event::Start(at));
@@ -135,7 +144,9 @@ impl World {
     /// Runs until this time, or until something is violated.
     pub fn run_until(&mut self, until: u64) {
         while self.violation.is_none() {
-            let Some(entry) = self.queue.first_entry() else { break };
+            let Some(entry) = self.queue.first_entry() else {
+                break;
+            };
             if entry.key().0 > until {
                 break;
             }
@@ -163,7 +174,8 @@ impl World {
     }
 
     fn note(&mut self, what: u64) {
-        self.trace = (self.trace.rotate_left(5) ^ what ^ self.now).wrapping_mul(0x517c_c1b7_2722_0a95);
+        self.trace =
+            (self.trace.rotate_left(5) ^ what ^ self.now).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 
     pub fn clock(&self) -> Duration {
@@ -171,20 +183,31 @@ impl World {
     }
 
     pub fn node_of(&self, incarnation: IncarnationId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.disk.incarnation == incarnation)
+        self.nodes
+            .iter()
+            .position(|node| node.disk.incarnation == incarnation)
     }
 
     /// The node that serves the greatest epoch.
     pub fn primary(&self) -> Option<usize> {
-        let serving = |(at, node): (usize, &Node)| Some((node.live.as_ref()?.replica.serves()?, at));
-        self.nodes.iter().enumerate().filter_map(serving).max().map(|(_, at)| at)
+        let serving =
+            |(at, node): (usize, &Node)| Some((node.live.as_ref()?.replica.serves()?, at));
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(serving)
+            .max()
+            .map(|(_, at)| at)
     }
 
     fn happen(&mut self, event: Event) {
         let about = match &event {
             Event::Tick(at, _) | Event::Synced(at, ..) | Event::Applied(at, ..) => Some(*at),
             Event::Peer(_, to, _) | Event::Snapshot(_, to, ..) => self.node_of(*to),
-            Event::Learn(at, _) | Event::Refused(at, ..) | Event::Gone(at, _) | Event::Flush(at) => Some(*at),
+            Event::Learn(at, _)
+            | Event::Refused(at, ..)
+            | Event::Gone(at, _)
+            | Event::Flush(at) => Some(*at),
             Event::Ask(_, at) | Event::Request(_, at) => Some(*at),
             _ => None,
         };
@@ -203,7 +226,9 @@ impl World {
             Event::Peer(from, to, message) => self.on_peer(from, to, message),
             Event::Snapshot(from, to, epoch, store) => self.on_snapshot(from, to, epoch, *store),
             Event::Proposal(at, life, command) => self.on_proposal(at, life, command),
-            Event::Extension(at, epoch, number, acked) => self.on_extension(at, epoch, number, acked),
+            Event::Extension(at, epoch, number, acked) => {
+                self.on_extension(at, epoch, number, acked)
+            }
             Event::Learn(at, index) => self.on_learn(at, index),
             Event::Refused(at, life, why) => self.on_refused(at, life, &why),
             Event::Gone(at, whose) => {
@@ -283,7 +308,9 @@ impl World {
 
     fn register(&mut self, at: usize) {
         let incarnation = self.nodes[at].disk.incarnation;
-        self.agree(Command::Register { incarnation, role: Role::Data });
+        let role = Role::Data;
+        self.agree(Command::Register { incarnation, role })
+            .expect("a new incarnation is not evicted");
     }
 
     fn on_refused(&mut self, at: usize, life: u64, why: &Rejection) {
@@ -293,15 +320,22 @@ impl World {
         self.log(|| format!("node {at} is refused: {why}"));
         self.nodes[at].live = None;
         self.nodes[at].is_dead = true;
-        let allowed = self.faults.rolled_back.contains(&self.nodes[at].disk.incarnation);
+        let allowed = self
+            .faults
+            .rolled_back
+            .contains(&self.nodes[at].disk.incarnation);
         if !allowed {
-            self.fail(format!("node {at} is refused though its disk is sound: {why}"));
+            self.fail(format!(
+                "node {at} is refused though its disk is sound: {why}"
+            ));
         }
     }
 
     fn on_tick(&mut self, at: usize, life: u64) {
         let now = self.clock();
-        let Some(live) = self.live(at, life) else { return };
+        let Some(live) = self.live(at, life) else {
+            return;
+        };
         live.replica.tick(now);
         self.go_on(at);
         let delay = self.chance.between(15 * MILLI, 25 * MILLI);
@@ -351,7 +385,11 @@ impl World {
                     self.push(delay, Event::Proposal(at, life, command));
                 }
             }
-            Action::Extend { epoch, number, acked } => {
+            Action::Extend {
+                epoch,
+                number,
+                acked,
+            } => {
                 if let Some(delay) = self.way_to_agreement(at) {
                     self.push(delay, Event::Extension(at, epoch, number, acked));
                 }
@@ -372,12 +410,18 @@ impl World {
                 let from = live.replica.incarnation();
                 let store = Box::new(live.store.clone());
                 let delay = self.chance.between(20 * MILLI, 200 * MILLI);
-                let reaches = self.node_of(to).is_some_and(|to| !self.faults.is_cut(at, to));
+                let reaches = self
+                    .node_of(to)
+                    .is_some_and(|to| !self.faults.is_cut(at, to));
                 if reaches {
                     self.push(delay, Event::Snapshot(from, to, epoch, store));
                 }
             }
-            Action::Acknowledge { write: WriteId(op), stamp, copies } => {
+            Action::Acknowledge {
+                write: WriteId(op),
+                stamp,
+                copies,
+            } => {
                 let op = usize::try_from(op).unwrap();
                 self.acknowledge(at, op, stamp, copies);
             }
@@ -412,19 +456,31 @@ impl World {
             other => panic!("{other:?} is acknowledged"),
         };
         let holds = |node: &&Node| {
-            let in_log = node.disk.wal[..node.disk.synced].iter().any(|r| r.stamp == stamp);
+            let in_log = node.disk.wal[..node.disk.synced]
+                .iter()
+                .any(|r| r.stamp == stamp);
             in_log || node.disk.flushed.held.vector().contains(log, seq)
         };
         let really = self.nodes.iter().filter(holds).count();
-        if really < copies && self.lost.is_empty() {
-            self.fail(format!("I18: {copies} copies of {stamp} are acknowledged, {really} are durable"));
+        if really < copies && self.lost.is_empty() && self.faults.rolled_back.is_empty() {
+            self.fail(format!(
+                "I18: {copies} copies of {stamp} are acknowledged, {really} are durable"
+            ));
         }
         if level != CommitLevel::Async {
             self.committed.push((log, seq));
         }
         let rank = self.clients.rank(op, stamp);
         let incarnation = self.nodes[at].disk.incarnation.0;
-        self.respond(at, op, Outcome::Acknowledged { rank, node: at, incarnation });
+        self.respond(
+            at,
+            op,
+            Outcome::Acknowledged {
+                rank,
+                node: at,
+                incarnation,
+            },
+        );
     }
 
     fn append(&mut self, at: usize, records: Vec<steadfast::replication::Logged>) {
@@ -432,9 +488,16 @@ impl World {
             if let Err(fork) = self.names.see(&record) {
                 self.fail(fork);
             }
-            let floor = self.floors.get(&record.stamp.epoch).copied().unwrap_or(Hlc::ZERO);
+            let floor = self
+                .floors
+                .get(&record.stamp.epoch)
+                .copied()
+                .unwrap_or(Hlc::ZERO);
             if record.stamp.hlc <= floor || record.stamp.hlc >= self.agreement.now().ceiling {
-                self.fail(format!("I7: {} lies outside of its window, above {floor}", record.stamp));
+                self.fail(format!(
+                    "I7: {} lies outside of its window, above {floor}",
+                    record.stamp
+                ));
             }
             self.nodes[at].disk.wal.push(record);
         }
@@ -489,7 +552,11 @@ impl World {
         }
         live.is_applying = true;
         let (life, upto) = (node.life, node.disk.synced);
-        let delay = if self.chance.one_in(20) { self.chance.between(5 * MILLI, 100 * MILLI) } else { self.chance.below(2 * MILLI) };
+        let delay = if self.chance.one_in(20) {
+            self.chance.between(5 * MILLI, 100 * MILLI)
+        } else {
+            self.chance.below(2 * MILLI)
+        };
         self.push(delay, Event::Applied(at, life, upto));
     }
 
@@ -529,9 +596,13 @@ impl World {
     // ------------------------------------------------------------------------------------------- messages
 
     fn send(&mut self, at: usize, to: IncarnationId, message: Message) {
-        let Some(other) = self.node_of(to) else { return };
+        let Some(other) = self.node_of(to) else {
+            return;
+        };
         let from = self.nodes[at].disk.incarnation;
-        let Some(delay) = self.faults.way(at, other, &mut self.chance) else { return };
+        let Some(delay) = self.faults.way(at, other, &mut self.chance) else {
+            return;
+        };
         if self.faults.duplicates(&mut self.chance) {
             let later = delay + self.chance.below(50 * MILLI);
             self.push(later, Event::Peer(from, to, message.clone()));
@@ -542,9 +613,18 @@ impl World {
     fn on_peer(&mut self, from: IncarnationId, to: IncarnationId, message: Message) {
         let now = self.clock();
         let Some(at) = self.node_of(to) else { return };
-        let Some(live) = &mut self.nodes[at].live else { return };
-        if self.verbose && !matches!(&message, Message::Append(a) if a.records.is_empty()) && !matches!(message, Message::Held(_)) {
-            println!("{:>10.3} ms  node {at} hears from {from}: {}", self.now as f64 / 1e6, short(&message));
+        let Some(live) = &mut self.nodes[at].live else {
+            return;
+        };
+        if self.verbose
+            && !matches!(&message, Message::Append(a) if a.records.is_empty())
+            && !matches!(message, Message::Held(_))
+        {
+            println!(
+                "{:>10.3} ms  node {at} hears from {from}: {}",
+                self.now as f64 / 1e6,
+                short(&message)
+            );
         }
         live.replica.hear(now, from, message);
         self.note(at as u64);
@@ -600,13 +680,28 @@ impl World {
         }
     }
 
-    fn on_extension(&mut self, at: usize, epoch: Epoch, number: u64, acked: Vec<(IncarnationId, VersionVector)>) {
+    fn on_extension(
+        &mut self,
+        at: usize,
+        epoch: Epoch,
+        number: u64,
+        acked: Vec<(IncarnationId, VersionVector)>,
+    ) {
         if self.now < self.agreement.leaderless_until {
             return;
         }
-        let clocks = self.nodes.iter().map(|node| node.wall_millis(self.now)).collect();
+        let clocks = self
+            .nodes
+            .iter()
+            .map(|node| node.wall_millis(self.now))
+            .collect();
         let ceiling = self.agreement.ceiling(clocks);
-        let _stale = self.agree(Command::Extend { epoch, number, ceiling, acked });
+        let _stale = self.agree(Command::Extend {
+            epoch,
+            number,
+            ceiling,
+            acked,
+        });
         self.note(at as u64);
     }
 
@@ -615,7 +710,12 @@ impl World {
         let before = Arc::clone(self.agreement.now());
         let outcome = self.agreement.apply(command.clone());
         if self.verbose && !matches!(command, Command::Extend { .. }) {
-            self.log(|| format!("agreed {} {command:?}: {outcome:?}", self.agreement.now().index));
+            self.log(|| {
+                format!(
+                    "agreed {} {command:?}: {outcome:?}",
+                    self.agreement.now().index
+                )
+            });
         }
         self.check_agreed(&before, &command, outcome.is_ok());
         let index = self.agreement.states.len() - 1;
@@ -661,15 +761,22 @@ impl World {
             self.counts.epochs += 1;
             let basis = before.open.as_ref().map(|open| open.members.clone());
             let Some(basis) = basis else { return };
-            if basis.iter().any(|member| self.lost.contains(member)) {
+            let is_unsound = |member: &IncarnationId| {
+                self.lost.contains(member) || self.faults.rolled_back.contains(member)
+            };
+            if basis.iter().any(is_unsound) {
                 return;
             }
             let promised = |member: &&IncarnationId| {
-                self.node_of(**member).is_some_and(|at| self.nodes[at].disk.promise >= *epoch)
+                self.node_of(**member)
+                    .is_some_and(|at| self.nodes[at].disk.promise >= *epoch)
             };
             let sealed = basis.iter().filter(promised).count();
             if sealed < seal_size(basis.len()) {
-                self.fail(format!("I13: epoch {epoch} opens with {sealed} of {} sealed", basis.len()));
+                self.fail(format!(
+                    "I13: epoch {epoch} opens with {sealed} of {} sealed",
+                    basis.len()
+                ));
             }
         }
     }
@@ -684,7 +791,9 @@ impl World {
     fn read_rows(&mut self, at: usize, read: ReadId) {
         let now = self.clock();
         let live = self.nodes[at].live.as_mut().unwrap();
-        let Some((op, row)) = live.reads.get_mut(&read) else { return };
+        let Some((op, row)) = live.reads.get_mut(&read) else {
+            return;
+        };
         let op = *op;
         let found = live.store.rows.get(&self.clients.place(op)).cloned();
         if self.clients.is_quorum_read(op) {
@@ -720,7 +829,8 @@ impl World {
             let process = (at, node.life);
             let first = self.served.get(&epoch).copied();
             if first.is_none() {
-                let lacks = |(log, seq): &&(LogId, Seq)| !live.store.held.vector().contains(*log, *seq);
+                let lacks =
+                    |(log, seq): &&(LogId, Seq)| !live.store.held.vector().contains(*log, *seq);
                 let lacking = self.committed.iter().find(lacks).copied();
                 if let Some((log, seq)) = lacking {
                     self.fail(format!("I12: epoch {epoch} opens at node {at} without {log} {seq}, which was acknowledged at quorum"));
@@ -728,7 +838,9 @@ impl World {
                 self.served.insert(epoch, process);
                 self.log(|| format!("node {at} serves epoch {epoch}"));
             } else if first != Some(process) {
-                self.fail(format!("I1: epoch {epoch} is served by {first:?} and {process:?}"));
+                self.fail(format!(
+                    "I1: epoch {epoch} is served by {first:?} and {process:?}"
+                ));
             }
         }
         self.check_opening(at);
@@ -738,17 +850,29 @@ impl World {
     fn check_opening(&mut self, at: usize) {
         let live = self.nodes[at].live.as_ref().unwrap();
         let member = live.replica.member();
-        let Some(opening) = member.opening() else { return };
+        let Some(opening) = member.opening() else {
+            return;
+        };
         let epoch = opening.log.epoch;
         if epoch != member.promise() {
             return;
         }
-        let primary = self.nodes.iter().filter_map(|node| node.live.as_ref()).find(|live| live.replica.serves() == Some(epoch));
+        let primary = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.live.as_ref())
+            .find(|live| live.replica.serves() == Some(epoch));
         let Some(primary) = primary else { return };
         let held = primary.replica.member().appended().vector();
-        if !self.agreement.now().covers(held, member.appended().vector()) {
+        if !self
+            .agreement
+            .now()
+            .covers(held, member.appended().vector())
+        {
             let (held, has) = (held.to_string(), member.appended().vector().to_string());
-            self.fail(format!("I27: node {at} holds {has} in epoch {epoch}, its primary {held}"));
+            self.fail(format!(
+                "I27: node {at} holds {has} in epoch {epoch}, its primary {held}"
+            ));
         }
     }
 
@@ -762,25 +886,60 @@ impl World {
         for (at, node) in self.nodes.iter().enumerate() {
             let store = &node.live.as_ref().unwrap().store;
             if !control.covers(store.held.vector(), rows.held.vector()) || store.rows != rows.rows {
-                let differs = format!("I22: node {at} holds {} and {} rows, the primary {} and {} rows", store.held.vector(), store.rows.len(), rows.held.vector(), rows.rows.len());
+                let differs = format!(
+                    "I22: node {at} holds {} and {} rows, the primary {} and {} rows",
+                    store.held.vector(),
+                    store.rows.len(),
+                    rows.held.vector(),
+                    rows.rows.len()
+                );
                 return self.fail(differs);
             }
         }
-        let active = control.logs.iter().filter(|(_, log)| **log == LogState::Active).count();
+        let active = control
+            .logs
+            .iter()
+            .filter(|(_, log)| **log == LogState::Active)
+            .count();
         if active != 1 && self.lost.is_empty() {
-            return self.fail(format!("{active} logs are active after everything has healed: {:?}", control.logs));
+            return self.fail(format!(
+                "{active} logs are active after everything has healed: {:?}",
+                control.logs
+            ));
         }
         for op in 0..self.operations.len() {
             let operation = &self.operations[op];
-            let Outcome::Acknowledged { rank, incarnation, .. } = operation.outcome else { continue };
-            let is_async = matches!(operation.ask, crate::history::Ask::Write { level: CommitLevel::Async, .. });
-            if is_async && (self.lost.contains(&IncarnationId(incarnation)) || self.faults.rolled_back.contains(&IncarnationId(incarnation))) {
+            let Outcome::Acknowledged {
+                rank, incarnation, ..
+            } = operation.outcome
+            else {
+                continue;
+            };
+            let is_async = matches!(
+                operation.ask,
+                crate::history::Ask::Write {
+                    level: CommitLevel::Async,
+                    ..
+                }
+            );
+            if is_async
+                && (self.lost.contains(&IncarnationId(incarnation))
+                    || self
+                        .faults
+                        .rolled_back
+                        .contains(&IncarnationId(incarnation)))
+            {
                 continue;
             }
             let place = self.clients.place(op);
-            let found = rows.rows.get(&place).map(|row| self.clients.rank_of(op, read_row(row)));
+            let found = rows
+                .rows
+                .get(&place)
+                .map(|row| self.clients.rank_of(op, read_row(row)));
             if found < Some(rank) {
-                return self.fail(format!("an acknowledged write is gone: {operation:?}, found {found:?}"));
+                return self.fail(format!(
+                    "an acknowledged write is gone: {operation:?}, found {found:?}"
+                ));
             }
         }
         if let Err(what) = crate::history::judge(&self.operations) {
@@ -789,7 +948,13 @@ impl World {
     }
 
     /// Q2 and Q3: the row that W members of one epoch name as theirs.
-    fn on_vouched(&mut self, op: usize, from: IncarnationId, vouched: Option<Vouched>, row: Option<Vec<u8>>) {
+    fn on_vouched(
+        &mut self,
+        op: usize,
+        from: IncarnationId,
+        vouched: Option<Vouched>,
+        row: Option<Vec<u8>>,
+    ) {
         let Some(vouched) = vouched else { return };
         if self.operations[op].outcome != Outcome::Open {
             return;
@@ -797,12 +962,17 @@ impl World {
         let answers = self.clients.answers(op);
         answers.insert(from, (vouched, row));
         let decided = answers.values().find(|(vouched, row)| {
-            let alike = |(member, (other, named)): &(&IncarnationId, &(Vouched, Option<Vec<u8>>))| {
-                let counts = vouched.members.contains(member) || !Rule::ReadMembers.holds();
-                let is_same_epoch = other.epoch == vouched.epoch || !Rule::ReadSize.holds();
-                counts && is_same_epoch && (named == row || !Rule::ReadAgree.holds())
+            let alike =
+                |(member, (other, named)): &(&IncarnationId, &(Vouched, Option<Vec<u8>>))| {
+                    let counts = vouched.members.contains(member) || !Rule::ReadMembers.holds();
+                    let is_same_epoch = other.epoch == vouched.epoch || !Rule::ReadSize.holds();
+                    counts && is_same_epoch && (named == row || !Rule::ReadAgree.holds())
+                };
+            let needed = if Rule::ReadSize.holds() {
+                commit_size(vouched.members.len())
+            } else {
+                1
             };
-            let needed = if Rule::ReadSize.holds() { commit_size(vouched.members.len()) } else { 1 };
             answers.iter().filter(alike).count() >= needed
         });
         if let Some((_, row)) = decided {
@@ -814,19 +984,35 @@ impl World {
 
 fn outcome_of_row(operation: &Operation, row: Option<&[u8]>) -> Outcome {
     let Some((event_time, stamp, value)) = row.map(read_row) else {
-        return Outcome::Read { rank: None, value: None };
+        return Outcome::Read {
+            rank: None,
+            value: None,
+        };
     };
-    let event_time = if operation.order == steadfast::model::Order::EventTime { event_time } else { 0 };
-    Outcome::Read { rank: Some((event_time, stamp)), value }
+    let event_time = if operation.order == steadfast::model::Order::EventTime {
+        event_time
+    } else {
+        0
+    };
+    Outcome::Read {
+        rank: Some((event_time, stamp)),
+        value,
+    }
 }
 
 fn short(message: &Message) -> String {
     match message {
         Message::Append(append) => {
-            let records: Vec<String> = append.records.iter().map(|r| format!("{}:{}", r.stamp.epoch, r.seq())).collect();
+            let records: Vec<String> = append
+                .records
+                .iter()
+                .map(|r| format!("{}:{}", r.stamp.epoch, r.seq()))
+                .collect();
             format!("append in {} of {}", append.epoch, records.join(" "))
         }
-        Message::Fetched(fetched) => format!("fetched {:?}", fetched.records.as_ref().map(Vec::len)),
+        Message::Fetched(fetched) => {
+            format!("fetched {:?}", fetched.records.as_ref().map(Vec::len))
+        }
         other => format!("{other:?}").chars().take(200).collect(),
     }
 }
