@@ -468,3 +468,7 @@ impl Change {
         is_due
     }
 }
+
+#[cfg(test)]
+#[path = "change_test.rs"]
+mod tests;

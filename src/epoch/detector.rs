@@ -102,10 +102,136 @@ impl Detector {
     pub fn agrees(&self, now: Duration, asked: &PreSeal, is_primary: bool) -> bool {
         (asked.open, asked.attempt) >= (self.open, self.attempt) && self.suspects(now, is_primary)
     }
+}
 
-    /// How long ago the primary was heard.
-    #[must_use]
-    pub fn silence(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.heard)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{BootNumber, Hlc, LineageId, RegionId};
+    use crate::control::Command;
+
+    const ME: IncarnationId = IncarnationId(1);
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn set(members: u128) -> ControlState {
+        let mut control = ControlState::new(LineageId(1), RegionId(1), IncarnationId(1));
+        let template = control.members[&ME].clone();
+        for at in 2..=members {
+            control.members.insert(IncarnationId(at), template.clone());
+        }
+        begin(&mut control);
+        let epoch = control.attempt_epoch();
+        control.apply(Command::Open { epoch }).unwrap();
+        control
+    }
+
+    /// Member 2 begins an epoch.
+    fn begin(control: &mut ControlState) {
+        let begin = Command::Begin {
+            candidate: IncarnationId(2),
+            boot: BootNumber::NONE,
+            members: control.members.keys().copied().collect(),
+            expected_open: control.open_epoch(),
+            expected_attempt: control.attempt_epoch(),
+        };
+        control.apply(begin).unwrap();
+    }
+
+    fn extend(control: &mut ControlState, number: u64) {
+        let extend = Command::Extend {
+            epoch: control.attempt_epoch(),
+            number,
+            ceiling: Hlc(number),
+            acked: vec![],
+        };
+        control.apply(extend).unwrap();
+    }
+
+    #[test]
+    fn a_primary_is_suspected_after_silence_or_when_it_is_seen_gone() {
+        let control = set(3);
+        let mut detector = Detector::new(ME, millis(0));
+        detector.agree(millis(0), &control, false);
+        assert!(!detector.suspects(millis(999), false));
+        assert!(detector.suspects(millis(1_000), false));
+        detector.hear(millis(1_500), control.open_epoch());
+        assert!(!detector.suspects(millis(2_499), false));
+        detector.see_gone();
+        assert!(detector.suspects(millis(1_501), false));
+        detector.hear(millis(1_600), control.open_epoch());
+        assert!(!detector.suspects(millis(1_601), false));
+    }
+
+    #[test]
+    fn an_earlier_epoch_is_no_sign_of_the_primary() {
+        let control = set(3);
+        let mut detector = Detector::new(ME, millis(0));
+        detector.agree(millis(0), &control, false);
+        detector.hear(millis(900), Epoch(control.open_epoch().0 - 1));
+        assert!(detector.suspects(millis(1_000), false));
+    }
+
+    #[test]
+    fn an_attempt_that_stays_unopened_is_reason_to_act_for_a_primary_too() {
+        let mut control = set(3);
+        let mut detector = Detector::new(ME, millis(0));
+        detector.agree(millis(0), &control, false);
+        begin(&mut control);
+        detector.agree(millis(100), &control, true);
+        assert!(!detector.suspects(millis(1_099), true));
+        assert!(detector.suspects(millis(1_100), true));
+        detector.fence();
+        assert!(detector.suspects(millis(101), true));
+    }
+
+    #[test]
+    fn only_where_one_seals_is_a_grant_a_sign_of_the_primary() {
+        for (members, is_sign) in [(2, true), (3, false)] {
+            let mut control = set(members);
+            let mut detector = Detector::new(ME, millis(0));
+            detector.agree(millis(0), &control, false);
+            extend(&mut control, 1);
+            detector.agree(millis(900), &control, false);
+            detector.agree(millis(950), &control, false);
+            assert_eq!(
+                !detector.suspects(millis(1_000), false),
+                is_sign,
+                "{members}"
+            );
+            assert!(
+                detector.suspects(millis(1_900), false),
+                "once, not each time it is looked at"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_agrees_with_an_asker_who_sees_less() {
+        let control = set(3);
+        let mut detector = Detector::new(ME, millis(0));
+        detector.agree(millis(0), &control, false);
+        let mut asked = PreSeal {
+            number: 1,
+            open: control.open_epoch(),
+            attempt: control.attempt_epoch(),
+        };
+        assert!(
+            !detector.agrees(millis(10), &asked, false),
+            "the primary is well"
+        );
+        assert!(detector.agrees(millis(2_000), &asked, false));
+        asked.open = Epoch(asked.open.0 - 1);
+        assert!(!detector.agrees(millis(2_000), &asked, false));
+    }
+
+    #[test]
+    fn the_former_process_of_this_member_is_gone_for_certain() {
+        let control = set(3);
+        let mut detector = Detector::new(IncarnationId(2), millis(0));
+        detector.agree(millis(0), &control, false);
+        assert!(detector.suspects(millis(1), false));
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use super::quorum::nth_greatest;
 use crate::base::{IncarnationId, LogId, Seq, VersionVector};
 
 /// What the data members of one epoch have acknowledged under it.
@@ -51,25 +50,10 @@ impl Commit {
         self.copies(log, seq) == self.acked.len()
     }
 
-    /// The last committed record of a log that is not folded anywhere.
-    #[must_use]
-    pub fn committed(&self, log: LogId) -> Seq {
-        let last = self
-            .acked
-            .values()
-            .map(|acked| acked.last(log).unwrap_or(Seq::NONE));
-        nth_greatest(last, self.needed).unwrap_or(Seq::NONE)
-    }
-
     /// What a data member has acknowledged.
     #[must_use]
     pub fn acked(&self, member: IncarnationId) -> Option<&VersionVector> {
         self.acked.get(&member)
-    }
-
-    /// What each data member has acknowledged.
-    pub fn all(&self) -> impl Iterator<Item = (IncarnationId, &VersionVector)> {
-        self.acked.iter().map(|(member, acked)| (*member, acked))
     }
 }
 
@@ -106,7 +90,6 @@ mod tests {
             prop_assert_eq!(commit.copies(LOG, Seq(seq)), copies);
             prop_assert_eq!(commit.is_committed(LOG, Seq(seq)), copies >= needed);
             prop_assert_eq!(commit.is_everywhere(LOG, Seq(seq)), copies == held.len());
-            prop_assert_eq!(commit.committed(LOG) >= Seq(seq), copies >= needed);
         }
     }
 }

@@ -196,3 +196,7 @@ impl Member {
         *self = Member::new(self.promise, held, opening);
     }
 }
+
+#[cfg(test)]
+#[path = "member_test.rs"]
+mod tests;

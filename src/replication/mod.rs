@@ -22,6 +22,8 @@ mod member;
 mod message;
 mod quorum;
 mod sender;
+#[cfg(test)]
+mod testing;
 
 pub use commit::Commit;
 pub use contact::{Contact, Round};

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   probing ── first Held ──► streaming ── the log no longer reaches back ──► needs snapshot
-//!      ▲                          │  ▲                                             │
-//!      └──── a new epoch ─────────┘  └────────── Held shows that it has it ────────┘
+//!                                 ▲                                                │
+//!                                 └──────────── Held shows that it has moved ──────┘
 //! ```
 //! While streaming, `sent` runs ahead of what the member has reported. Every message has a number, every [`Held`] echoes
 //! the greatest one heard: if that is past the last records sent and the member lacks some of them, they were lost, and
@@ -43,6 +43,8 @@ pub struct Sender {
     in_flight: VecDeque<(u64, usize)>,
     /// A [`Shipment`] is being read.
     is_reading: bool,
+    /// The last [`Shipment`] came back without records: the next one waits for a report.
+    is_empty_handed: bool,
     needs_snapshot: bool,
 }
 
@@ -76,6 +78,7 @@ impl Sender {
         let in_flight: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
         let may = self.reported.is_some()
             && !self.is_reading
+            && !self.is_empty_handed
             && !self.needs_snapshot
             && in_flight < WINDOW_BYTES;
         if !may || control.covers(&self.sent, durable) {
@@ -95,6 +98,11 @@ impl Sender {
             self.needs_snapshot = true;
             return None;
         };
+        if records.is_empty() {
+            // The log has nothing yet of what it is said to hold: the member's next report is soon enough to look again.
+            self.is_empty_handed = true;
+            return None;
+        }
         let bytes = records.iter().map(|record| record.bytes.len()).sum();
         for record in records {
             self.sent.advance(record.log(), record.seq());
@@ -121,6 +129,7 @@ impl Sender {
         {
             self.in_flight.pop_front();
         }
+        self.is_empty_handed = false;
         let appended = held.appended.vector();
         let is_first = self.reported.is_none();
         let lost = held.number >= self.last_records && !control.covers(appended, &self.sent);
@@ -134,18 +143,13 @@ impl Sender {
         self.reported = Some(held);
     }
 
-    /// Nothing the member said before counts any more: its process or the way to it is another one.
-    pub fn probe(&mut self) {
-        *self = Sender {
-            number: self.number,
-            is_reading: self.is_reading,
-            ..Sender::default()
-        };
-    }
-
     /// What the member last reported as appended.
     #[must_use]
     pub fn appended(&self) -> Option<&Heads> {
         self.reported.as_ref().map(|held| &held.appended)
     }
 }
+
+#[cfg(test)]
+#[path = "sender_test.rs"]
+mod tests;
