@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("config", "base model proto wal storage net engine control"),
     ("replication", "base model control"),
     ("epoch", "base control replication"),
+    ("read", "base model control replication"),
     ("replica", "base model control replication epoch read"),
     (
         "node",

@@ -74,6 +74,12 @@ pub struct LogId {
 impl Epoch {
     /// Before every epoch.
     pub const NONE: Epoch = Epoch(0);
+
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
 }
 
 impl Seq {

@@ -343,6 +343,7 @@ impl World {
     /// The operator: brings back what crashed, replaces what is dead, and puts all nodes into the set.
     pub fn on_operator(&mut self) {
         self.push(300 * MILLI, Event::Operator);
+        self.check_equal();
         for at in 0..self.nodes.len() {
             if self.nodes[at].is_dead {
                 self.lose_disk(at);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use steadfast::base::rule::Rule;
 use steadfast::base::{Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
 use steadfast::control::{Command, ControlState, LogState, Rejection, Role, Settings, TwoNode};
+use steadfast::epoch::timing::SILENCE;
 use steadfast::model::CommitLevel;
 use steadfast::replica::{Action, Fault as Halted, ReadId, Wanted, WriteId};
 use steadfast::replication::{Message, Vouched, commit_size, seal_size};
@@ -78,6 +79,7 @@ pub struct World {
     committed: Vec<(LogId, Seq)>,
     served: BTreeMap<Epoch, (usize, u64)>,
     floors: BTreeMap<Epoch, Hlc>,
+    opened: BTreeMap<Epoch, u64>,
     pub lost: BTreeSet<IncarnationId>,
     next_incarnation: u128,
     next_read: u64,
@@ -107,6 +109,7 @@ impl World {
             committed: Vec::new(),
             served: BTreeMap::new(),
             floors: BTreeMap::new(),
+            opened: BTreeMap::new(),
             lost: BTreeSet::new(),
             next_incarnation: nodes.len() as u128 + 1,
             next_read: 0,
@@ -467,6 +470,15 @@ impl World {
                 "I18: {copies} copies of {stamp} are acknowledged, {really} are durable"
             ));
         }
+        let later = self.opened.range(stamp.epoch.next()..).next();
+        if let Some((epoch, opened)) = later
+            && level == CommitLevel::Async
+            && self.now >= opened + SILENCE.as_nanos() as u64
+        {
+            self.fail(format!(
+                "I17: {stamp} is acknowledged at async long after epoch {epoch} has opened"
+            ));
+        }
         if level != CommitLevel::Async {
             self.committed.push((log, seq));
         }
@@ -493,6 +505,14 @@ impl World {
                 .get(&record.stamp.epoch)
                 .copied()
                 .unwrap_or(Hlc::ZERO);
+            let later = self.floors.range(record.stamp.epoch.next()..).next();
+            let frozen = later.map_or(Hlc(u64::MAX), |(_, floor)| *floor);
+            if record.stamp.hlc >= frozen {
+                self.fail(format!(
+                    "I7: {} lies above the floor of a later epoch, {frozen}",
+                    record.stamp
+                ));
+            }
             if record.stamp.hlc <= floor || record.stamp.hlc >= self.agreement.now().ceiling {
                 self.fail(format!(
                     "I7: {} lies outside of its window, above {floor}",
@@ -759,6 +779,7 @@ impl World {
             && before.open_epoch() < *epoch
         {
             self.counts.epochs += 1;
+            self.opened.insert(*epoch, self.now);
             let basis = before.open.as_ref().map(|open| open.members.clone());
             let Some(basis) = basis else { return };
             let is_unsound = |member: &IncarnationId| {
@@ -873,6 +894,23 @@ impl World {
             self.fail(format!(
                 "I27: node {at} holds {has} in epoch {epoch}, its primary {held}"
             ));
+        }
+    }
+
+    /// I22: equal positions mean equal rows.
+    pub fn check_equal(&mut self) {
+        let mut seen: Vec<(&VersionVector, &Store)> = Vec::new();
+        let mut differ = None;
+        for live in self.nodes.iter().filter_map(|node| node.live.as_ref()) {
+            let held = live.store.held.vector();
+            let other = seen.iter().find(|(other, _)| *other == held);
+            if other.is_some_and(|(_, other)| other.rows != live.store.rows) {
+                differ = Some(held.to_string());
+            }
+            seen.push((held, &live.store));
+        }
+        if let Some(held) = differ {
+            self.fail(format!("I22: two nodes hold {held} and different rows"));
         }
     }
 
