@@ -70,6 +70,8 @@ pub enum Rule {
     Floor,
     /// I14: a log is closed only where its writer has reported all of it.
     CloseComplete,
+    /// I5: no log lets go of a record before it is on W data members.
+    KeepTail,
     /// A snapshot is taken only if it covers what the member holds.
     SnapshotCovers,
 }
@@ -112,6 +114,7 @@ impl Rule {
         Rule::Freeze,
         Rule::Floor,
         Rule::CloseComplete,
+        Rule::KeepTail,
         Rule::SnapshotCovers,
     ];
 

@@ -9,11 +9,13 @@
 mod apply;
 mod command;
 mod local;
+mod quorum;
 mod state;
 mod window;
 
 pub use command::{BootClaim, Command, Effect, Rejection};
 pub use local::{Error, LocalControl};
+pub use quorum::{commit_size, nth_greatest, seal_size};
 pub use state::{
     Attempt, ControlState, Extended, FailoverPolicy, LogState, Member, Missing, OpenConfig, Role,
     Settings, TwoNode,

@@ -19,6 +19,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::quorum::commit_size;
 use crate::base::{
     BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq,
     VersionVector,
@@ -281,6 +282,21 @@ impl ControlState {
             region: self.region,
             epoch,
         }
+    }
+
+    /// Is the record on as many of the open epoch's data members as commit, by what they have acknowledged to the
+    /// agreement? Before that no log may let go of it: the only copy could be there (I5).
+    #[must_use]
+    pub fn is_spread(&self, log: LogId, seq: Seq) -> bool {
+        let Some(open) = &self.open else {
+            return false;
+        };
+        let holds = |member: &&IncarnationId| {
+            let member = self.members.get(*member);
+            member.is_some_and(|member| member.acked.contains(log, seq))
+        };
+        let copies = open.members.iter().filter(holds).count();
+        copies >= commit_size(open.members.len())
     }
 
     /// The greatest epoch up to which every log is closed.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::timing::{ASK_AGAIN, PATIENCE};
 use crate::base::rule::Rule;
 use crate::base::{BootNumber, Epoch, IncarnationId, VersionVector};
-use crate::control::{Attempt, Command, ControlState, Missing};
-use crate::replication::{Commit, PreSeal, SealAck, commit_size, seal_size};
+use crate::control::{Attempt, Command, ControlState, Missing, commit_size, seal_size};
+use crate::replication::{Commit, PreSeal, SealAck};
 
 /// What the candidate knows at a moment.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::timing::SILENCE;
 use crate::base::{Epoch, IncarnationId};
-use crate::control::{ControlState, Extended};
+use crate::control::{ControlState, Extended, seal_size};
 use crate::replication::PreSeal;
 
 /// What one member has noticed of its primary.
@@ -76,7 +76,7 @@ impl Detector {
             let one_seals = control
                 .open
                 .as_ref()
-                .is_some_and(|open| crate::replication::seal_size(open.members.len()) == 1);
+                .is_some_and(|open| seal_size(open.members.len()) == 1);
             if one_seals && control.extended.is_some_and(|last| last.epoch == self.open) {
                 self.hear(now, self.open);
             }

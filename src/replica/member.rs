@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Action, Fault, Leader, Replica, Wanted};
-use crate::base::{Epoch, Hlc, IncarnationId, VersionVector};
+use crate::base::rule::Rule;
+use crate::base::{Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
 use crate::control::Missing;
 use crate::epoch::Change;
 use crate::replication::{
@@ -177,6 +178,12 @@ impl Replica {
             Wanted::Shipment { to, epoch, .. } => self.ship(to, epoch, records),
         }
         self.go_on(now);
+    }
+
+    /// May the log let go of this record, once the store holds it durably? Members that lack it are then sent a snapshot.
+    #[must_use]
+    pub fn may_release(&self, log: LogId, seq: Seq) -> bool {
+        self.control.is_spread(log, seq) || !Rule::KeepTail.holds()
     }
 
     /// Would another member's store, offered in the name of an epoch, do in place of this one's?

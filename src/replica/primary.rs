@@ -9,13 +9,13 @@ use super::reign::{Pending, Refused, Stage};
 use super::{Fault, Replica};
 use crate::base::rule::Rule;
 use crate::base::{Epoch, Hlc, IncarnationId, Seq, Stamp, VersionVector};
-use crate::control::{Command, LogState};
+use crate::control::{Command, LogState, commit_size};
 use crate::epoch::Change;
 use crate::epoch::timing::{ASK_AGAIN, HAND_OVER, HEARTBEAT};
 use crate::model::CommitLevel;
 use crate::model::digest::Digest;
 use crate::model::record::{Body, Opening, Record, RequestId};
-use crate::replication::{Append, Held, Logged, Message, commit_size};
+use crate::replication::{Append, Held, Logged, Message};
 
 /// How often a member is sent a snapshot that it does not seem to get.
 const SEED_AGAIN: Duration = Duration::from_secs(5);

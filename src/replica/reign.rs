@@ -12,10 +12,10 @@ use std::time::Duration;
 use super::action::WriteId;
 use crate::base::rule::Rule;
 use crate::base::{Epoch, Hlc, IncarnationId, LogId, Stamp, VersionVector};
-use crate::control::{Attempt, ControlState, EXTEND_EVERY, Tick, tick};
+use crate::control::{Attempt, ControlState, EXTEND_EVERY, Tick, commit_size, seal_size, tick};
 use crate::epoch::timing::SILENCE;
 use crate::model::CommitLevel;
-use crate::replication::{Commit, Contact, Held, Sender, commit_size, seal_size};
+use crate::replication::{Commit, Contact, Held, Sender};
 
 /// Why a primary does not take a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::quorum::nth_greatest;
 use crate::base::IncarnationId;
+use crate::control::nth_greatest;
 
 /// The number of a round of pings; the first is 1.
 #[derive(

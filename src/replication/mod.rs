@@ -20,7 +20,6 @@ mod heads;
 mod logged;
 mod member;
 mod message;
-mod quorum;
 mod sender;
 #[cfg(test)]
 mod testing;
@@ -31,5 +30,4 @@ pub use heads::{Fork, Heads, Place};
 pub use logged::Logged;
 pub use member::{HeldOpening, Member, Taken};
 pub use message::{Append, Fetch, Fetched, Held, Message, PreSeal, Seal, SealAck, Vouched};
-pub use quorum::{commit_size, nth_greatest, seal_size};
 pub use sender::{Sender, Shipment};

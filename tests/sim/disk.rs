@@ -122,12 +122,13 @@ impl Disk {
         self.flushed_at = at;
     }
 
-    /// Gives up the log before the flushed place.
-    pub fn release(&mut self) {
-        for record in &self.wal[self.released..self.flushed_at] {
+    /// Gives up the log before the flushed place, as far as it may.
+    pub fn release(&mut self, may: impl Fn(&Logged) -> bool) {
+        let kept = &self.wal[self.released..self.flushed_at];
+        for record in kept.iter().take_while(|record| may(record)) {
             self.released_held.advance(record.log(), record.seq());
+            self.released += 1;
         }
-        self.released = self.flushed_at;
     }
 
     /// Another member's store takes the place of everything.

@@ -37,7 +37,9 @@ fn every_rule_that_is_left_out_is_noticed() {
 fn survey_of_the_rules() {
     std::panic::set_hook(Box::new(|_| {}));
     let most: u64 = std::env::var("STEADFAST_MOST").map_or(200, |most| most.parse().unwrap());
+    let from: u64 = std::env::var("STEADFAST_FROM").map_or(0, |from| from.parse().unwrap());
     let only = std::env::var("STEADFAST_RULE").ok();
+    let width = if only.is_some() { 2_000 } else { 110 };
     for rule in Rule::ALL {
         if only
             .as_ref()
@@ -45,10 +47,10 @@ fn survey_of_the_rules() {
         {
             continue;
         }
-        let found = (0..most).find_map(|seed| Some((seed, outcome(*rule, seed)?)));
+        let found = (from..most).find_map(|seed| Some((seed, outcome(*rule, seed)?)));
         match found {
             Some((seed, what)) => {
-                let what: String = what.chars().take(110).collect();
+                let what: String = what.chars().take(width).collect();
                 println!("    (Rule::{rule:?}, {seed}), // {what}");
             }
             None => println!("    // Rule::{rule:?}: not within {most}"),

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use steadfast::base::rule::Rule;
 use steadfast::base::{Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
-use steadfast::control::{Command, ControlState, LogState, Rejection, Role, Settings, TwoNode};
+use steadfast::control::{
+    Command, ControlState, LogState, Rejection, Role, Settings, TwoNode, commit_size, seal_size,
+};
 use steadfast::epoch::timing::SILENCE;
 use steadfast::model::CommitLevel;
 use steadfast::replica::{Action, Fault as Halted, ReadId, Wanted, WriteId};
-use steadfast::replication::{Message, Vouched, commit_size, seal_size};
+use steadfast::replication::{Message, Vouched};
 
 use crate::agreement::Agreement;
 use crate::chance::Chance;
@@ -608,7 +610,9 @@ impl World {
         if let Some(live) = &node.live {
             node.disk.flush(&live.store, live.applied_at);
             if release {
-                node.disk.release();
+                let replica = &live.replica;
+                node.disk
+                    .release(|record| replica.may_release(record.log(), record.seq()));
             }
         }
     }
