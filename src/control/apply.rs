@@ -230,8 +230,11 @@ impl ControlState {
             .open
             .as_ref()
             .is_some_and(|open| open.members.contains(&incarnation));
+        // Once it is open, an attempt's basis is not sealed any more.
         let in_attempt = self.attempt.as_ref().is_some_and(|attempt| {
-            attempt.basis.contains(&incarnation) || attempt.members.contains(&incarnation)
+            let may_open = attempt.epoch > self.open_epoch();
+            let named = attempt.basis.iter().chain(&attempt.members);
+            may_open && named.into_iter().any(|member| *member == incarnation)
         });
         if in_open || in_attempt {
             return Err(Rejection::InUse { incarnation });

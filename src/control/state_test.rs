@@ -364,8 +364,6 @@ fn a_member_in_force_is_not_evicted_and_an_evicted_one_never_returns() {
             epoch: second.epoch,
         })
         .unwrap();
-    let third = begin(&mut state, 3, &[1, 3]);
-    state.apply(Command::Open { epoch: third.epoch }).unwrap();
     assert_eq!(state.apply(evict(2)), Ok(Effect::Done));
     let again = Command::Register {
         incarnation: id(2),

@@ -84,6 +84,11 @@ impl Sender {
         if !may || control.covers(&self.sent, durable) {
             return None;
         }
+        if control.missing(durable, &self.sent).is_none() {
+            // It would never know that it holds to their ends the logs whose ends have been forgotten.
+            self.needs_snapshot = true;
+            return None;
+        }
         self.is_reading = true;
         Some(Shipment {
             after: self.sent.clone(),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast::base::{BootToken, Epoch, Hlc, IncarnationId, LogId, Stamp, VersionVector};
 use steadfast::control::{ControlState, Missing};
-use steadfast::model::digest::Digest;
 use steadfast::model::record::{Body, Record};
 use steadfast::model::row::{Content, Merged, Row, merge_write};
 use steadfast::model::{EntityKey, ViewId};
@@ -182,25 +181,5 @@ impl Disk {
     pub fn fold(&mut self, log: LogId) {
         self.released_held.fold(log.region, log.epoch);
         self.flushed.held.fold(log.region, log.epoch);
-    }
-}
-
-/// The chain digests of a run: one record under each name, ever (I2).
-#[derive(Debug, Default)]
-pub struct Names(BTreeMap<Stamp, Digest>, BTreeMap<(LogId, u64), Stamp>);
-
-impl Names {
-    pub fn see(&mut self, record: &Logged) -> Result<(), String> {
-        let name = (record.log(), record.seq().0);
-        let stamp = *self.1.entry(name).or_insert(record.stamp);
-        let digest = *self.0.entry(stamp).or_insert(record.chain_after);
-        if stamp != record.stamp || digest != record.chain_after {
-            return Err(format!(
-                "I2: two records are called {} {}",
-                record.log(),
-                record.seq()
-            ));
-        }
-        Ok(())
     }
 }

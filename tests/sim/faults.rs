@@ -67,17 +67,15 @@ pub struct Faults {
     /// Nothing gets from one to the other.
     cuts: BTreeSet<(usize, usize)>,
     off_agreement: BTreeSet<usize>,
-    pub rolled_back: BTreeSet<IncarnationId>,
 }
 
 impl Faults {
-    pub fn new(plan: Plan, _chance: &mut Chance) -> Faults {
+    pub fn new(plan: Plan) -> Faults {
         Faults {
             plan,
             is_over: false,
             cuts: BTreeSet::new(),
             off_agreement: BTreeSet::new(),
-            rolled_back: BTreeSet::new(),
         }
     }
 
@@ -273,9 +271,8 @@ impl World {
             return false;
         };
         let attempt = control.attempt.as_ref().map(|attempt| &attempt.members);
-        let gone = |member: &IncarnationId| {
-            self.faults.rolled_back.contains(member) || self.node_of(*member).is_none()
-        };
+        let gone =
+            |member: &IncarnationId| self.is_unsound(*member) || self.node_of(*member).is_none();
         let involved = open.members.iter().chain(attempt.into_iter().flatten());
         let mut involved: BTreeSet<IncarnationId> = involved.copied().collect();
         if let Some(attempt) = &control.attempt {
@@ -306,7 +303,7 @@ impl World {
             return false;
         }
         backup.crash(&mut self.chance);
-        self.faults.rolled_back.insert(backup.incarnation);
+        self.unsound.insert(backup.incarnation, self.now);
         self.nodes[at].disk = backup;
         self.push(50 * MILLI, Event::Start(at));
         true
@@ -314,11 +311,12 @@ impl World {
 
     fn change_members(&mut self, primary: usize, at: usize) -> bool {
         let now = self.clock();
-        let is_settled = self.agreement.now().open.as_ref().is_some_and(|open| {
-            open.members
-                .iter()
-                .all(|m| self.node_of(*m).is_some_and(|at| !self.nodes[at].is_dead))
-        });
+        let is_settled = self
+            .agreement
+            .now()
+            .open
+            .as_ref()
+            .is_some_and(|open| open.members.iter().all(|m| !self.is_unsound(*m)));
         let out = self.nodes[at].disk.incarnation;
         let me = self.nodes[primary].disk.incarnation;
         let Some(live) = self.nodes[primary]
@@ -343,7 +341,7 @@ impl World {
     /// The operator: brings back what crashed, replaces what is dead, and puts all nodes into the set.
     pub fn on_operator(&mut self) {
         self.push(300 * MILLI, Event::Operator);
-        self.check_equal();
+        self.check_all();
         for at in 0..self.nodes.len() {
             if self.nodes[at].is_dead {
                 self.lose_disk(at);

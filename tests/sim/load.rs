@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use steadfast::base::{IncarnationId, Micros, Stamp};
+use steadfast::base::{IncarnationId, Micros};
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, RowGroup, RowWrite, Rows};
 use steadfast::model::view::FeatureId;
@@ -14,7 +14,7 @@ use steadfast::replica::WriteId;
 use steadfast::replication::Vouched;
 
 use crate::chance::Chance;
-use crate::history::{Ask, Operation, Outcome, Rank};
+use crate::operation::{Ask, Operation, Outcome};
 use crate::world::{Event, MILLI, World};
 
 const KEYS: u64 = 3;
@@ -27,10 +27,9 @@ pub struct Clients {
     pub is_stopped: bool,
     /// What each client last found to be primary.
     believes: Vec<usize>,
-    /// Of each operation: its client, event time and answers so far.
-    details: Vec<(usize, i64)>,
+    /// Of each operation: its client, its row, and whether it is a quorum read with which answers so far.
+    owners: Vec<usize>,
     places: Vec<(ViewId, EntityKey)>,
-    orders: Vec<Order>,
     answers: BTreeMap<usize, Answers>,
     asks_quorum: Vec<bool>,
 }
@@ -42,9 +41,8 @@ impl Clients {
             count,
             is_stopped: false,
             believes: vec![0; count],
-            details: Vec::new(),
+            owners: Vec::new(),
             places: Vec::new(),
-            orders: Vec::new(),
             answers: BTreeMap::new(),
             asks_quorum: Vec::new(),
         }
@@ -60,24 +58,6 @@ impl Clients {
 
     pub fn answers(&mut self, op: usize) -> &mut Answers {
         self.answers.entry(op).or_default()
-    }
-
-    pub fn rank(&self, op: usize, stamp: Stamp) -> Rank {
-        let event_time = if self.orders[op] == Order::EventTime {
-            self.details[op].1
-        } else {
-            0
-        };
-        (event_time, stamp)
-    }
-
-    pub fn rank_of(&self, op: usize, (event_time, stamp, _): (i64, Stamp, Option<u64>)) -> Rank {
-        let event_time = if self.orders[op] == Order::EventTime {
-            event_time
-        } else {
-            0
-        };
-        (event_time, stamp)
     }
 }
 
@@ -114,16 +94,16 @@ impl World {
         let event_time = i64::try_from(self.now / 1_000).unwrap()
             + i64::try_from(self.chance.below(2_000_000)).unwrap()
             - 1_000_000;
-        self.clients.details.push((client, event_time));
+        self.clients.owners.push(client);
         self.clients.places.push((
             view,
             EntityKey::encode([&KeyValue::Int64(i64::try_from(key).unwrap())]),
         ));
-        self.clients.orders.push(order);
         self.clients.asks_quorum.push(ask == Ask::ReadQuorum);
         self.operations.push(Operation {
             order,
             key,
+            event_time,
             ask: ask.clone(),
             begun: self.now,
             ended: u64::MAX,
@@ -178,12 +158,12 @@ impl World {
             } else {
                 Outcome::Failed
             };
-            return self.respond(at, op, refused);
+            return self.respond(op, refused);
         }
         match ask {
             Ask::Write { value, level } => {
                 if !self.write(op, at, value, level) {
-                    self.respond(at, op, Outcome::Refused);
+                    self.respond(op, Outcome::Refused);
                 }
             }
             Ask::ReadPrimary => {
@@ -192,7 +172,7 @@ impl World {
                 live.reads.insert(read, (op, None));
                 if live.replica.read_primary(now, read).is_err() {
                     live.reads.remove(&read);
-                    self.respond(at, op, Outcome::Failed);
+                    self.respond(op, Outcome::Failed);
                 }
             }
             Ask::ReadQuorum => {}
@@ -210,13 +190,7 @@ impl World {
         let Ok(hlc) = live.replica.stamp(wall) else {
             return false;
         };
-        if hlc <= live.store.newest {
-            let newest = live.store.newest;
-            self.fail(format!(
-                "I9: node {at} stamps {hlc}, it has made {newest} visible"
-            ));
-            return false;
-        }
+        self.check_above_visible(at, hlc);
         let mut cells = Vec::new();
         let int64 = ValueType::Scalar(Scalar::Int64);
         put_cell(
@@ -228,13 +202,13 @@ impl World {
         let (view, key) = self.clients.place(op);
         let row = RowWrite {
             key,
-            event_time: Micros(self.clients.details[op].1),
+            event_time: Micros(self.operations[op].event_time),
             cells: Some(Bytes::from(cells)),
         };
         let group = RowGroup {
             view,
             merge: MergeMode::Row,
-            order: self.clients.orders[op],
+            order: self.operations[op].order,
             rows: vec![row],
         };
         let body = Body::Rows(Rows {
@@ -242,6 +216,7 @@ impl World {
             folded: 0,
             groups: vec![group],
         });
+        let live = self.nodes[at].live.as_mut().unwrap();
         live.replica
             .append(now, hlc, None, body, Some((WriteId(op as u64), level)))
             .is_ok()
@@ -257,7 +232,7 @@ impl World {
         } else {
             outcome
         };
-        let client = self.clients.details[op].0;
+        let client = self.clients.owners[op];
         let counts = &mut self.counts;
         match &outcome {
             Outcome::Acknowledged { node, .. } => {

@@ -13,12 +13,22 @@
 
 mod agreement;
 mod chance;
+mod check;
 mod disk;
 mod faults;
+#[allow(
+    dead_code,
+    reason = "the simulation uses a part of what a history can say"
+)]
+#[path = "../history/mod.rs"]
 mod history;
 mod load;
 mod must_fail;
 mod node;
+mod operation;
+mod process;
+mod reads;
+mod wires;
 mod world;
 
 use std::ops::Range;
@@ -50,7 +60,7 @@ fn run(seed: u64) -> Run {
         world.run_until(FAULTS + HEALING);
     }
     if world.violation.is_none() {
-        world.check_end();
+        world.check_healed();
     }
     world.counts.seconds = world.now / 1_000_000_000;
     Run {

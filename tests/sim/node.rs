@@ -15,6 +15,8 @@ pub struct Node {
     pub live: Option<Live>,
     /// Counts processes, so that what was meant for an earlier one is not taken by a later.
     pub life: u64,
+    /// Counts processes only: a life also ends when another store takes the place of this one's.
+    pub process: u64,
     /// What has reached it of what is agreed; durable.
     pub learnt: usize,
     /// Milliseconds by which its clock is wrong.
@@ -46,6 +48,7 @@ impl Node {
             disk: Disk::empty(incarnation),
             live: None,
             life: 0,
+            process: 0,
             learnt: 0,
             skew: 0,
             paused_until: 0,
@@ -77,6 +80,7 @@ impl Node {
         };
         let replica = Replica::new(found, Arc::clone(control), now, chance);
         self.life += 1;
+        self.process += 1;
         self.live = Some(Live {
             replica,
             durable: store.held.vector().clone(),

@@ -1,0 +1,78 @@
+//! The invariants, held after every step of a run. One file each; each looks at disks and cores, not at what anybody says.
+
+mod closed;
+mod committed;
+mod contact;
+mod copies;
+mod equal;
+mod healed;
+mod names;
+mod opening;
+mod sealed;
+mod windows;
+mod writer;
+
+use std::collections::BTreeMap;
+
+use steadfast::base::{Epoch, Hlc, LogId, Seq, Stamp};
+use steadfast::control::{Command, ControlState};
+use steadfast::model::CommitLevel;
+
+use names::Names;
+
+use crate::operation::Outcome;
+use crate::world::World;
+
+/// What the invariants remember of a run.
+#[derive(Debug, Default)]
+pub struct Seen {
+    names: Names,
+    /// Records acknowledged at quorum or all.
+    committed: Vec<(LogId, Seq)>,
+    /// Which process served each epoch.
+    served: BTreeMap<Epoch, (usize, u64)>,
+    /// The ceiling when each epoch was begun.
+    floors: BTreeMap<Epoch, Hlc>,
+    /// When each epoch was opened.
+    opened: BTreeMap<Epoch, u64>,
+}
+
+impl World {
+    /// After something has happened at a node.
+    pub fn check_node(&mut self, at: usize) {
+        if self.nodes[at].live.is_some() {
+            self.check_writer(at);
+            self.check_opening(at);
+        }
+    }
+
+    /// From time to time.
+    pub fn check_all(&mut self) {
+        self.check_equal();
+    }
+
+    /// After something has been agreed.
+    pub fn check_agreed(&mut self, before: &ControlState, command: &Command) {
+        self.note_window(before, command);
+        self.check_sealed(before, command);
+        self.check_closed(command);
+    }
+
+    /// When a write is acknowledged; gives what its client is told.
+    pub fn acknowledge(&mut self, at: usize, op: usize, stamp: Stamp, copies: usize) -> Outcome {
+        let operation = &self.operations[op];
+        let level = operation.level();
+        let rank = operation.rank_of(operation.event_time, stamp);
+        self.check_copies(stamp, copies);
+        self.check_contact(stamp, level);
+        if level != CommitLevel::Async {
+            self.seen.committed.push((stamp.log(), stamp.seq));
+        }
+        let incarnation = self.nodes[at].disk.incarnation.0;
+        Outcome::Acknowledged {
+            rank,
+            node: at,
+            incarnation,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What clients of the simulation asked and were told, and the same as the judges of histories take it.
+
+use steadfast::base::Stamp;
+use steadfast::model::{CommitLevel, Order};
+
+use crate::history::{self, Action, ReadLevel, ReadOutcome, Version, WriteLevel, WriteOutcome};
+
+/// Event time, then stamp; in arrival order the event time is 0. Greater wins.
+pub type Rank = (i64, Stamp);
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    Write { value: u64, level: CommitLevel },
+    ReadPrimary,
+    ReadQuorum,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Open,
+    Acknowledged {
+        rank: Rank,
+        node: usize,
+        incarnation: u128,
+    },
+    Refused,
+    Unknown,
+    Read {
+        rank: Option<Rank>,
+        value: Option<u64>,
+    },
+    Failed,
+}
+
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub order: Order,
+    pub key: u64,
+    pub event_time: i64,
+    pub ask: Ask,
+    pub begun: u64,
+    pub ended: u64,
+    pub outcome: Outcome,
+}
+
+impl Operation {
+    /// The key of its row among those of both views.
+    pub fn place(&self) -> u64 {
+        self.key * 2 + u64::from(self.order == Order::Arrival)
+    }
+
+    /// The level of a write.
+    pub fn level(&self) -> CommitLevel {
+        match self.ask {
+            Ask::Write { level, .. } => level,
+            Ask::ReadPrimary | Ask::ReadQuorum => panic!("{self:?} is no write"),
+        }
+    }
+
+    pub fn rank_of(&self, event_time: i64, stamp: Stamp) -> Rank {
+        let counts = self.order == Order::EventTime;
+        (if counts { event_time } else { 0 }, stamp)
+    }
+
+    pub fn version(&self, (event_time, stamp): Rank) -> Version {
+        Version {
+            event_time: (self.order == Order::EventTime).then_some(event_time),
+            hlc: stamp.hlc.0,
+            epoch: stamp.epoch.0,
+            seq: stamp.seq.0,
+        }
+    }
+
+    pub fn judged(&self) -> history::Operation {
+        let version = |rank| self.version(rank);
+        let action = match (&self.ask, &self.outcome) {
+            (Ask::Write { value, level }, outcome) => Action::Write {
+                value: *value,
+                level: match level {
+                    CommitLevel::Async => WriteLevel::Async,
+                    CommitLevel::Quorum => WriteLevel::Quorum,
+                    CommitLevel::All => WriteLevel::All,
+                },
+                event_time: (self.order == Order::EventTime).then_some(self.event_time),
+                outcome: match outcome {
+                    Outcome::Acknowledged {
+                        rank, incarnation, ..
+                    } => WriteOutcome::Acked {
+                        version: version(*rank),
+                        node: *incarnation as u64,
+                    },
+                    Outcome::Refused => WriteOutcome::Refused,
+                    _ => WriteOutcome::Unknown,
+                },
+            },
+            (read, outcome) => Action::Read {
+                level: if *read == Ask::ReadPrimary {
+                    ReadLevel::Primary
+                } else {
+                    ReadLevel::Quorum
+                },
+                outcome: match outcome {
+                    Outcome::Read { rank, value } => ReadOutcome::Value {
+                        value: *value,
+                        version: rank.map(version),
+                        staleness: None,
+                    },
+                    _ => ReadOutcome::Failed,
+                },
+            },
+        };
+        let is_answered = !matches!(self.outcome, Outcome::Open | Outcome::Unknown);
+        history::Operation {
+            key: self.place(),
+            session: None,
+            invoked: self.begun,
+            responded: is_answered.then_some(self.ended),
+            action,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Strong reads, from a node's rows to a client's answer.
+
+use steadfast::base::IncarnationId;
+use steadfast::base::rule::Rule;
+use steadfast::control::commit_size;
+use steadfast::replica::ReadId;
+use steadfast::replication::Vouched;
+
+use crate::disk::read_row;
+use crate::operation::{Operation, Outcome};
+use crate::world::{Event, World};
+
+impl World {
+    pub fn new_read(&mut self) -> ReadId {
+        self.next_read += 1;
+        ReadId(self.next_read)
+    }
+
+    pub fn read_rows(&mut self, at: usize, read: ReadId) {
+        let now = self.clock();
+        let live = self.nodes[at].live.as_mut().unwrap();
+        let Some((op, row)) = live.reads.get_mut(&read) else {
+            return;
+        };
+        let op = *op;
+        let found = live.store.rows.get(&self.clients.place(op)).cloned();
+        if self.clients.is_quorum_read(op) {
+            live.reads.remove(&read);
+            let vouched = live.replica.vouch();
+            let from = live.replica.incarnation();
+            if let Some(delay) = self.faults.way_to_client(&mut self.chance) {
+                self.push(delay, Event::Vouched(op, from, vouched, found));
+            }
+            return;
+        }
+        let records = found.iter().map(|row| {
+            let (_, stamp, _) = read_row(row);
+            (stamp.log(), stamp.seq)
+        });
+        let records = records.collect();
+        *row = found;
+        live.replica.rows(now, read, records);
+    }
+
+    pub fn respond(&mut self, op: usize, outcome: Outcome) {
+        if let Some(delay) = self.faults.way_to_client(&mut self.chance) {
+            self.push(delay, Event::Response(op, outcome));
+        }
+    }
+
+    /// Q2 and Q3: the row that W members of one epoch name as theirs.
+    pub fn on_vouched(
+        &mut self,
+        op: usize,
+        from: IncarnationId,
+        vouched: Option<Vouched>,
+        row: Option<Vec<u8>>,
+    ) {
+        let Some(vouched) = vouched else { return };
+        if self.operations[op].outcome != Outcome::Open {
+            return;
+        }
+        let answers = self.clients.answers(op);
+        answers.insert(from, (vouched, row));
+        let decided = answers.values().find(|(vouched, row)| {
+            let alike =
+                |(member, (other, named)): &(&IncarnationId, &(Vouched, Option<Vec<u8>>))| {
+                    let counts = vouched.members.contains(member) || !Rule::ReadMembers.holds();
+                    let is_same_epoch = other.epoch == vouched.epoch || !Rule::ReadSize.holds();
+                    counts && is_same_epoch && (named == row || !Rule::ReadAgree.holds())
+                };
+            let needed = if Rule::ReadSize.holds() {
+                commit_size(vouched.members.len())
+            } else {
+                1
+            };
+            answers.iter().filter(alike).count() >= needed
+        });
+        if let Some((_, row)) = decided {
+            let outcome = outcome_of_row(&self.operations[op], row.as_deref());
+            self.on_response(op, outcome);
+        }
+    }
+}
+
+pub fn outcome_of_row(operation: &Operation, row: Option<&[u8]>) -> Outcome {
+    let Some((event_time, stamp, value)) = row.map(read_row) else {
+        return Outcome::Read {
+            rank: None,
+            value: None,
+        };
+    };
+    Outcome::Read {
+        rank: Some(operation.rank_of(event_time, stamp)),
+        value,
+    }
+}
