@@ -47,6 +47,7 @@ fn assert_poisoned(disk: &SimDisk, log: &mut Log, history: &mut History) {
     for step in [
         Step::Append(b"late".to_vec()),
         Step::Sync,
+        Step::Seal,
         Step::Release(100),
     ] {
         let refused = history.play(log, &[step]);

@@ -25,6 +25,7 @@ pub enum Step {
     Sync,
     Mark,
     Prepare,
+    Seal,
     /// Release what lies below this fraction, in percent, of what is durable.
     Release(u64),
 }
@@ -38,7 +39,8 @@ pub fn random_steps(rng: &mut StdRng, count: usize, segment_bytes: u64) -> Vec<S
             10 => Step::Append(random_payload(rng, segment * 2)),
             11..16 => Step::Sync,
             16 => Step::Mark,
-            17..19 => Step::Prepare,
+            17 => Step::Prepare,
+            18 => Step::Seal,
             _ => Step::Release(rng.random_range(0..=100)),
         })
         .collect()
@@ -90,6 +92,11 @@ impl History {
             Step::Sync => log.sync(),
             Step::Mark => log.mark(),
             Step::Prepare => log.prepare(),
+            Step::Seal => {
+                let base = log.seal()?;
+                assert_eq!(log.durable().get(), base, "sealed before it was durable");
+                Ok(())
+            }
             Step::Release(percent) => {
                 let place = Lsn(log.durable().get().0 * percent / 100);
                 self.released = place.max(self.released);
