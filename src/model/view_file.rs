@@ -131,7 +131,7 @@ struct FeatureEntry {
     max_age: Option<String>,
 }
 
-/// Either a bare feature table or one under its `[[feature]]` heading.
+/// A feature table under its `[[feature]]` heading.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FeatureFile {
@@ -176,22 +176,23 @@ pub fn parse_view(text: &str) -> Result<ViewSpec, ViewFileError> {
     })
 }
 
-/// Reads the definition of one feature, for a view with this ttl.
+/// Reads the definition of one feature, with or without its `[[feature]]` heading, for a view with this ttl.
 ///
 /// # Errors
-/// What is wrong first.
+/// What is wrong first, in the form that the text has.
 pub fn parse_feature(text: &str, ttl: Option<Duration>) -> Result<Feature, ViewFileError> {
-    let entry = match toml::from_str::<FeatureFile>(text) {
-        Ok(mut file) => {
-            check_count("features", file.feature.len(), 1)?;
-            file.feature.pop()
-        }
-        Err(_) => None,
-    };
-    match entry {
-        Some(entry) => feature(entry, ttl),
-        None => feature(toml::from_str(text).map_err(|error| syntax(&error))?, ttl),
+    let table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error))?;
+    if !table.contains_key("feature") {
+        return feature(toml::from_str(text).map_err(|error| syntax(&error))?, ttl);
     }
+    let file: FeatureFile = toml::from_str(text).map_err(|error| syntax(&error))?;
+    let count = |entries: Vec<FeatureEntry>| ViewFileError::Count {
+        what: "features",
+        count: entries.len(),
+        max: 1,
+    };
+    let [entry] = file.feature.try_into().map_err(count)?;
+    feature(entry, ttl)
 }
 
 #[derive(Deserialize)]
@@ -494,12 +495,35 @@ default = [2013-01-01T00:00:00Z]
         let bare = "name = \"x\"\ntype = \"int32\"";
         let headed = format!("[[feature]]\n{bare}");
         assert_eq!(parse_feature(bare, None), parse_feature(&headed, None));
-        assert!(
-            parse_feature("name = \"x\"", None)
-                .unwrap_err()
-                .to_string()
-                .contains("missing field `type`")
-        );
+    }
+
+    #[test]
+    fn a_mistake_in_a_feature_is_told_of_the_form_it_stands_in() {
+        let bare = "name = \"x\"\ntype = \"int32\"";
+        for (text, expected) in [
+            ("name = \"x\"".to_owned(), "missing field `type`"),
+            (
+                "[[feature]]\nname = \"x\"".to_owned(),
+                "missing field `type`",
+            ),
+            (
+                format!("[[feature]]\n{bare}\nmin_age = \"1h\""),
+                "unknown field `min_age`",
+            ),
+            (
+                format!("[[feature]]\n{bare}\n[[feature]]\n{bare}"),
+                "2 features: 1 to 1",
+            ),
+            ("feature = []".to_owned(), "0 features: 1 to 1"),
+            (
+                format!("ttl = \"1h\"\n[[feature]]\n{bare}"),
+                "unknown field `ttl`, expected `feature`",
+            ),
+            ("[[feature]\n".to_owned(), "line 1"),
+        ] {
+            let message = parse_feature(&text, None).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
     }
 
     #[test]
