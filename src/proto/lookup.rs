@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::invalid::{Invalid, Problem, check_count};
 use super::keys::EntityColumns;
-use super::names::{find_view, read_level, wanted_features};
+use super::names::{find_view, read_level, wanted_count, wanted_features};
 use super::v1;
 use super::values::items_to_proto;
 use crate::base::PackedBytes;
@@ -52,11 +52,13 @@ pub fn lookup_of_get(
     let mut values = 0;
     for (at, selection) in request.views.into_iter().enumerate() {
         let field = || format!("views[{at}]");
-        let selection = select(catalogue, &mut entities, selection, field)?;
-        values += selection.features.len() * entities.entities();
+        let view = find_view(catalogue, &selection.view)
+            .map_err(|problem| problem.at(format!("{}.view", field())))?;
+        // Before anything is built for them.
+        values += wanted_count(view, &selection.features) * entities.entities();
         check_count("values asked for", values, limits::LOOKUP_VALUES)
             .map_err(|problem| problem.at(field()))?;
-        selections.push(selection);
+        selections.push(select(view, &mut entities, &selection.features, field)?);
     }
     entities.check_all_used()?;
     let wanted = Wanted {
@@ -71,19 +73,15 @@ pub fn lookup_of_get(
 }
 
 fn select(
-    catalogue: &Catalogue,
+    view: &Arc<View>,
     entities: &mut EntityColumns,
-    selection: v1::ViewSelection,
+    names: &[String],
     field: impl Fn() -> String,
 ) -> Result<Selection, Invalid> {
-    let view = find_view(catalogue, &selection.view)
-        .map_err(|problem| problem.at(format!("{}.view", field())))?;
-    let features = wanted_features(view, &selection.features, || {
-        format!("{}.features", field())
-    })?;
+    let features = wanted_features(view, names, || format!("{}.features", field()))?;
     let keys = entities.keys(view, || format!("{}.view", field()))?;
     Ok(Selection {
-        view: view.clone(),
+        view: Arc::clone(view),
         features,
         keys,
     })

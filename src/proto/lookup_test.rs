@@ -182,6 +182,24 @@ fn every_malformed_lookup_names_its_field() {
 }
 
 #[test]
+fn too_many_values_are_refused_before_features_and_keys_are_looked_at() {
+    let per_entity = limits::LOOKUP_VALUES / limits::LOOKUP_ENTITIES;
+    let refusal = |features: usize| {
+        let unknown = vec!["unknown"; features];
+        let wrong = numbers(&[1; limits::LOOKUP_ENTITIES]);
+        let request = get(vec![wrong], &[("users", &unknown)]);
+        lookup_of_get(request, &catalogue()).unwrap_err()
+    };
+    let invalid = refusal(per_entity + 1);
+    assert_eq!(
+        (invalid.problem.reason(), invalid.field.as_str()),
+        (Reason::TooLarge, "views[0]")
+    );
+    let reason = refusal(per_entity).problem.reason();
+    assert_eq!(reason, Reason::UnknownFeature, "as many as may be");
+}
+
+#[test]
 fn a_column_moves_into_its_message() {
     let catalogue = catalogue();
     let feature = catalogue.view("legs").unwrap().feature("tags").unwrap();

@@ -77,6 +77,15 @@ pub(super) fn wanted_features(
         .collect())
 }
 
+/// How many features [`wanted_features`] will find, if it finds all.
+pub(super) fn wanted_count(view: &View, names: &[String]) -> usize {
+    if names.is_empty() {
+        view.spec.features.len()
+    } else {
+        names.len()
+    }
+}
+
 /// The commit level of a request's field `level`.
 pub(super) fn commit_level(code: i32) -> Result<CommitLevel, Invalid> {
     match v1::CommitLevel::try_from(code) {
