@@ -42,14 +42,14 @@ fn findings(report: &Json) -> Vec<PathBuf> {
         .collect()
 }
 
-fn assert_sound(dir: &Path) -> Json {
+pub fn assert_sound(dir: &Path) -> Json {
     let (code, report) = verify(dir);
     assert_eq!((code, findings(&report)), (0, vec![]), "{report}");
     report
 }
 
 /// Every file below a directory with its bytes.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -9,6 +9,7 @@
 )]
 
 mod export;
+mod forget;
 mod inspect;
 mod node;
 

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_steadfast");
 
-const AIRCRAFT: &str = r#"
+pub const AIRCRAFT: &str = r#"
 name = "aircraft"
 entity = [{ name = "tailnum", type = "string" }]
 [[feature]]
@@ -34,7 +34,13 @@ impl Node {
 
     /// A node on a directory that may hold data.
     pub fn start_in(directory: tempfile::TempDir) -> Node {
+        Node::start_with(directory, &[])
+    }
+
+    /// The same with these settings, given as variables.
+    pub fn start_with(directory: tempfile::TempDir, settings: &[(&str, &str)]) -> Node {
         let mut command = Command::new(BINARY);
+        command.envs(settings.iter().copied());
         command
             .arg("serve")
             .arg("--data-dir")
@@ -63,12 +69,13 @@ impl Node {
 
     pub fn with_aircraft() -> Node {
         let node = Node::start();
-        node.json(&[
-            "view",
-            "create",
-            node.file("aircraft.toml", AIRCRAFT).to_str().unwrap(),
-        ]);
+        node.create_view(AIRCRAFT);
         node
+    }
+
+    pub fn create_view(&self, definition: &str) {
+        let file = self.file("view.toml", definition);
+        self.json(&["view", "create", file.to_str().unwrap()]);
     }
 
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
