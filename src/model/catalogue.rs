@@ -160,10 +160,13 @@ impl Catalogue {
     /// The view in force with this id, whoever owns its name.
     #[must_use]
     pub fn by_id(&self, id: ViewId) -> Option<&Arc<View>> {
-        self.entries
-            .get(&id)
-            .filter(|entry| !entry.dropped)
-            .and_then(|entry| entry.view.as_ref())
+        self.defined(id).filter(|_| !self.is_dropped(id))
+    }
+
+    /// The view with this id, dropped or not.
+    #[must_use]
+    pub fn defined(&self, id: ViewId) -> Option<&Arc<View>> {
+        self.entries.get(&id).and_then(|entry| entry.view.as_ref())
     }
 
     /// The views in force that own their names, by name.

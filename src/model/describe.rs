@@ -1,6 +1,6 @@
 //! Pure: records and stored rows as JSON, for people who look at files.
 //!
-//! Keys and values are decoded as far as the catalogue knows the view; otherwise a key is hexadecimal and a feature goes
+//! Keys and values are decoded as far as the catalogue knows the view, dropped or not; otherwise a key is hexadecimal and a feature goes
 //! by its id. Cells carry their types, so values can always be shown.
 
 use serde_json::{Map, Value as Json, json};
@@ -85,13 +85,14 @@ fn write_to_json(
     write: &RowWrite,
     catalogue: &Catalogue,
 ) -> Result<Json, DecodeError> {
-    let view = catalogue.by_id(group.view).map(AsRef::as_ref);
+    let view = catalogue.defined(group.view).map(AsRef::as_ref);
     let values = write.cells.as_ref().map(|encoded| {
         let cells = Cells::new(encoded).map(|cell| named_value(view, &cell?));
         cells.collect::<Result<Map<_, _>, _>>()
     });
     Ok(json!({
         "view": view_name(view, group.view),
+        "dropped": catalogue.is_dropped(group.view),
         "change": if write.cells.is_some() { "put" } else { "delete" },
         "key": entity_to_json(view, &write.key),
         "event_time": time_to_json(write.event_time),
@@ -109,7 +110,7 @@ pub fn row_to_json(
     row: &[u8],
     catalogue: &Catalogue,
 ) -> Result<Json, DecodeError> {
-    let view = catalogue.by_id(id).map(AsRef::as_ref);
+    let view = catalogue.defined(id).map(AsRef::as_ref);
     let row = RowRef::parse(row)?;
     let tombstone = match row.body {
         BodyRef::Whole { version, cells } => cells.is_none().then_some(version),

@@ -71,12 +71,28 @@ fn a_write_is_shown_with_the_names_of_its_view() {
     let shown = record_to_json(&record, &catalogue).unwrap();
     assert_eq!((&shown["kind"], &shown["seq"]), (&json!("rows"), &json!(3)));
     let write = json!({
-        "view": "aircraft", "change": "put", "key": { "tailnum": "N1" },
+        "view": "aircraft", "dropped": false, "change": "put", "key": { "tailnum": "N1" },
         "event_time": "1970-01-01T00:00:00Z", "values": { "seats": 55 },
     });
     assert_eq!(
         shown["body"],
         json!({ "older": 1, "folded": 0, "writes": [write] })
+    );
+}
+
+#[test]
+fn a_write_of_a_dropped_view_is_shown_with_its_names_and_that_it_was_dropped() {
+    let (mut catalogue, view) = aircraft();
+    let (group, write) = put(&view);
+    catalogue.apply(STAMP, &catalogue.drop_view("aircraft").unwrap());
+    let shown = write_to_json(&group, &write, &catalogue).unwrap();
+    assert_eq!(
+        (&shown["view"], &shown["dropped"]),
+        (&json!("aircraft"), &json!(true))
+    );
+    assert_eq!(
+        (&shown["key"], &shown["values"]),
+        (&json!({ "tailnum": "N1" }), &json!({ "seats": 55 }))
     );
 }
 

@@ -139,15 +139,15 @@ fn summary(
     });
     let name = |id| {
         catalogue
-            .by_id(id)
+            .defined(id)
             .map_or_else(|| "-".to_owned(), |view| view.spec.name.clone())
     };
-    let views = state
-        .rows
-        .iter()
-        .map(|(id, rows)| (name(*id), id.to_string(), *rows));
+    let views = state.rows.iter().map(|(id, rows)| {
+        let dropped = catalogue.is_dropped(*id);
+        (name(*id), id.to_string(), dropped, *rows)
+    });
     if output == Output::Json {
-        let views = views.map(|(name, id, rows)| json!({ "view": name, "id": id, "rows": rows }));
+        let views = views.map(|(name, id, dropped, rows)| json!({ "view": name, "id": id, "dropped": dropped, "rows": rows }));
         return print_json(&json!({ "state": state_json, "views": views.collect::<Vec<_>>() }));
     }
     let mut out = table(["state", ""]);
@@ -155,9 +155,10 @@ fn summary(
         out.add_row([name.clone(), plain(value)]);
     }
     print(&out.to_string())?;
-    let mut out = table(["view", "id", "rows"]);
-    for (name, id, rows) in views {
-        out.add_row([name, id, grouped(rows)]);
+    let mut out = table(["view", "id", "", "rows"]);
+    for (name, id, dropped, rows) in views {
+        let dropped = if dropped { "dropped" } else { "" };
+        out.add_row([name, id, dropped.to_owned(), grouped(rows)]);
     }
     print(&out.to_string())
 }

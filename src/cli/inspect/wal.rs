@@ -139,9 +139,14 @@ fn lines_of(json: &Json) -> String {
     };
     let writes = writes.iter().map(|write| {
         format!(
-            "\n    {} {} {} at {} {}",
+            "\n    {} {}{} {} at {} {}",
             plain(&write["change"]),
             plain(&write["view"]),
+            if write["dropped"] == true {
+                " (dropped)"
+            } else {
+                ""
+            },
             plain(&write["key"]),
             plain(&write["event_time"]),
             plain(&write["values"]),
