@@ -94,7 +94,7 @@ pub struct Marker {
 pub struct Horizon {
     /// The stamp's time.
     pub horizon: Hlc,
-    /// What lies at or below it.
+    /// At least what lies at or below it.
     pub covered: VersionVector,
 }
 

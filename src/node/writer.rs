@@ -361,3 +361,7 @@ fn plan(catalogue: &Catalogue, change: CatalogueChange) -> Result<(String, Defin
         }
     })
 }
+
+#[cfg(test)]
+#[path = "writer_test.rs"]
+mod tests;

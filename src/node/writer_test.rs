@@ -1,0 +1,139 @@
+//! What the writer says of a horizon is true of the log it writes.
+
+use std::path::Path;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::super::start::{Started, start};
+use super::*;
+use crate::base::Micros;
+use crate::base::clock::ManualClock;
+use crate::base::disk::{Disk, RealDisk};
+use crate::config::Config;
+use crate::engine::ReplayProgress;
+use crate::model::Record;
+use crate::model::record::Rows;
+use crate::model::view_file::parse_view;
+
+const LAG_SECONDS: u64 = 3;
+const VIEW: &str = r#"
+    name = "v"
+    entity = [{ name = "id", type = "int64" }]
+    ttl = "1s"
+    feature = [{ name = "f", type = "int64" }]
+"#;
+
+struct Fixture {
+    started: Started,
+}
+
+impl Fixture {
+    fn start(dir: &Path, clock: &Arc<ManualClock>) -> Fixture {
+        let mut config = Config {
+            data_dir: dir.to_owned(),
+            ..Config::default()
+        };
+        config.purge.horizon_lag_seconds = LAG_SECONDS;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let time: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+        let started = start(&config, &disk, &time, &ReplayProgress::default()).unwrap();
+        started.ceiling.advance(Hlc(u64::MAX));
+        Fixture { started }
+    }
+
+    fn log(&mut self) {
+        let writer = &mut self.started.writer;
+        let hlc = writer.tick().unwrap();
+        let appended = writer.append(hlc, None, Body::Rows(Rows::default()), None);
+        appended.unwrap();
+    }
+
+    fn raise_horizon(&mut self) {
+        self.started.writer.raise_horizon().unwrap();
+    }
+
+    fn agreed(&self) -> Hlc {
+        self.started.writer.control().state().horizon
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.started.writer.catch_up().unwrap();
+        let wal = self.started.engine.wal();
+        let entries = wal.read_from(wal.first()).unwrap();
+        let records = entries.map(|entry| Record::decode(&entry.unwrap().payload).unwrap());
+        records.collect()
+    }
+
+    fn check(&self) {
+        let records = self.records();
+        let mut horizon = Hlc::ZERO;
+        for (at, record) in records.iter().enumerate() {
+            let Body::Horizon(raised) = &record.body else {
+                continue;
+            };
+            assert!(raised.horizon > horizon, "it rises");
+            horizon = raised.horizon;
+            let lag = record.stamp.hlc.millis() - horizon.millis();
+            assert!(lag >= LAG_SECONDS * 1_000, "it lags by {lag} ms only");
+            for (place, record) in records.iter().enumerate() {
+                let (log, seq) = (record.stamp.log(), record.stamp.seq);
+                let is_covered = raised.covered.contains(log, seq);
+                assert!(is_covered || record.stamp.hlc > horizon, "P1: {record:?}");
+                assert!(!is_covered || place < at, "nobody can have applied it");
+            }
+        }
+        assert_eq!(
+            self.agreed(),
+            horizon,
+            "what is logged was agreed, and the reverse"
+        );
+        let state = self.started.engine.state();
+        assert_eq!(state.purge_horizon(), horizon);
+    }
+}
+
+#[test]
+fn a_horizon_is_agreed_and_logged_and_covers_all_that_lies_at_or_below_it() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let clock = Arc::new(ManualClock::new(Micros(1_000_000_000_000)));
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::start(dir.path(), &clock);
+    let spec = Box::new(parse_view(VIEW).unwrap());
+    let create = CatalogueChange::Create(spec);
+    fixture.started.writer.define(create).unwrap();
+    for _ in 0..40 {
+        match rng.random_range(0..8) {
+            0..4 => fixture.log(),
+            4 => clock.advance(Duration::from_millis(rng.random_range(0..2_000))),
+            5 => clock.advance(Duration::from_micros(300)),
+            _ => fixture.raise_horizon(),
+        }
+    }
+    clock.advance(Duration::from_secs(LAG_SECONDS + 1));
+    fixture.raise_horizon();
+    fixture.log();
+    fixture.check();
+    assert!(fixture.agreed() > Hlc::ZERO, "else nothing is shown");
+}
+
+#[test]
+fn the_horizon_goes_on_after_a_restart() {
+    let clock = Arc::new(ManualClock::new(Micros(1_000_000_000_000)));
+    let dir = tempfile::tempdir().unwrap();
+    let mut horizons = Vec::new();
+    for _ in 0..5 {
+        let mut fixture = Fixture::start(dir.path(), &clock);
+        fixture.log();
+        clock.advance(Duration::from_secs(2));
+        fixture.raise_horizon();
+        fixture.check();
+        horizons.push(fixture.agreed());
+        fixture.started.engine.stop().unwrap();
+    }
+    assert!(horizons.is_sorted_by(|a, b| a < b), "{horizons:?}");
+    let lagging = Hlc::from_millis(clock.wall_millis() - LAG_SECONDS * 1_000);
+    assert_eq!(horizons.last(), Some(&lagging));
+}
