@@ -279,6 +279,60 @@ fn a_horizon_needs_every_active_log_and_every_member() {
     assert_eq!(state.horizon, Hlc(10));
 }
 
+#[test]
+fn a_horizon_asks_each_active_log_and_each_holder_of_rows_for_its_own_and_nobody_else() {
+    let mut state = set_of(2);
+    let arbiter = Member {
+        role: Role::Arbiter,
+        ..state.members[&id(2)].clone()
+    };
+    state.members.insert(id(3), arbiter);
+    let first = begin(&mut state, 1, &[1, 2]).epoch;
+    state.apply(Command::Open { epoch: first }).unwrap();
+    let second = begin(&mut state, 1, &[1, 2]).epoch;
+    state.apply(Command::Open { epoch: second }).unwrap();
+    let set = |promised: &[Epoch], applied: [u64; 2]| Command::SetHorizon {
+        horizon: Hlc(10),
+        covered: held(second, 3),
+        closed_marks: promised
+            .iter()
+            .map(|epoch| (log_of(*epoch), Hlc(10)))
+            .collect(),
+        applied: [id(1), id(2)]
+            .into_iter()
+            .zip(applied.map(|seq| held(second, seq)))
+            .collect(),
+    };
+    for (refused, why) in [
+        (set(&[second], [3, 3]), "the first log is active still"),
+        (set(&[first, first], [3, 3]), "another log's mark"),
+        (set(&[first, second], [3, 2]), "one has not applied enough"),
+    ] {
+        let refusal = state.clone().apply(refused);
+        assert!(
+            matches!(refusal, Err(Rejection::HorizonRefused { .. })),
+            "{why}: {refusal:?}"
+        );
+    }
+    state.clone().apply(set(&[first, second], [3, 4])).unwrap();
+    state
+        .apply(Command::Close {
+            epoch: first,
+            last: Seq(4),
+            digest: 9,
+        })
+        .unwrap();
+    state.apply(set(&[second], [3, 3])).unwrap();
+    assert_eq!(state.horizon, Hlc(10));
+}
+
+fn log_of(epoch: Epoch) -> LogId {
+    LogId {
+        region: REGION,
+        epoch,
+    }
+}
+
 /// Commands that name what exists often enough to matter.
 fn commands() -> impl Strategy<Value = Command> {
     let epoch = (0..12u64).prop_map(Epoch);

@@ -191,8 +191,8 @@ fn a_named_write_keeps_its_result_across_a_crash_until_the_horizon_has_passed_it
         (entry.stamp, entry.applied, entry.body_hash),
         (outcome.stamp, 1, Digest(4))
     );
-    for (hours, kept) in [(0, true), (2, false)] {
-        let horizon = entry.stamp.hlc.plus_millis(hours * 3_600_000);
+    for (behind, kept) in [(0, true), (3_599_999, true), (3_600_001, false)] {
+        let horizon = entry.stamp.hlc.plus_millis(behind);
         let covered = after.engine.state().applied.0.clone();
         after.write(Body::Horizon(Horizon { horizon, covered }));
         assert_eq!(after.engine.request("me", "r").unwrap().is_some(), kept);
@@ -354,6 +354,25 @@ fn folding_shortens_the_position_and_survives() {
     let state = recover(dir.path()).unwrap().state();
     assert_eq!(state.applied.base(REGION), Epoch(6));
     assert!(state.chains.is_empty() && state.applied.logs().next().is_none());
+}
+
+#[test]
+fn a_horizon_that_folding_covers_is_acted_upon() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = start(dir.path(), 4);
+    first.write(put(1, 1, 1));
+    let horizon = first.engine.state().newest;
+    let mut covered = crate::base::VersionVector::new();
+    covered.fold(REGION, Epoch(6));
+    first.write(Body::Horizon(Horizon { horizon, covered }));
+    first.engine.stop().unwrap();
+    drop(first);
+    let mut recovered = recover(dir.path()).unwrap();
+    recovered.replay(&ReplayProgress::default()).unwrap();
+    assert_eq!(recovered.state().purge_horizon(), Hlc::ZERO);
+    recovered.fold(REGION, Epoch(6)).unwrap();
+    assert_eq!(recovered.state().purge_horizon(), horizon);
+    assert_eq!(recovered.applier.published.purge.load().horizon(), horizon);
 }
 
 proptest! {

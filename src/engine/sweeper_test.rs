@@ -260,6 +260,12 @@ impl Fixture {
 
     fn check(&self) {
         let state = self.state();
+        let horizons = (
+            self.applier.published.purge.load().horizon(),
+            self.applier.purge.horizon(),
+        );
+        let expected = (state.purge_horizon(), state.sweep_horizon());
+        assert_eq!(horizons, expected, "of reads and of writes");
         let (reads, swept) = (
             self.purge_at(state.purge_horizon()),
             self.purge_at(state.swept),
@@ -456,6 +462,48 @@ fn a_sweep_goes_on_after_a_crash_where_the_rows_say_it_was() {
         1,
         "the one that lives"
     );
+}
+
+/// Deletes the first row of the view without `max_lateness`, as of a time that may go at the horizon.
+fn late_delete(fixture: &mut Fixture) -> u64 {
+    let older = fixture.applier.metrics.rows_older.get();
+    fixture.write(0, 0, Some(-90), 0);
+    fixture.check();
+    fixture.applier.metrics.rows_older.get() - older
+}
+
+#[test]
+fn writes_leave_out_what_may_go_from_the_first_page_of_a_sweep_on_and_not_before() {
+    let mut fixture = expired();
+    fixture.raise_horizon(0);
+    let digest = fixture.state().digest;
+    assert_eq!(late_delete(&mut fixture), 0, "it is newer than the row");
+    assert_ne!(fixture.state().digest, digest, "which is not swept");
+    fixture.applier.sweep_page(1).unwrap();
+    assert_eq!(late_delete(&mut fixture), 1, "while it is swept");
+    fixture.sweep_to_the_end();
+    assert_eq!(late_delete(&mut fixture), 1, "after it was swept");
+    fixture.applier.store.flush().unwrap();
+    fixture.raise_horizon(0);
+    fixture.crash();
+    fixture.check();
+    assert_eq!(late_delete(&mut fixture), 1, "after a restart");
+}
+
+#[test]
+fn a_marker_of_another_swept_horizon_is_not_compared() {
+    let mut fixture = expired();
+    fixture.raise_horizon(0);
+    let before = fixture.state();
+    fixture.sweep_to_the_end();
+    let state = fixture.state();
+    assert_ne!((before.digest, before.swept), (state.digest, state.swept));
+    fixture.apply(Body::Marker(Marker {
+        applied: state.applied.0.clone(),
+        swept: before.swept,
+        digest: before.digest,
+    }));
+    assert_eq!(fixture.applier.metrics.markers_skipped.get(), 1);
 }
 
 #[test]

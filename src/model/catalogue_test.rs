@@ -159,11 +159,15 @@ fn an_alteration_that_contradicts_what_holds_is_refused() {
         Ok(()),
         "no bound is the longest"
     );
-    let outlived = alter(|spec| spec.ttl = Some(Some(Duration::from_secs(60))));
+    let same = alter(|spec| spec.max_lateness = Some(Some(Duration::from_secs(3_600))));
+    assert_eq!(same, Ok(()), "it need not grow");
+    let outlived = alter(|spec| spec.ttl = Some(Some(Duration::from_micros(3_599_999_999))));
     assert!(matches!(
         outlived,
         Err(CatalogueError::MaxAgeAboveTtl { .. })
     ));
+    let reached = alter(|spec| spec.ttl = Some(Some(Duration::from_secs(3_600))));
+    assert_eq!(reached, Ok(()), "max_age may be as long");
     let unknown = CatalogueError::UnknownFeature {
         view: view.clone(),
         feature,
@@ -178,6 +182,35 @@ fn an_alteration_that_contradicts_what_holds_is_refused() {
         spec.defaults.insert("a".into(), Json::from("many"));
     });
     assert!(matches!(wrong, Err(CatalogueError::BadDefault { .. })));
+}
+
+#[test]
+fn of_max_latenesses_set_at_once_the_longest_counts_and_none_is_longer_than_any() {
+    let mut catalogue = Catalogue::new();
+    let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
+    let mut bounded = spec("v");
+    bounded.max_lateness = hours(1);
+    catalogue.apply(stamp(1), &catalogue.create(bounded).unwrap());
+    let alter = |catalogue: &Catalogue, lateness| {
+        let spec = AlterationSpec {
+            max_lateness: Some(lateness),
+            ..AlterationSpec::default()
+        };
+        catalogue.alter("v", spec)
+    };
+    // Each was agreed to where the others were not known.
+    let all = [hours(3), hours(2), None, hours(4)].map(|span| alter(&catalogue, span).unwrap());
+    for (at, (definition, expected)) in (2..).zip(all.iter().zip([hours(3), hours(3), None, None]))
+    {
+        catalogue.apply(stamp(at), definition);
+        let view = catalogue.view("v").unwrap();
+        assert_eq!(view.spec.max_lateness, expected);
+    }
+    assert_eq!(
+        alter(&catalogue, hours(1_000)),
+        Err(CatalogueError::LatenessShrinks { view: "v".into() }),
+        "of none"
+    );
 }
 
 #[test]

@@ -204,6 +204,76 @@ fn in_event_time_views_items_go_up_to_the_expiry_floor_and_tombstones_below_the_
 }
 
 #[test]
+fn with_a_ttl_alone_tombstones_go_up_to_the_expiry_floor_too() {
+    let (view, catalogue) = catalogue("ttl = \"20ms\"", &[]);
+    let purge = Purge::new(Hlc::from_millis(100), catalogue).of(view);
+    let goes = |event_time| purge.lets_go(Order::EventTime, &version(event_time, 1), true);
+    assert!(goes(80) && !goes(81));
+}
+
+#[test]
+fn rows_are_looked_at_of_each_view_of_which_something_can_go() {
+    for (settings, order) in [
+        ("order = \"arrival\"", Order::Arrival),
+        ("ttl = \"20ms\"", Order::EventTime),
+        ("max_lateness = \"20ms\"", Order::EventTime),
+    ] {
+        let (view, catalogue) = catalogue(settings, &[]);
+        let purge = Purge::new(Hlc::from_millis(100), catalogue).of(view);
+        let dead = version(70, 90);
+        assert!(purge.lets_go(order, &dead, true), "{settings}");
+        assert!(purge.concerns(order), "{settings}");
+    }
+}
+
+#[test]
+fn a_deletion_goes_at_the_horizon_that_is_said_of_it_and_at_none_before() {
+    let dead = version(70, 90);
+    for (settings, order) in [
+        ("order = \"arrival\"", Order::Arrival),
+        ("", Order::EventTime),
+        ("ttl = \"30ms\"", Order::EventTime),
+        ("max_lateness = \"40ms\"", Order::EventTime),
+        ("ttl = \"30ms\"\nmax_lateness = \"50ms\"", Order::EventTime),
+        ("ttl = \"60ms\"\nmax_lateness = \"50ms\"", Order::EventTime),
+    ] {
+        let (view, catalogue) = catalogue(settings, &[]);
+        let goes_at = |millis| {
+            let purge = Purge::new(Hlc::from_millis(millis), catalogue.clone()).of(view);
+            purge.lets_go(order, &dead, true)
+        };
+        let said = catalogue.by_id(view).unwrap().tombstone_goes(&dead);
+        let Some(said) = said.map(|at| u64::try_from(at.0 / 1_000).unwrap()) else {
+            assert!(!goes_at(1_000_000), "{settings}");
+            continue;
+        };
+        assert!(
+            !goes_at(said - 1) && goes_at(said + 1),
+            "{settings}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_floors_follow_the_settings_through_their_history_up_to_the_horizon() {
+    let longer = |settings, spec| {
+        let (view, catalogue) = catalogue(settings, &[(50, spec)]);
+        Purge::new(Hlc::from_millis(100), catalogue).of(view)
+    };
+    let lateness = Alteration {
+        max_lateness: Some(Some(Duration::from_millis(90))),
+        ..Alteration::default()
+    };
+    let altered = Definition::Alter {
+        view: ViewId(0),
+        alteration: lateness,
+    };
+    let purge = longer("max_lateness = \"20ms\"", altered);
+    let goes = |event_time| purge.lets_go(Order::EventTime, &version(event_time, 1), true);
+    assert!(goes(29) && !goes(30), "Y stays at 50 - 20");
+}
+
+#[test]
 fn in_arrival_views_only_what_is_stamped_at_or_below_the_horizon_goes() {
     let (view, catalogue) = catalogue("ttl = \"20ms\"\norder = \"arrival\"", &[]);
     let purge = Purge::new(Hlc::from_millis(100), catalogue).of(view);

@@ -439,6 +439,16 @@ default = [2013-01-01T00:00:00Z]
     }
 
     #[test]
+    fn a_max_age_may_be_as_long_as_the_ttl() {
+        let view = parse_view(&FILE.replace("12h", "30d")).unwrap();
+        assert!(
+            view.features
+                .iter()
+                .any(|feature| feature.max_age == view.ttl)
+        );
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         let with =
             |from: &str, to: &str| parse_view(&FILE.replace(from, to)).unwrap_err().to_string();

@@ -230,6 +230,34 @@ mod tests {
     use crate::base::Seq;
     use proptest::prelude::*;
 
+    #[test]
+    fn horizons_below_the_one_acted_upon_are_not_waited_for() {
+        let horizon = |at, covered: &VersionVector| Horizon {
+            horizon: Hlc(at),
+            covered: covered.clone(),
+        };
+        let log = |epoch| LogId {
+            region: RegionId(1),
+            epoch: Epoch(epoch),
+        };
+        let (mut later, nothing) = (VersionVector::new(), VersionVector::new());
+        later.advance(log(2), Seq(1));
+        let mut state = State {
+            pending_horizons: vec![horizon(4, &later), horizon(7, &later), horizon(5, &nothing)],
+            ..State::default()
+        };
+        state.settle_horizon();
+        assert_eq!(state.purge_horizon(), Hlc(5), "7 is not covered");
+        assert_eq!(state.pending_horizons, [horizon(7, &later)]);
+        state.applied.0.advance(log(2), Seq(1));
+        state.settle_horizon();
+        assert_eq!(state.purge_horizon(), Hlc(7));
+        assert_eq!(state.pending_horizons, []);
+        state.pending_horizons = vec![horizon(6, &nothing)];
+        state.settle_horizon();
+        assert_eq!(state.purge_horizon(), Hlc(7), "it does not fall");
+    }
+
     proptest! {
         #[test]
         fn the_state_reads_back(

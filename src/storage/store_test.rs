@@ -137,6 +137,38 @@ fn old_requests_are_forgotten_and_later_ones_kept() {
 }
 
 #[test]
+fn the_catalogue_until_a_stamp_is_that_of_the_definitions_at_or_below_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut changes = store.changes();
+    for at in [3, 5, 8] {
+        let text = format!(
+            r#"
+            name = "v{at}"
+            entity = [{{ name = "id", type = "int64" }}]
+            feature = [{{ name = "f", type = "int64" }}]
+            "#
+        );
+        let spec = crate::model::view_file::parse_view(&text).unwrap();
+        let create = Catalogue::new().create(spec).unwrap();
+        changes.put_definition(&stamp(at), &create);
+    }
+    changes.commit(&State::default()).unwrap();
+    for (until, expected) in [
+        (2, 0),
+        (3, 1),
+        (4, 1),
+        (5, 2),
+        (7, 2),
+        (8, 3),
+        (u64::MAX, 3),
+    ] {
+        let catalogue = store.catalogue_until(Hlc(until)).unwrap();
+        assert_eq!(catalogue.views().count(), expected, "until {until}");
+    }
+}
+
+#[test]
 fn another_lineage_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use steadfast::base::clock::timeout;
+use steadfast::base::clock::{Clock as _, SystemClock, timeout};
 use steadfast::model::resolve::Status;
 use steadfast::model::{EntityKey, KeyValue, Value};
 use steadfast::proto::{v1, value_to_proto};
@@ -176,6 +176,7 @@ fn left_by_crash(data: &Path) -> TempDir {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_file_holds_what_was_forgotten_and_no_replay_brings_it_back() {
     let (running, data, secrets) = start_with_secrets().await;
+    let began = SystemClock::new().wall();
     let rows = forget(&running, "").await;
     for secret in &secrets {
         assert_eq!(holding(&data, secret), Vec::<String>::new());
@@ -190,8 +191,19 @@ async fn no_file_holds_what_was_forgotten_and_no_replay_brings_it_back() {
     for view in ["plain", "celled"] {
         assert_eq!(kept(view), KeyKept::ForEver(true));
     }
-    for view in ["arrived", "expiring", "bounded", "dropped"] {
-        assert!(matches!(kept(view), KeyKept::UntilUs(_)), "{view}");
+    let lag = config_in(&data).purge.horizon_lag_seconds;
+    let (hour, day) = (3_600, 86_400);
+    for (view, after) in [
+        ("arrived", 0),
+        ("expiring", 30 * day),
+        ("bounded", hour),
+        ("dropped", 0),
+    ] {
+        let KeyKept::UntilUs(until) = kept(view) else {
+            panic!("{view} lets go of its deletions")
+        };
+        let seconds = (until - began.0) / 1_000_000 - i64::try_from(lag).unwrap();
+        assert!((after..after + 600).contains(&seconds), "{view}: {seconds}");
     }
     assert_eq!(rows.len(), VIEWS.len());
     // Where the key stays: in deletions, and as the bound of a file.
