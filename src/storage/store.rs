@@ -312,6 +312,15 @@ impl Store {
         self.db.iterator_cf_opt(self.family(family), options, from)
     }
 
+    /// The names of the table files that make it up.
+    pub(super) fn live_tables(&self) -> Result<Vec<String>, Error> {
+        let tables = self
+            .db
+            .live_files()
+            .map_err(|cause| self.engine_error(cause))?;
+        Ok(tables.into_iter().map(|table| table.name).collect())
+    }
+
     fn check_identity(&self, expected: LineageId) -> Result<(), Error> {
         let Some(found) = self.lineage()? else {
             let mut identity = vec![FORMAT];

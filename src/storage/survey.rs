@@ -78,6 +78,20 @@ impl Store {
         Ok(contents)
     }
 
+    /// The table files in its directory that are no part of it, as far as its manifest tells.
+    ///
+    /// # Errors
+    /// If RocksDB cannot say which are.
+    pub fn strange_files(&self, names: &[String]) -> Result<Vec<String>, Error> {
+        let live = self.live_tables()?;
+        let is_live = |name: &str| {
+            live.iter()
+                .any(|table| table.trim_start_matches('/') == name)
+        };
+        let is_strange = |name: &&String| name.ends_with(".sst") && !is_live(name);
+        Ok(names.iter().filter(is_strange).cloned().collect())
+    }
+
     fn visit(&self, family: &str, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
         let mut options = ReadOptions::default();
         options.fill_cache(false);

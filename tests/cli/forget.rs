@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::inspect::{assert_sound, files};
+use crate::inspect::files;
 use crate::node::{Node, text};
+use crate::verify::assert_sound;
 
 /// Views of one entity, by how long their deletions are kept.
 const VIEWS: [(&str, &str); 3] = [

@@ -39,7 +39,8 @@ cuts.
 
 Not checked, because nothing depends on them: reserved space behind the last frame of a segment, the WAL's last mark, \
 filters, statistics and unused space in the store's files, its LOG, LOCK and OPTIONS files, and the lock file. A \
-MANIFEST of the store that ends early is that of an earlier state and is told by what it lacks.
+MANIFEST of the store whose end is damaged or lost reads as a sound one of an earlier state, which the WAL completes: \
+store files made since then are noted, and it is a finding if the WAL does not reach back that far.
 
 Exit codes: 0 without findings, 1 with findings, 2 if the directory cannot be looked at.";
 

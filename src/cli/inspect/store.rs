@@ -133,6 +133,7 @@ fn summary(
         "newest": state.newest.to_string(),
         "digest": state.digest.to_string(),
         "swept": state.swept.to_string(),
+        "sweep": state.sweep.as_ref().map(|sweep| json!({ "horizon": sweep.horizon.to_string(), "next": hex::encode(&sweep.next) })),
         "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
         "opening": state.opening.map(|log| log.to_string()),
         "chains": chains.collect::<serde_json::Map<_, Json>>(),

@@ -141,7 +141,27 @@ impl Report {
             Ok(contents) => self.contents(path, &contents, state.as_ref()),
             Err(error) => self.store_error(path, &error),
         }
+        self.strange_files(path, store, state.as_ref());
         state
+    }
+
+    /// A `MANIFEST` whose end is lost reads as a sound one of an earlier time; the files made since then remain.
+    fn strange_files(&mut self, path: &Path, store: &Store, state: Option<&State>) {
+        let names = disk().list(path).unwrap_or_default();
+        let strange = match store.strange_files(&names) {
+            Ok(strange) => strange,
+            Err(error) => return self.store_error(path, &error),
+        };
+        let place = state.map_or(Lsn::ZERO, |state| state.lsn);
+        for name in strange {
+            let file = path.join(name);
+            let note = format!(
+                "{}: not named by the MANIFEST, which ends before it: a crash came between, or its end is lost; the \
+                 store is what it was at position {place} of the WAL, from which the next start replays",
+                file.display()
+            );
+            self.notes.push(note);
+        }
     }
 
     fn contents(&mut self, path: &Path, contents: &Contents, state: Option<&State>) {
