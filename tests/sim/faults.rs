@@ -377,15 +377,17 @@ impl World {
             .iter()
             .map(|node| node.disk.incarnation)
             .collect();
-        let have = self.nodes[primary].live.as_ref().unwrap().durable.clone();
+        let replica = &self.nodes[primary].live.as_ref().unwrap().replica;
+        let have = replica.member().durable().clone();
         let behind = |node: &crate::node::Node| {
             let Some(live) = &node.live else { return true };
-            let missing = control.missing(&have, &live.durable);
+            let missing = control.missing(&have, live.replica.member().durable());
             missing.is_none_or(|missing| {
                 missing.iter().map(|m| m.through.0 - m.after.0).sum::<u64>() > 50
             })
         };
-        if self.nodes.iter().any(behind) {
+        if let Some(at) = self.nodes.iter().position(behind) {
+            self.log(|| format!("the operator waits for node {at}"));
             return;
         }
         let me = self.nodes[primary].disk.incarnation;
@@ -397,7 +399,8 @@ impl World {
             .as_ref()
             .map(|open| open.members.clone());
         if members.as_ref() != Some(&wanted) {
-            let _under_way = live.replica.hand_over(now, me, wanted);
+            let begun = live.replica.hand_over(now, me, wanted);
+            self.log(|| format!("the operator changes members: {begun:?}"));
             self.go_on(primary);
         }
     }

@@ -222,6 +222,20 @@ impl World {
             .is_ok()
     }
 
+    /// Nobody waits any longer, at the client or at the nodes.
+    pub fn on_timeout(&mut self, op: usize) {
+        for live in self.nodes.iter_mut().filter_map(|node| node.live.as_mut()) {
+            live.replica.forget(WriteId(op as u64));
+            let reads = live.reads.iter().filter(|(_, (of, _))| *of == op);
+            let reads: Vec<_> = reads.map(|(read, _)| *read).collect();
+            for read in reads {
+                live.reads.remove(&read);
+                live.replica.drop_read(read);
+            }
+        }
+        self.on_response(op, Outcome::Unknown);
+    }
+
     pub fn on_response(&mut self, op: usize, outcome: Outcome) {
         if self.operations[op].outcome != Outcome::Open {
             return;

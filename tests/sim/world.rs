@@ -239,7 +239,7 @@ impl World {
             Event::Vouched(op, from, vouched, row) => self.on_vouched(op, from, vouched, row),
             Event::Response(op, outcome) => self.on_response(op, outcome),
             Event::AskAgain(op) => self.on_ask_again(op),
-            Event::Timeout(op) => self.on_response(op, Outcome::Unknown),
+            Event::Timeout(op) => self.on_timeout(op),
             Event::Fault => self.on_fault(),
             Event::Ease(what) => self.ease(what),
             Event::Operator => self.on_operator(),
