@@ -24,6 +24,8 @@ pub enum Rule {
     BootToken,
     /// I4: a start is registered only for a directory that holds what it is known to have held.
     BootCovers,
+    /// I4: a start promises the latest attempt.
+    BootPromise,
     /// R4: until its start is registered a member answers nothing.
     MuteUntilBoot,
     /// R6: the members of the last opened configuration are sealed.
@@ -91,6 +93,7 @@ impl Rule {
         Rule::OwnSync,
         Rule::BootToken,
         Rule::BootCovers,
+        Rule::BootPromise,
         Rule::MuteUntilBoot,
         Rule::SealBasis,
         Rule::SealSize,

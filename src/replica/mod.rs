@@ -197,7 +197,13 @@ impl Replica {
         }
         let registered = self.control.members.get(&self.me);
         if let Some(member) = registered.filter(|member| member.token == Some(self.claim.token)) {
+            let is_new = self.boot.is_none();
             self.boot = Some(member.boot);
+            // Whatever it promised before, and a directory that was rolled back unnoticed would have forgotten, was no
+            // later than this (I4).
+            if is_new && Rule::BootPromise.holds() {
+                self.raise(self.control.attempt_epoch());
+            }
         }
         self.detector
             .agree(now, &self.control, self.reign.is_some());

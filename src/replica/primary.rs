@@ -263,7 +263,7 @@ impl Replica {
             let has_tail = sender
                 .appended()
                 .is_some_and(|held| !self.control.covers(durable, held.vector()));
-            if has_tail && Rule::MergeTail.holds() {
+            if has_tail && Rule::OpenCovers.holds() {
                 continue;
             }
             if let Some(shipment) = sender.next(&self.control, durable) {

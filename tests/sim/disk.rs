@@ -106,6 +106,15 @@ impl Disk {
         self.synced = kept;
     }
 
+    /// What is durable.
+    pub fn held(&self) -> VersionVector {
+        let mut held = self.flushed.held.vector().clone();
+        for record in &self.wal[self.flushed_at..self.synced] {
+            held.advance(record.log(), record.seq());
+        }
+        held
+    }
+
     /// What a start finds: the store with the log after it applied.
     pub fn recover(&self) -> Store {
         let mut store = self.flushed.clone();

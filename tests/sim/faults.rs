@@ -129,6 +129,7 @@ impl World {
         let kinds = [
             ("partition", plan.partitions),
             ("isolate primary", plan.partitions),
+            ("isolate primary wholly", plan.partitions),
             ("one-way cut", plan.partitions),
             ("ring", plan.partitions),
             ("cut from the agreement", plan.agreement_cuts),
@@ -171,6 +172,11 @@ impl World {
                 self.cut(span, |from, to| side.contains(&from) != side.contains(&to));
             }
             "isolate primary" => self.cut(span, |from, to| from == primary || to == primary),
+            "isolate primary wholly" => {
+                self.cut(span, |from, to| from == primary || to == primary);
+                self.faults.off_agreement.insert(primary);
+                self.push(span, Event::Ease(primary));
+            }
             "one-way cut" => self.cut(span, |from, _| from == at),
             "ring" => self.cut(span, |from, to| {
                 (from + 1) % nodes != to && (to + 1) % nodes != from

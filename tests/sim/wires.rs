@@ -61,6 +61,9 @@ impl World {
         if !live.replica.accepts_snapshot(epoch, store.held.vector()) {
             return;
         }
+        self.check_snapshot(at, &store);
+        let node = &mut self.nodes[at];
+        let live = node.live.as_mut().unwrap();
         node.disk.install(store.clone());
         node.life += 1;
         live.applied_at = 0;

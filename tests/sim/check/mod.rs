@@ -1,5 +1,6 @@
 //! The invariants, held after every step of a run. One file each; each looks at disks and cores, not at what anybody says.
 
+mod booted;
 mod closed;
 mod committed;
 mod contact;
@@ -9,6 +10,8 @@ mod healed;
 mod names;
 mod opening;
 mod sealed;
+mod snapshot;
+mod transferred;
 mod windows;
 mod writer;
 
@@ -55,6 +58,8 @@ impl World {
     pub fn check_agreed(&mut self, before: &ControlState, command: &Command) {
         self.note_window(before, command);
         self.check_sealed(before, command);
+        self.check_transferred(before, command);
+        self.check_booted(before, command);
         self.check_closed(command);
     }
 
