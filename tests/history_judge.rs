@@ -288,9 +288,10 @@ proptest! {
     #[test]
     fn a_stale_strong_read_is_found_by_both_judges(seed: u64, index: Index) {
         let (mut history, _) = correct(seed, 24, 1);
-        let Some(at) = pick(&after(&history, is_strong, |o, _| is_quorum_acked(o)), &index) else {
-            return Ok(());
-        };
+        let is_sessionless = |o: &Operation| is_strong(o) && o.session.is_none();
+        let at = pick(&after(&history, is_sessionless, |o, _| is_quorum_acked(o)), &index);
+        prop_assume!(at.is_some());
+        let at = at.unwrap();
         answer(&mut history, at, None);
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::StaleStrongRead);
         let found = linear::judge(&by_key(&history.operations)[&0]);
@@ -310,9 +311,9 @@ proptest! {
     fn a_refused_write_that_is_read_is_found(seed: u64, index: Index, other: Index) {
         let (mut history, _) = correct(seed, 200, 1);
         let is_refused = |o: &Operation| matches!(o.action, Action::Write { outcome: WriteOutcome::Refused, .. });
-        let Some(at) = pick(&after(&history, |o| read_level(o).is_some(), |o, _| is_refused(o)), &index) else {
-            return Ok(());
-        };
+        let at = pick(&after(&history, |o| read_level(o).is_some(), |o, _| is_refused(o)), &index);
+        prop_assume!(at.is_some());
+        let at = at.unwrap();
         let read = history.operations[at];
         let refused: Vec<usize> = (0..200)
             .filter(|i| is_refused(&history.operations[*i]) && history.operations[*i].invoked <= read.invoked)
@@ -337,7 +338,9 @@ proptest! {
         let places = after(&history, is_local, |o, read| {
             o.session == read.session && acked(o).is_some() && !began_anew(o, read)
         });
-        let Some(at) = pick(&places, &index) else { return Ok(()) };
+        let at = pick(&places, &index);
+        prop_assume!(at.is_some());
+        let at = at.unwrap();
         judge(&history).unwrap();
         answer(&mut history, at, None);
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::SessionWentBack);
@@ -353,7 +356,9 @@ proptest! {
         let places = after(&history, |o| bound(o).is_some(), |o, read| {
             is_quorum_acked(o) && o.responded.unwrap() + bound(read).unwrap() < read.invoked
         });
-        let Some(at) = pick(&places, &index) else { return Ok(()) };
+        let at = pick(&places, &index);
+        prop_assume!(at.is_some());
+        let at = at.unwrap();
         answer(&mut history, at, None);
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::TooStale);
     }
@@ -375,7 +380,9 @@ proptest! {
         let lost = history.facts.clone();
         history.facts.clear();
         history.operations.retain(|o| matches!(o.action, Action::Write { level: WriteLevel::Async, .. }));
-        let Some(write) = history.operations.iter().copied().find(|o| acked(o).is_some()) else { return Ok(()) };
+        let Some(write) = history.operations.iter().copied().find(|o| acked(o).is_some()) else {
+            return Err(TestCaseError::reject("no async write"));
+        };
         let Action::Write { outcome: WriteOutcome::Acked { node, .. }, .. } = write.action else {
             unreachable!("it is acked");
         };
