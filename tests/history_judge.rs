@@ -8,6 +8,8 @@
 )]
 
 mod history;
+#[path = "history_judge/store.rs"]
+mod store;
 
 use std::collections::BTreeMap;
 
@@ -17,189 +19,7 @@ use history::{
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-
-const CLIENTS: u64 = 6;
-
-/// A linearizable store: each operation takes effect at one moment between its invocation and its response.
-struct Store {
-    chance: StdRng,
-    by_event_time: bool,
-    /// Per key the versions in the order in which they became visible, each with its moment and value.
-    shown: BTreeMap<u64, Vec<(u64, Version, u64)>>,
-    /// Per client the moment up to which its session has seen.
-    seen: Vec<u64>,
-    history: History,
-    next: u64,
-}
-
-fn correct(seed: u64, operations: usize, keys: u64) -> (History, Healed) {
-    let mut store = Store {
-        chance: StdRng::seed_from_u64(seed),
-        by_event_time: seed % 2 == 1,
-        shown: BTreeMap::new(),
-        seen: vec![0; CLIENTS as usize],
-        history: History::default(),
-        next: 1,
-    };
-    let mut free = [1; CLIENTS as usize];
-    for _ in 0..operations {
-        // The client whose turn is next, by the moment at which its operation takes effect.
-        let client = (0..CLIENTS as usize).min_by_key(|c| free[*c]).unwrap();
-        let point = free[client];
-        let key = store.chance.random_range(0..keys);
-        let (before, after) = (
-            store.chance.random_range(0..40),
-            store.chance.random_range(0..40),
-        );
-        store.step(
-            client,
-            key,
-            (point - before.min(point), point, point + after),
-        );
-        // The next invocation, up to 40 before its moment, comes after this response.
-        free[client] = point + after + 41 + store.chance.random_range(0..60);
-    }
-    let ends = store.shown.iter();
-    let end: BTreeMap<u64, Version> = ends
-        .map(|(key, shown)| (*key, shown.last().unwrap().1))
-        .collect();
-    let healed = (0..3).map(|node| (node, end.clone())).collect();
-    (store.history, healed)
-}
-
-impl Store {
-    fn step(&mut self, client: usize, key: u64, (invoked, point, end): (u64, u64, u64)) {
-        let session = (client % 2 == 0).then_some(client as u64);
-        let (responded, action) = if self.chance.random_bool(0.4) {
-            self.write(key, point, end, session)
-        } else {
-            (Some(end), self.read(client, key, point, invoked))
-        };
-        if !matches!(action, Action::Read { .. }) && responded.is_some() {
-            self.seen[client] = point;
-        }
-        self.history.operations.push(Operation {
-            key,
-            session,
-            invoked,
-            responded,
-            action,
-        });
-    }
-
-    fn write(
-        &mut self,
-        key: u64,
-        point: u64,
-        end: u64,
-        session: Option<u64>,
-    ) -> (Option<u64>, Action) {
-        let value = self.next;
-        self.next += 1;
-        let version = Version {
-            event_time: self
-                .by_event_time
-                .then(|| self.chance.random_range(0..1 + value as i64 / 4)),
-            hlc: point * 1_000_000 + value,
-            epoch: 1 + point / 2000,
-            seq: value,
-        };
-        let level = [WriteLevel::Async, WriteLevel::Quorum, WriteLevel::All]
-            [self.chance.random_range(0..3)];
-        let acked = WriteOutcome::Acked {
-            version,
-            node: value,
-        };
-        let is_lost =
-            level == WriteLevel::Async && session.is_none() && self.chance.random_bool(0.2);
-        let outcome = match self.chance.random_range(0..10) {
-            0 => WriteOutcome::Unknown,
-            1 => WriteOutcome::Refused,
-            _ => acked,
-        };
-        let is_applied = match outcome {
-            WriteOutcome::Acked { .. } => !is_lost,
-            WriteOutcome::Unknown => self.chance.random_bool(0.5),
-            WriteOutcome::Refused => false,
-        };
-        if outcome == acked && is_lost {
-            let fact = [
-                Fact::DiskLost {
-                    node: value,
-                    time: end,
-                },
-                Fact::Evicted {
-                    node: value,
-                    time: end,
-                },
-            ];
-            self.history
-                .facts
-                .push(fact[self.chance.random_range(0..2)]);
-        }
-        let shown = self.shown.entry(key).or_default();
-        if is_applied && shown.last().is_none_or(|last| last.1 < version) {
-            shown.push((point, version, value));
-        }
-        let shown_none = shown.is_empty();
-        if shown_none {
-            self.shown.remove(&key);
-        }
-        let action = Action::Write {
-            value,
-            level,
-            event_time: version.event_time,
-            outcome,
-        };
-        ((outcome != WriteOutcome::Unknown).then_some(end), action)
-    }
-
-    fn read(&mut self, client: usize, key: u64, point: u64, invoked: u64) -> Action {
-        let bound = self.chance.random_range(0..300);
-        let level = [
-            ReadLevel::Local,
-            ReadLevel::Bounded(bound),
-            ReadLevel::Primary,
-            ReadLevel::Quorum,
-        ][self.chance.random_range(0..4)];
-        match self.chance.random_range(0..20) {
-            0 => {
-                return Action::Read {
-                    level,
-                    outcome: ReadOutcome::Failed,
-                };
-            }
-            1 => {
-                self.seen[client] = 0;
-                return Action::Read {
-                    level,
-                    outcome: ReadOutcome::Unrecovered,
-                };
-            }
-            _ => {}
-        }
-        let oldest = match level {
-            ReadLevel::Local => self.chance.random_range(0..=point),
-            ReadLevel::Bounded(bound) => invoked.saturating_sub(bound),
-            ReadLevel::Primary | ReadLevel::Quorum => point,
-        };
-        let as_of = oldest.max(self.seen[client]);
-        self.seen[client] = as_of;
-        let staleness = (level == ReadLevel::Local).then(|| invoked.saturating_sub(as_of));
-        let shown = self
-            .shown
-            .get(&key)
-            .and_then(|shown| shown.iter().rfind(|(time, ..)| *time <= as_of));
-        let outcome = ReadOutcome::Value {
-            value: shown.map(|(.., value)| *value),
-            version: shown.map(|(_, version, _)| *version),
-            staleness,
-        };
-        Action::Read { level, outcome }
-    }
-}
+use store::correct;
 
 #[test]
 fn what_a_correct_store_shows_passes() {
@@ -285,11 +105,15 @@ fn pick(places: &[usize], index: &Index) -> Option<usize> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
+
     #[test]
     fn a_stale_strong_read_is_found_by_both_judges(seed: u64, index: Index) {
         let (mut history, _) = correct(seed, 24, 1);
         let is_sessionless = |o: &Operation| is_strong(o) && o.session.is_none();
-        let at = pick(&after(&history, is_sessionless, |o, _| is_quorum_acked(o)), &index);
+        let at = pick(
+            &after(&history, is_sessionless, |o, _| is_quorum_acked(o)),
+            &index,
+        );
         prop_assume!(at.is_some());
         let at = at.unwrap();
         answer(&mut history, at, None);
@@ -303,38 +127,88 @@ proptest! {
         let (mut history, _) = correct(seed, 200, 3);
         let reads = after(&history, |o| read_level(o).is_some(), |_, _| true);
         let at = pick(&reads, &index).unwrap();
-        answer(&mut history, at, Some((u64::MAX, Version { event_time: None, hlc: 1, epoch: 1, seq: 0 })));
+        answer(
+            &mut history,
+            at,
+            Some((
+                u64::MAX,
+                Version {
+                    event_time: None,
+                    hlc: 1,
+                    epoch: 1,
+                    seq: 0,
+                },
+            )),
+        );
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::ValueFromNowhere);
     }
 
     #[test]
     fn a_refused_write_that_is_read_is_found(seed: u64, index: Index, other: Index) {
         let (mut history, _) = correct(seed, 200, 1);
-        let is_refused = |o: &Operation| matches!(o.action, Action::Write { outcome: WriteOutcome::Refused, .. });
-        let at = pick(&after(&history, |o| read_level(o).is_some(), |o, _| is_refused(o)), &index);
+        let is_refused = |o: &Operation| {
+            matches!(
+                o.action,
+                Action::Write {
+                    outcome: WriteOutcome::Refused,
+                    ..
+                }
+            )
+        };
+        let at = pick(
+            &after(&history, |o| read_level(o).is_some(), |o, _| is_refused(o)),
+            &index,
+        );
         prop_assume!(at.is_some());
         let at = at.unwrap();
         let read = history.operations[at];
         let refused: Vec<usize> = (0..200)
-            .filter(|i| is_refused(&history.operations[*i]) && history.operations[*i].invoked <= read.invoked)
+            .filter(|i| {
+                is_refused(&history.operations[*i])
+                    && history.operations[*i].invoked <= read.invoked
+            })
             .collect();
-        let Action::Write { value, event_time, .. } = history.operations[pick(&refused, &other).unwrap()].action else {
+        let Action::Write {
+            value, event_time, ..
+        } = history.operations[pick(&refused, &other).unwrap()].action
+        else {
             unreachable!("picked from writes");
         };
-        answer(&mut history, at, Some((value, Version { event_time, hlc: 1, epoch: 1, seq: 0 })));
+        answer(
+            &mut history,
+            at,
+            Some((
+                value,
+                Version {
+                    event_time,
+                    hlc: 1,
+                    epoch: 1,
+                    seq: 0,
+                },
+            )),
+        );
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::RefusedWriteRead);
     }
 
     #[test]
     fn a_session_that_goes_back_is_found(seed: u64, index: Index) {
         let (mut history, _) = correct(seed, 200, 2);
-        let is_local = |o: &Operation| read_level(o) == Some(ReadLevel::Local) && o.session.is_some();
-        let began_anew = |o: &Operation, read: &Operation| history.operations.iter().any(|other| {
-            other.session == read.session
-                && o.invoked <= other.invoked
-                && other.invoked < read.invoked
-                && matches!(other.action, Action::Read { outcome: ReadOutcome::Unrecovered, .. })
-        });
+        let is_local =
+            |o: &Operation| read_level(o) == Some(ReadLevel::Local) && o.session.is_some();
+        let began_anew = |o: &Operation, read: &Operation| {
+            history.operations.iter().any(|other| {
+                other.session == read.session
+                    && o.invoked <= other.invoked
+                    && other.invoked < read.invoked
+                    && matches!(
+                        other.action,
+                        Action::Read {
+                            outcome: ReadOutcome::Unrecovered,
+                            ..
+                        }
+                    )
+            })
+        };
         let places = after(&history, is_local, |o, read| {
             o.session == read.session && acked(o).is_some() && !began_anew(o, read)
         });
@@ -350,12 +224,18 @@ proptest! {
     fn a_read_staler_than_its_bound_is_found(seed: u64, index: Index) {
         let (mut history, _) = correct(seed, 200, 2);
         let bound = |o: &Operation| {
-            let Some(ReadLevel::Bounded(bound)) = read_level(o) else { return None };
+            let Some(ReadLevel::Bounded(bound)) = read_level(o) else {
+                return None;
+            };
             o.session.is_none().then_some(bound)
         };
-        let places = after(&history, |o| bound(o).is_some(), |o, read| {
-            is_quorum_acked(o) && o.responded.unwrap() + bound(read).unwrap() < read.invoked
-        });
+        let places = after(
+            &history,
+            |o| bound(o).is_some(),
+            |o, read| {
+                is_quorum_acked(o) && o.responded.unwrap() + bound(read).unwrap() < read.invoked
+            },
+        );
         let at = pick(&places, &index);
         prop_assume!(at.is_some());
         let at = at.unwrap();
@@ -364,14 +244,167 @@ proptest! {
     }
 
     #[test]
+    fn a_value_that_was_overwritten_lately_is_found_by_both_judges(
+        seed: u64,
+        index: Index,
+        other: Index,
+    ) {
+        let (mut history, _) = correct(seed, 200, 1);
+        let is_sessionless = |o: &Operation| is_strong(o) && o.session.is_none();
+        let lately = |o: &Operation, read: &Operation| {
+            is_quorum_acked(o) && read.invoked - o.responded.unwrap() < 100
+        };
+        let at = pick(&after(&history, is_sessionless, lately), &index);
+        prop_assume!(at.is_some());
+        let read = history.operations[at.unwrap()];
+        let overwriting: Vec<Operation> = history
+            .operations
+            .iter()
+            .copied()
+            .filter(|o| o.responded.is_some_and(|end| end < read.invoked) && lately(o, &read))
+            .collect();
+        let lost: Vec<(u64, Version)> = history
+            .operations
+            .iter()
+            .filter(|o| {
+                is_quorum_acked(o)
+                    && overwriting.iter().any(|by| {
+                        o.responded.unwrap() < by.invoked
+                            && acked(o).unwrap().1 < acked(by).unwrap().1
+                    })
+            })
+            .map(|o| acked(o).unwrap())
+            .collect();
+        prop_assume!(!lost.is_empty());
+        answer(
+            &mut history,
+            at.unwrap(),
+            Some(lost[other.index(lost.len())]),
+        );
+        prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::StaleStrongRead);
+        let found = linear::judge(&by_key(&history.operations)[&0]);
+        prop_assert_eq!(found.unwrap_err().rule, Rule::NotLinearizable);
+    }
+
+    #[test]
+    fn what_an_older_event_hides_is_no_excuse(seed: u64, index: Index) {
+        let (mut history, _) = correct(seed | 1, 200, 1);
+        let all = history.operations.clone();
+        // A write acknowledged though older than one before it, and read by a strong read after it.
+        let older: Vec<(usize, usize)> = after(&history, is_strong, |o, _| is_quorum_acked(o))
+            .into_iter()
+            .flat_map(|read| (0..all.len()).map(move |older| (read, older)))
+            .filter(|(read, older)| {
+                all[*read].session.is_none()
+                    && is_quorum_acked(&all[*older])
+                    && all[*older].responded.unwrap() < all[*read].invoked
+                    && all.iter().any(|o| {
+                        is_quorum_acked(o)
+                            && o.responded.unwrap() < all[*older].invoked
+                            && acked(o).unwrap().1 > acked(&all[*older]).unwrap().1
+                    })
+            })
+            .collect();
+        prop_assume!(!older.is_empty());
+        let (read, write) = older[index.index(older.len())];
+        history.operations = vec![all[read]];
+        history.operations.extend(
+            all.iter()
+                .copied()
+                .filter(|o| is_quorum_acked(o) && o.responded <= all[write].responded),
+        );
+        answer(&mut history, 0, acked(&all[write]));
+        prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::StaleStrongRead);
+    }
+
+    #[test]
+    fn a_value_under_another_version_is_found(seed: u64, index: Index) {
+        let (mut history, _) = correct(seed, 200, 2);
+        let value = |o: &Operation| match o.action {
+            Action::Read {
+                outcome: ReadOutcome::Value { value, version, .. },
+                ..
+            } => value.zip(version),
+            Action::Read { .. } | Action::Write { .. } => None,
+        };
+        let acked: Vec<u64> = history
+            .operations
+            .iter()
+            .filter_map(|o| Some(acked(o)?.0))
+            .collect();
+        let is_read = |o: &Operation| value(o).is_some_and(|(value, _)| acked.contains(&value));
+        let at = pick(&after(&history, is_read, |_, _| true), &index).unwrap();
+        let (found, version) = value(&history.operations[at]).unwrap();
+        answer(
+            &mut history,
+            at,
+            Some((
+                found,
+                Version {
+                    hlc: version.hlc + 1,
+                    ..version
+                },
+            )),
+        );
+        // Where the log has another write at this hybrid time, the version is its.
+        prop_assert!(
+            judge(&history)
+                .is_err_and(|fault| [Rule::OtherVersion, Rule::VersionTwice].contains(&fault.rule))
+        );
+    }
+
+    #[test]
+    fn a_version_given_twice_is_found(seed: u64, index: Index) {
+        let (mut history, _) = correct(seed, 200, 2);
+        history.operations.retain(|o| read_level(o).is_none());
+        let writes: Vec<usize> = (0..history.operations.len())
+            .filter(|at| is_quorum_acked(&history.operations[*at]))
+            .collect();
+        let (first, second) = (writes[0], writes[1 + index.index(writes.len() - 1)]);
+        let given = acked(&history.operations[first]).unwrap().1;
+        if let Action::Write {
+            event_time,
+            outcome: WriteOutcome::Acked { version, .. },
+            ..
+        } = &mut history.operations[second].action
+        {
+            *version = given;
+            *event_time = given.event_time;
+        }
+        prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::VersionTwice);
+    }
+
+    #[test]
+    fn nodes_that_end_differently_are_found(seed: u64, index: Index, node in 0..3_u64) {
+        let (history, mut healed) = correct(seed, 200, 4);
+        let keys: Vec<usize> = healed[&node].keys().map(|key| *key as usize).collect();
+        let key = pick(&keys, &index).unwrap() as u64;
+        // One version above what was promised: nothing is lost, but only one node has it.
+        healed.get_mut(&node).unwrap().get_mut(&key).unwrap().hlc += 1;
+        let rule = judge_healed(&history, &healed).unwrap_err().rule;
+        prop_assert!(
+            matches!(rule, Rule::NotEqual { key: differing, .. } if differing == key),
+            "{}",
+            rule
+        );
+    }
+
+    #[test]
     fn a_lost_write_is_found(seed: u64, index: Index, node in 0..3_u64) {
         let (history, mut healed) = correct(seed, 200, 4);
         let keys: Vec<usize> = healed[&node].keys().map(|key| *key as usize).collect();
         let key = pick(&keys, &index).unwrap() as u64;
-        let is_promised = history.operations.iter().any(|o| o.key == key && is_quorum_acked(o));
+        let is_promised = history
+            .operations
+            .iter()
+            .any(|o| o.key == key && is_quorum_acked(o));
         healed.get_mut(&node).unwrap().remove(&key);
         let rule = judge_healed(&history, &healed).unwrap_err().rule;
-        prop_assert!(!is_promised || matches!(rule, Rule::Lost { found: None, .. }), "{}", rule);
+        prop_assert!(
+            !is_promised || matches!(rule, Rule::Lost { found: None, .. }),
+            "{}",
+            rule
+        );
     }
 
     #[test]
@@ -379,21 +412,49 @@ proptest! {
         let (mut history, _) = correct(seed, 300, 2);
         let lost = history.facts.clone();
         history.facts.clear();
-        history.operations.retain(|o| matches!(o.action, Action::Write { level: WriteLevel::Async, .. }));
-        let Some(write) = history.operations.iter().copied().find(|o| acked(o).is_some()) else {
+        history.operations.retain(|o| {
+            matches!(
+                o.action,
+                Action::Write {
+                    level: WriteLevel::Async,
+                    ..
+                }
+            )
+        });
+        let Some(write) = history
+            .operations
+            .iter()
+            .copied()
+            .find(|o| acked(o).is_some())
+        else {
             return Err(TestCaseError::reject("no async write"));
         };
-        let Action::Write { outcome: WriteOutcome::Acked { node, .. }, .. } = write.action else {
+        let Action::Write {
+            outcome: WriteOutcome::Acked { node, .. },
+            ..
+        } = write.action
+        else {
             unreachable!("it is acked");
         };
         history.operations = vec![write];
         let empty: Healed = [(0, BTreeMap::new())].into();
-        history.facts = lost.into_iter().filter(|fact| !matches!(fact,
-            Fact::DiskLost { node: n, .. } | Fact::Evicted { node: n, .. } if *n == node)).collect();
+        history.facts = lost
+            .into_iter()
+            .filter(|fact| {
+                !matches!(fact,
+            Fact::DiskLost { node: n, .. } | Fact::Evicted { node: n, .. } if *n == node)
+            })
+            .collect();
         prop_assert!(judge_healed(&history, &empty).is_err());
-        history.facts.push(Fact::Evicted { node, time: write.invoked.saturating_sub(1) });
+        history.facts.push(Fact::Evicted {
+            node,
+            time: write.invoked.saturating_sub(1),
+        });
         prop_assert_eq!(judge_healed(&history, &empty).is_ok(), write.invoked == 0);
-        history.facts.push(Fact::DiskLost { node, time: write.invoked });
+        history.facts.push(Fact::DiskLost {
+            node,
+            time: write.invoked,
+        });
         prop_assert!(judge_healed(&history, &empty).is_ok());
     }
 
@@ -403,13 +464,21 @@ proptest! {
         history.operations.retain(|o| read_level(o).is_none());
         let writes: Vec<usize> = after(&history, is_quorum_acked, |o, _| is_quorum_acked(o));
         let at = pick(&writes, &index).unwrap();
-        if let Action::Write { outcome: WriteOutcome::Acked { version, .. }, .. } = &mut history.operations[at].action {
+        if let Action::Write {
+            outcome: WriteOutcome::Acked { version, .. },
+            ..
+        } = &mut history.operations[at].action
+        {
             version.hlc = 0;
             version.epoch = 0;
             version.seq = 0;
         }
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::StampNotAbove);
-        if let Action::Write { outcome: WriteOutcome::Acked { version, .. }, .. } = &mut history.operations[at].action {
+        if let Action::Write {
+            outcome: WriteOutcome::Acked { version, .. },
+            ..
+        } = &mut history.operations[at].action
+        {
             version.epoch = 1_000_000;
         }
         prop_assert_eq!(judge(&history).unwrap_err().rule, Rule::LogOutOfOrder);
