@@ -119,7 +119,9 @@ pub struct RequestEntry {
 }
 
 impl RequestEntry {
-    fn encode(&self) -> Vec<u8> {
+    /// The bytes to store: `stamp time, region, epoch, seq, applied, older, folded u64 each | body hash u128 | crc32 u32`.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let Stamp {
             hlc,
             region,
@@ -143,7 +145,11 @@ impl RequestEntry {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<RequestEntry, DecodeError> {
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// What is wrong first.
+    pub fn decode(bytes: &[u8]) -> Result<RequestEntry, DecodeError> {
         let mut reader = Reader::new(check_checksum("request entry", bytes)?);
         let stamp = Stamp {
             hlc: Hlc(reader.u64("stamp time")?),

@@ -6,7 +6,7 @@ use steadfast::base::codec::{DecodeError, put_checksum};
 use steadfast::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId};
 use steadfast::model::record::Horizon;
 use steadfast::model::{Digest, ViewId};
-use steadfast::storage::{State, Sweep};
+use steadfast::storage::{RequestEntry, State, Sweep};
 
 use crate::{VERSION_VECTOR, bytes, stamp, version_vector};
 
@@ -103,4 +103,32 @@ fn a_state_of_a_newer_format_is_refused_by_its_number() {
         matches!(refused, Err(DecodeError::Invalid { value: 3, .. })),
         "{refused:?}"
     );
+}
+
+#[test]
+fn the_result_of_a_named_write_is_as_in_version_1() {
+    let entry = RequestEntry {
+        stamp: stamp(7),
+        body_hash: Digest(0x60),
+        applied: 3,
+        older: 2,
+        folded: 1,
+    };
+    let golden = [
+        // stamp: time, region, epoch, seq
+        "0200e80300000000",
+        "8877665544332211",
+        "0300000000000000",
+        "0700000000000000",
+        // applied, older, folded
+        "0300000000000000",
+        "0200000000000000",
+        "0100000000000000",
+        // body hash, checksum
+        "60000000000000000000000000000000",
+        "cd10e4b2",
+    ]
+    .concat();
+    assert_eq!(hex::encode(entry.encode()), golden);
+    assert_eq!(RequestEntry::decode(&bytes(&[&golden])), Ok(entry));
 }
