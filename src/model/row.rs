@@ -232,7 +232,8 @@ impl Row {
     }
 }
 
-/// Checks a stored row through and through: every value can be decoded, and the encoding is the canonical one.
+/// Checks a stored row through and through: every value can be decoded, no cell lies below the tombstone, and the
+/// encoding is the canonical one.
 ///
 /// # Errors
 /// What is wrong first.
@@ -240,9 +241,14 @@ pub fn check(bytes: &[u8]) -> Result<(), DecodeError> {
     let row = Row::decode(bytes)?;
     match &row.content {
         Content::Whole { cells, .. } => cells::check(cells.as_deref().unwrap_or_default())?,
-        Content::Cells { cells, .. } => {
-            for cell in cells.values() {
+        Content::Cells { tombstone, cells } => {
+            for (feature, cell) in cells {
                 cells::check(&cell.encoded)?;
+                if tombstone.is_some_and(|dead| dead.is_newer(&cell.version, row.order)) {
+                    let (field, value) =
+                        ("cell below the tombstone, feature", u64::from(feature.0));
+                    return Err(DecodeError::Invalid { field, value });
+                }
             }
         }
     }
