@@ -1,4 +1,4 @@
-# make demo | test | bench | build | check | deps | env. Works on a fresh Debian machine that has a Rust toolchain.
+# make demo | test | fuzz | bench | build | check | deps | env. Works on a fresh Debian machine that has a Rust toolchain.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,7 +14,7 @@ export CCACHE_NOHASHDIR := 1
 # Looked up when a recipe runs, since `deps` may have installed it just before.
 export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1)
 
-.PHONY: demo test bench build check deps env
+.PHONY: demo test fuzz bench build check deps env
 
 # The main job on real flights; ARGS=--once ends instead of staying up.
 demo: deps
@@ -28,6 +28,16 @@ test: check
 	else \
 		cargo test --locked --no-fail-fast; \
 	fi
+
+# One body of tests/fuzz under libFuzzer: make fuzz TARGET=record SECONDS=60. What it finds is in fuzz/artifacts.
+# The sanitizers need a nightly compiler and find little in code without `unsafe`; coverage is there without.
+TARGET ?= record
+SECONDS ?= 60
+fuzz: deps
+	@cargo fuzz --version >/dev/null 2>&1 || { \
+		echo "cargo-fuzz is missing: install it with \"cargo install cargo-fuzz\"" >&2; exit 1; }
+	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)-fuzz" \
+		cargo fuzz run --dev --sanitizer none "$(TARGET)" -- -max_total_time="$(SECONDS)"
 
 # The pure steps by themselves, then a node beside what bounds it. Nothing else should run on the machine.
 bench: deps

@@ -67,13 +67,18 @@ impl Kind {
     /// # Errors
     /// [`Error::Io`]; the old file is then still there, or, if only the last sync failed, perhaps the new one.
     pub fn write(self, disk: &dyn Disk, path: &Path, body: &str) -> Result<(), Error> {
-        let crc = crc32fast::hash(body.as_bytes());
-        let text = format!("steadfast {} {} {crc:08x}\n{body}", self.name, self.version);
-        write_atomic(disk, path, text.as_bytes()).map_err(|source| Error::Io {
+        write_atomic(disk, path, self.seal(body).as_bytes()).map_err(|source| Error::Io {
             action: "write",
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The whole text of a file with this body.
+    #[must_use]
+    pub fn seal(self, body: &str) -> String {
+        let crc = crc32fast::hash(body.as_bytes());
+        format!("steadfast {} {} {crc:08x}\n{body}", self.name, self.version)
     }
 
     /// The body of the file; `None` if it does not exist.
@@ -95,7 +100,11 @@ impl Kind {
         self.open(path, &bytes).map(Some)
     }
 
-    fn open(self, path: &Path, bytes: &[u8]) -> Result<String, Error> {
+    /// The body of a file with these contents; `path` is for the error.
+    ///
+    /// # Errors
+    /// If it is something else, newer or damaged.
+    pub fn open(self, path: &Path, bytes: &[u8]) -> Result<String, Error> {
         let path = path.to_owned();
         let damaged = |problem: &str| Error::Damaged {
             path: path.clone(),

@@ -1,0 +1,9 @@
+#![no_main]
+
+#[path = "../../tests/fuzz/bodies/mod.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(
+    init: bodies::plant(env!("CARGO_MANIFEST_DIR"), "wal", &bodies::wal::seeds()),
+    |data: &[u8]| bodies::wal::check(data)
+);
