@@ -230,3 +230,97 @@ fn memory_never_contradicts_the_files() {
     }
     assert!(known > 0 && unknown > 0, "{known} known, {unknown} unknown");
 }
+
+/// The names of a store's files of this kind, such as `.sst` or `MANIFEST`.
+fn files(dir: &Path, part: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.to_string_lossy().contains(part))
+        .collect()
+}
+
+fn with_flushed_rows() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (0..200).for_each(|at| put(&store, 1, &format!("{at:03}"), &[7; 100], at));
+    store.flush().unwrap();
+    drop(store);
+    dir
+}
+
+fn read_all(dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let store = Store::open(dir, LINEAGE, &Options::default())?;
+    store.state()?;
+    let mut rows = Vec::new();
+    store.visit_rows(|_, row| rows.push(row.to_vec()))?;
+    Ok(rows)
+}
+
+#[test]
+fn a_flipped_bit_of_a_file_of_rows_is_an_error_or_of_no_consequence() {
+    let dir = with_flushed_rows();
+    let sound = read_all(dir.path()).unwrap();
+    assert_eq!(sound.len(), 200);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut refused = 0;
+    for _ in 0..40 {
+        let dir = with_flushed_rows();
+        let files = files(dir.path(), ".sst");
+        let file = &files[rng.random_range(0..files.len())];
+        let mut bytes = std::fs::read(file).unwrap();
+        let at = rng.random_range(0..bytes.len() * 8);
+        bytes[at / 8] ^= 1 << (at % 8);
+        std::fs::write(file, bytes).unwrap();
+        match read_all(dir.path()) {
+            Ok(rows) => assert_eq!(rows, sound),
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, Error::Engine { .. }), "{error:?}");
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn what_is_stored_beside_the_rows_is_checked_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let spoil = |family: &str, key: &[u8], bytes: &[u8]| {
+        store.db.put_cf(store.family(family), key, bytes).unwrap();
+    };
+    let damaged = |result: Result<(), Error>, what: &str| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+        assert!(error.to_string().contains(what), "{error}");
+    };
+    spoil(META, keys::STATE, b"no state");
+    damaged(store.state().map(drop), "its state");
+    spoil(REQUESTS, &keys::request("me", "r"), b"no entry");
+    damaged(store.request("me", "r").map(drop), "a request entry");
+    spoil(META, &keys::definition(&stamp(1)), b"{}");
+    damaged(store.catalogue().map(drop), "a view definition");
+    spoil(META, keys::IDENTITY, b"nobody");
+    damaged(store.lineage().map(drop), "its identity");
+
+    let mut newer = vec![FORMAT + 1];
+    newer.put_u128_le(LINEAGE.0);
+    put_checksum(&mut newer, 0);
+    spoil(META, keys::IDENTITY, &newer);
+    drop(store);
+    let refused = Store::open(dir.path(), LINEAGE, &Options::default()).unwrap_err();
+    let (found, known) = (FORMAT + 1, FORMAT);
+    assert!(
+        matches!(refused, Error::NewerFormat { found: f, known: k, .. } if (f, k) == (found, known)),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_store_that_is_not_there_is_not_made_by_looking() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = Store::open_read_only(dir.path()).unwrap_err();
+    assert!(matches!(refused, Error::Missing { .. }), "{refused}");
+    assert_eq!(files(dir.path(), ""), Vec::<PathBuf>::new());
+}
