@@ -316,6 +316,80 @@ fn a_store_that_applied_more_than_the_wal_holds_is_refused() {
 }
 
 #[test]
+fn a_store_that_fails_ends_writing_and_nothing_acknowledged_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    (0..5).for_each(|at| drop(fixture.write(put(at, 1, at))));
+    let acknowledged = fixture.rows();
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let cause = fixture.engine.flush().unwrap_err();
+    let path = dir.path().join("store");
+    assert!(
+        matches!(&cause, Error::Store(storage::Error::Engine { path: named, .. }) if *named == path),
+        "{cause}"
+    );
+    let told = fixture.send(None, put(9, 1, 9)).blocking_recv().unwrap();
+    assert!(matches!(told, Err(Error::Store(_))), "{told:?}");
+    assert!(fixture.engine.applied().closed().is_some());
+    assert_eq!(fixture.rows(), acknowledged, "reads go on");
+
+    let copy = fixture.crash();
+    let mut recovered = recover(copy.path()).unwrap();
+    recovered.replay(&ReplayProgress::default()).unwrap();
+    let engine = recovered.start().unwrap();
+    for (at, row) in acknowledged {
+        let found = engine.row(VIEW, &entity(at)).unwrap();
+        assert_eq!(found.row(), Some(row.as_slice()));
+    }
+}
+
+#[test]
+fn a_frame_that_is_no_record_stops_replay_and_is_named_by_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wal");
+    let (mut log, _) = wal::Log::open(Arc::new(RealDisk), &path, LINEAGE, 4096, Lsn::ZERO).unwrap();
+    log.append(b"no record").unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let mut recovered = recover(dir.path()).unwrap();
+    let refused = recovered.replay(&ReplayProgress::default()).unwrap_err();
+    assert!(
+        matches!(refused, Error::BadRecord { lsn: Lsn(0), .. }),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_stored_row_that_is_none_stops_the_applier_and_is_named_by_its_view() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Store::open(&path, LINEAGE, &storage::Options::default()).unwrap();
+    let mut changes = store.changes();
+    changes.put_row(RowKey::new(VIEW, &entity(1)).as_bytes(), b"no row");
+    changes.commit(&State::default()).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let mut fixture = start(dir.path(), 1);
+    let told = fixture.send(None, put(1, 1, 1)).blocking_recv().unwrap();
+    assert!(
+        matches!(told, Err(Error::BadRow { view: VIEW, .. })),
+        "{told:?}"
+    );
+    assert!(fixture.engine.applied().closed().is_some());
+}
+
+#[test]
+fn an_engine_that_has_been_stopped_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    fixture.engine.stop().unwrap();
+    let Fixture { engine, log, .. } = &mut fixture;
+    let hlc = log.newest().next();
+    let refused = engine.append(log, hlc, None, put(1, 1, 1), None);
+    assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
+}
+
+#[test]
 fn stopping_leaves_nothing_to_replay() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = start(dir.path(), 1);

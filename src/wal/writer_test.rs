@@ -41,6 +41,7 @@ struct Gate {
 struct GateState {
     shut: bool,
     broken: bool,
+    panics: bool,
     syncs: u64,
     waiting: bool,
 }
@@ -62,9 +63,12 @@ impl Gate {
         let state = self.state.lock().unwrap();
         let mut state = self.changed.wait_while(state, |state| state.shut).unwrap();
         state.waiting = false;
+        let panics = state.panics;
         if state.broken {
             return Err(std::io::Error::from_raw_os_error(5));
         }
+        drop(state);
+        assert!(!panics, "an invariant is broken");
         Ok(())
     }
 
@@ -317,4 +321,19 @@ fn sealing_on_a_disk_that_fails_says_so_and_does_not_wait_for_ever() {
             "{refused:?}"
         );
     });
+}
+
+#[test]
+fn a_writer_that_panics_leaves_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, wal) = gated(&dir);
+    gate.set(|state| state.panics = true);
+    let end = wal.append(Bytes::from_static(b"one")).unwrap();
+    let waited = wal.durable().reached_blocking(end);
+    assert!(matches!(waited, Err(Poisoned::Panicked)), "{waited:?}");
+    let refused = wal.append(Bytes::from_static(b"two"));
+    assert!(
+        matches!(refused, Err(Error::Poisoned(Poisoned::Panicked))),
+        "{refused:?}"
+    );
 }
