@@ -226,4 +226,46 @@ mod tests {
             .unwrap();
         assert_eq!(again.state(), &state);
     }
+
+    #[test]
+    fn after_a_failed_write_no_command_is_taken_and_the_old_state_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let path = home.join("CONTROL");
+        let state = ControlState::new(LineageId(1), RegionId(2), IncarnationId(3));
+        let mut control = LocalControl::create(Arc::new(RealDisk), &path, state.clone()).unwrap();
+        let sound = std::fs::read(&path).unwrap();
+        std::fs::remove_dir_all(&home).unwrap();
+        let command = || Command::Set(state.settings.clone());
+        let failed = control.propose(command()).unwrap_err();
+        assert!(
+            matches!(&failed, Error::File(sealed::Error::Io { action: "write", path: named, .. }) if *named == path),
+            "{failed}"
+        );
+        // Even when the disk is well again.
+        std::fs::create_dir(&home).unwrap();
+        std::fs::write(&path, &sound).unwrap();
+        let stopped = control.propose(command()).unwrap_err();
+        assert!(matches!(stopped, Error::Stopped { .. }), "{stopped}");
+        assert_eq!(std::fs::read(&path).unwrap(), sound);
+    }
+
+    #[test]
+    fn what_is_no_state_or_no_file_is_refused_by_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("CONTROL");
+        KIND.write(&RealDisk, &path, "{\"lineage\": 1}").unwrap();
+        let refused = LocalControl::open(Arc::new(RealDisk), &path).unwrap_err();
+        assert!(matches!(refused, Error::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains("CONTROL"), "{refused}");
+        let unreadable = LocalControl::open(Arc::new(RealDisk), dir.path()).unwrap_err();
+        assert!(
+            matches!(
+                unreadable,
+                Error::File(sealed::Error::Io { action: "read", .. })
+            ),
+            "{unreadable}"
+        );
+    }
 }

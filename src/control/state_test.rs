@@ -459,6 +459,18 @@ fn an_epoch_is_begun_only_by_the_last_start_of_one_of_its_data_members() {
 }
 
 #[test]
+fn who_is_not_of_the_set_is_told_so() {
+    let mut state = set_of(2);
+    let stranger = Command::Evict {
+        incarnation: id(77),
+    };
+    let refused = Rejection::NotAMember {
+        incarnation: id(77),
+    };
+    assert_eq!(state.apply(stranger), Err(refused));
+}
+
+#[test]
 fn what_is_missing_is_told_across_folded_logs() {
     let mut state = set_of(2);
     let first = begin(&mut state, 1, &[1, 2]).epoch;
