@@ -205,3 +205,41 @@ fn a_put_replaces_the_whole_row_only_in_a_row_view() {
         );
     }
 }
+
+#[test]
+fn a_row_with_a_cell_below_its_tombstone_is_found_by_its_feature() {
+    let at = |event_time, seq| Version {
+        event_time: Micros(event_time),
+        stamp: Stamp {
+            hlc: crate::base::Hlc(seq),
+            region: crate::base::RegionId(1),
+            epoch: crate::base::Epoch(1),
+            seq: crate::base::Seq(seq),
+        },
+    };
+    let mut cells = Vec::new();
+    let bool = crate::model::ValueType::Scalar(crate::model::Scalar::Bool);
+    put_cell(
+        &mut cells,
+        FeatureId(3),
+        bool,
+        &crate::model::Value::Bool(true),
+    );
+    let put = Write {
+        merge: MergeMode::Cell,
+        order: Order::EventTime,
+        version: at(1, 1),
+        cells: Some(&cells),
+    };
+    let mut row = put.row().unwrap();
+    assert_eq!(super::check(&row.encode()), Ok(()));
+    let Content::Cells { tombstone, .. } = &mut row.content else {
+        unreachable!()
+    };
+    *tombstone = Some(at(2, 2));
+    let refused = super::check(&row.encode());
+    assert!(
+        matches!(refused, Err(DecodeError::Invalid { value: 3, .. })),
+        "{refused:?}"
+    );
+}
