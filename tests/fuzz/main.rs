@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::cast_lossless,
+    clippy::cast_possible_truncation,
     missing_docs,
     reason = "helpers of tests may panic and need no documentation for others"
 )]
