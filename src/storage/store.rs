@@ -615,7 +615,8 @@ impl Store {
 
     fn background_failures(&self) -> Option<u64> {
         let property = rocksdb::properties::BACKGROUND_ERRORS;
-        let failures = self.db.property_int_value_cf(self.family(ROWS), property);
+        // RocksDB counts the failures of all families at the default one.
+        let failures = self.db.property_int_value(property);
         failures.ok().flatten()
     }
 

@@ -258,6 +258,25 @@ fn read_all(dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
 }
 
 #[test]
+fn files_that_are_missing_or_cut_short_are_named_and_never_read_as_fewer_rows() {
+    for (part, cut) in [("MANIFEST", false), (".sst", false), (".sst", true)] {
+        let dir = with_flushed_rows();
+        for file in files(dir.path(), part) {
+            if cut {
+                let bytes = std::fs::read(&file).unwrap();
+                std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+        }
+        let refused = read_all(dir.path()).unwrap_err();
+        let path = dir.path().to_string_lossy();
+        assert!(matches!(refused, Error::Engine { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(&*path), "{refused}");
+    }
+}
+
+#[test]
 fn a_flipped_bit_of_a_file_of_rows_is_an_error_or_of_no_consequence() {
     let dir = with_flushed_rows();
     let sound = read_all(dir.path()).unwrap();
@@ -323,4 +342,17 @@ fn a_store_that_is_not_there_is_not_made_by_looking() {
     let refused = Store::open_read_only(dir.path()).unwrap_err();
     assert!(matches!(refused, Error::Missing { .. }), "{refused}");
     assert_eq!(files(dir.path(), ""), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn files_that_cannot_be_rewritten_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, 1, "a", b"secret", 1);
+    store.flush().unwrap();
+    // There is no place for new files any more.
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let key = RowKey::new(ViewId(1), &entity("a"));
+    let refused = store.rewrite_rows([key.as_bytes()]).unwrap_err();
+    assert!(matches!(refused, Error::NotRewritten { .. }), "{refused}");
 }
