@@ -237,7 +237,7 @@ mod tests {
         let mut control = LocalControl::create(Arc::new(RealDisk), &path, state.clone()).unwrap();
         let sound = std::fs::read(&path).unwrap();
         std::fs::remove_dir_all(&home).unwrap();
-        let command = || Command::Set(state.settings.clone());
+        let command = || Command::Set(state.settings);
         let failed = control.propose(command()).unwrap_err();
         assert!(
             matches!(&failed, Error::File(sealed::Error::Io { action: "write", path: named, .. }) if *named == path),

@@ -319,7 +319,9 @@ fn a_store_that_applied_more_than_the_wal_holds_is_refused() {
 fn a_store_that_fails_ends_writing_and_nothing_acknowledged_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut fixture = start(dir.path(), 1);
-    (0..5).for_each(|at| drop(fixture.write(put(at, 1, at))));
+    for at in 0..5 {
+        fixture.write(put(at, 1, at));
+    }
     let acknowledged = fixture.rows();
     std::fs::remove_dir_all(dir.path().join("store")).unwrap();
     let cause = fixture.engine.flush().unwrap_err();
