@@ -122,7 +122,8 @@ pub struct Catalogue {
 /// What the applied definitions say of one view id.
 #[derive(Debug, Clone, Default)]
 struct Entry {
-    created: Option<(Stamp, u32, ViewSpec)>,
+    /// By the stamps of their records: each region may have created the same view.
+    creations: BTreeMap<Stamp, (u32, ViewSpec)>,
     features: BTreeMap<FeatureId, KnownFeature>,
     /// Features that were dropped, for ever.
     dropped_features: BTreeSet<FeatureId>,
@@ -194,30 +195,15 @@ impl Catalogue {
         if self.view(&spec.name).is_some() {
             return Err(CatalogueError::ViewExists { name: spec.name });
         }
-        let of_name = |entry: &&Entry| {
-            entry
-                .created
-                .as_ref()
-                .is_some_and(|(_, _, held)| held.name == spec.name)
-        };
-        let generations = self
-            .entries
-            .values()
-            .filter(of_name)
-            .filter_map(|entry| entry.created.as_ref());
-        let generation = generations
-            .map(|(_, generation, _)| generation + 1)
-            .max()
-            .unwrap_or(0);
+        let created = self.entries.values().filter_map(Entry::created);
+        let of_name = created.filter(|(_, _, held)| held.name == spec.name);
+        let generations = of_name.map(|(_, generation, _)| generation + 1);
+        let generation = generations.max().unwrap_or(0);
         for (at, feature) in spec.features.iter().enumerate() {
             check_feature_id(spec.features.iter().take(at), feature)?;
         }
         let view = View::new(spec, generation);
-        if let Some((_, _, other)) = self
-            .entries
-            .get(&view.id)
-            .and_then(|entry| entry.created.as_ref())
-        {
+        if let Some((_, _, other)) = self.entries.get(&view.id).and_then(Entry::created) {
             return Err(CatalogueError::IdCollision {
                 name: view.spec.name,
                 other: other.name.clone(),
@@ -345,13 +331,7 @@ impl Catalogue {
                 for (at, feature) in spec.features.iter().enumerate() {
                     entry.put_feature(stamp, at, feature);
                 }
-                if entry
-                    .created
-                    .as_ref()
-                    .is_none_or(|(held, ..)| stamp > *held)
-                {
-                    entry.created = Some((stamp, *generation, spec.clone()));
-                }
+                entry.creations.insert(stamp, (*generation, spec.clone()));
                 entry.rebuild();
             }
             Definition::AddFeature { view, feature } => {
@@ -372,8 +352,8 @@ impl Catalogue {
     fn assign_names(&mut self) {
         let mut owners: BTreeMap<&str, (u32, Stamp, ViewId)> = BTreeMap::new();
         for (id, entry) in self.entries.iter().filter(|(_, entry)| !entry.dropped) {
-            if let Some((stamp, generation, spec)) = &entry.created {
-                let claim = (*generation, *stamp, *id);
+            if let Some((stamp, generation, spec)) = entry.created() {
+                let claim = (generation, stamp, *id);
                 let owner = owners.entry(&spec.name).or_insert(claim);
                 *owner = claim.max(*owner);
             }
@@ -416,9 +396,18 @@ impl Entry {
         self.dropped_features.extend(&alteration.dropped);
     }
 
-    /// Settings of the creation come first, whatever its stamp: a creation is older than any alteration.
+    /// The creation that counts, the last one.
+    fn created(&self) -> Option<(Stamp, u32, &ViewSpec)> {
+        let (stamp, (generation, spec)) = self.creations.last_key_value()?;
+        Some((*stamp, *generation, spec))
+    }
+
+    /// The view as the records make it. Settings count from their stamps on and only the first creation's from the
+    /// beginning, so that no floor falls when another creation of the view becomes known (M7, M8).
     fn rebuild(&mut self) {
-        let Some((_, generation, spec)) = &self.created else {
+        let Some(((_, generation, spec), (_, (_, first)))) =
+            self.created().zip(self.creations.first_key_value())
+        else {
             return;
         };
         let mut features: Vec<_> = self.features.values().collect();
@@ -429,19 +418,35 @@ impl Entry {
         let mut view = View::new(
             ViewSpec {
                 features,
+                ttl: first.ttl,
+                max_lateness: first.max_lateness,
                 ..spec.clone()
             },
-            *generation,
+            generation,
         );
-        for (stamp, ttl) in &self.ttls {
-            view.ttl.push(stamp.hlc, *ttl);
+        for (stamp, ttl) in self.later_settings(&self.ttls, |spec| spec.ttl) {
+            view.ttl.push(stamp.hlc, ttl);
         }
-        for (stamp, late) in &self.latenesses {
-            view.lateness.push_longer(stamp.hlc, *late);
+        for (stamp, late) in self.later_settings(&self.latenesses, |spec| spec.max_lateness) {
+            view.lateness.push_longer(stamp.hlc, late);
         }
         view.spec.ttl = view.ttl.current();
         view.spec.max_lateness = view.lateness.current();
         self.view = Some(Arc::new(view));
+    }
+
+    /// What followed the first creation's setting. A creation is older than any alteration: after one it sets nothing.
+    fn later_settings(
+        &self,
+        altered: &BTreeMap<Stamp, Option<Duration>>,
+        setting: impl Fn(&ViewSpec) -> Option<Duration>,
+    ) -> BTreeMap<Stamp, Option<Duration>> {
+        let first_altered = altered.keys().next();
+        let created = self.creations.iter().skip(1);
+        let created = created.map(|(stamp, (_, spec))| (*stamp, setting(spec)));
+        let created = created.filter(|(stamp, _)| first_altered.is_none_or(|at| stamp < at));
+        let altered = altered.iter().map(|(stamp, span)| (*stamp, *span));
+        created.chain(altered).collect()
     }
 }
 

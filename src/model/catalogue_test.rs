@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::{Epoch, Hlc, RegionId, Seq};
+use crate::base::{Epoch, Hlc, Micros, RegionId, Seq};
 use crate::model::key::KeyType;
 use crate::model::testing::definitions;
 use crate::model::value::{Scalar, ValueType};
@@ -274,6 +274,54 @@ fn the_same_definitions_make_the_same_catalogue_in_every_order() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn another_creation_of_a_view_lets_no_floor_fall() {
+    let second = Duration::from_secs(1);
+    let created = |span| Definition::Create {
+        generation: 0,
+        spec: ViewSpec {
+            ttl: Some(span),
+            max_lateness: Some(span),
+            ..spec("v")
+        },
+    };
+    let at = |millis| Stamp {
+        hlc: Hlc::from_millis(millis),
+        ..stamp(1)
+    };
+    let mut catalogue = Catalogue::new();
+    catalogue.apply(at(5_000), &created(second));
+    let now = Micros(10_000_000);
+    let floors = |catalogue: &Catalogue| {
+        let view = catalogue.view("v").unwrap();
+        (view.expiry_floor(now), view.lateness_floor(now))
+    };
+    assert_eq!(
+        floors(&catalogue),
+        (Some(Micros(9_000_000)), Some(Micros(9_000_000)))
+    );
+
+    catalogue.apply(at(10_000), &created(second * 9));
+    assert_eq!(
+        floors(&catalogue),
+        (Some(Micros(9_000_000)), Some(Micros(9_000_000)))
+    );
+    assert_eq!(catalogue.view("v").unwrap().spec.ttl, Some(second * 9));
+
+    let alteration = Alteration {
+        ttl: Some(Some(second * 4)),
+        ..Alteration::default()
+    };
+    let view = catalogue.view("v").unwrap().id;
+    catalogue.apply(at(7_000), &Definition::Alter { view, alteration });
+    let ttl = catalogue.view("v").unwrap().spec.ttl;
+    assert_eq!(
+        ttl,
+        Some(second * 4),
+        "a creation is older than any alteration"
+    );
 }
 
 proptest! {
