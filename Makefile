@@ -1,4 +1,4 @@
-# make demo | test | fuzz | bench | build | check | deps | env. Works on a fresh Debian machine that has a Rust toolchain.
+# make demo | test | model | sim | fuzz | bench | build | check | deps | env. Works on a fresh Debian machine with a Rust toolchain.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,7 +14,7 @@ export CCACHE_NOHASHDIR := 1
 # Looked up when a recipe runs, since `deps` may have installed it just before.
 export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1)
 
-.PHONY: demo test fuzz bench build check deps env
+.PHONY: demo test model sim fuzz bench build check deps env
 
 # The main job on real flights; ARGS=--once ends instead of staying up.
 demo: deps
@@ -28,6 +28,16 @@ test: check
 	else \
 		cargo test --locked --no-fail-fast; \
 	fi
+
+# The large searches of the models, one after the other: states, transitions, exhaustive or capped.
+model: deps
+	cargo test --profile sim --locked --test merge_model -- --ignored --nocapture --test-threads=1 large_
+
+# The simulator: make sim SEEDS=20000, or FROM=…. Every seed is a run of its own; both end with a summary.
+SEEDS ?= 2000
+FROM ?= 0
+sim: deps
+	STEADFAST_FROM=$(FROM) STEADFAST_MOST=$(SEEDS) cargo test --profile sim --locked --test sim -- --ignored --nocapture many_seeds
 
 # One body of tests/fuzz under libFuzzer: make fuzz TARGET=record SECONDS=60. What it finds is in fuzz/artifacts.
 # The sanitizers need a nightly compiler and find little in code without `unsafe`; coverage is there without.
