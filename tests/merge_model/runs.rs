@@ -73,7 +73,14 @@ pub fn small() -> Vec<Run> {
             },
         ),
         ("two cells", cells(two_cells)),
-        ("drop and create", Setup { steps: &[1], offsets: &[0], ..writing(&[Drop, Create(0, 0)], &[PUT], [2, 1]) }),
+        (
+            "drop and create",
+            Setup {
+                steps: &[1],
+                offsets: &[0],
+                ..writing(&[Drop, Create(0, 0)], &[PUT], [2, 1])
+            },
+        ),
         (
             "two creations of one generation",
             Setup {
