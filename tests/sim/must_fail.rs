@@ -10,7 +10,7 @@ use crate::run;
 const RULES: &[(Rule, u64)] = &[];
 
 /// What a run without a rule ends with; a broken assertion of the code counts.
-fn outcome(rule: Rule, seed: u64) -> Option<String> {
+fn violation(rule: Rule, seed: u64) -> Option<String> {
     let run = AssertUnwindSafe(|| without(rule, || run(seed)).violation);
     catch_unwind(run).unwrap_or_else(|cause| {
         let text = cause
@@ -26,7 +26,7 @@ fn every_rule_that_is_left_out_is_noticed() {
     std::panic::set_hook(Box::new(|_| {}));
     let missed: Vec<_> = RULES
         .iter()
-        .filter(|(rule, seed)| outcome(*rule, *seed).is_none())
+        .filter(|(rule, seed)| violation(*rule, *seed).is_none())
         .collect();
     assert!(missed.is_empty(), "not noticed: {missed:?}");
 }
@@ -47,7 +47,7 @@ fn survey_of_the_rules() {
         {
             continue;
         }
-        let found = (from..most).find_map(|seed| Some((seed, outcome(*rule, seed)?)));
+        let found = (from..most).find_map(|seed| Some((seed, violation(*rule, seed)?)));
         match found {
             Some((seed, what)) => {
                 let what: String = what.chars().take(width).collect();

@@ -3,6 +3,7 @@
 //! One seed decides everything; the order of events is the order of their times, then of their making.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use steadfast::base::{Epoch, IncarnationId, VersionVector};
@@ -49,6 +50,7 @@ pub enum Event {
 /// What a run has seen, for its summary.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
+    pub runs: u64,
     pub events: u64,
     pub epochs: u64,
     pub crashes: u64,
@@ -58,6 +60,46 @@ pub struct Counts {
     pub refused: u64,
     pub strong_reads: u64,
     pub seconds: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        self.runs += other.runs;
+        self.events += other.events;
+        self.epochs += other.epochs;
+        self.crashes += other.crashes;
+        self.unknown += other.unknown;
+        self.refused += other.refused;
+        self.strong_reads += other.strong_reads;
+        self.seconds += other.seconds;
+        for (kind, times) in &other.faults {
+            *self.faults.entry(kind).or_default() += times;
+        }
+        for (level, times) in &other.acknowledged {
+            *self.acknowledged.entry(level).or_default() += times;
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.seconds as f64 / 3_600.0;
+        writeln!(
+            f,
+            "{} runs, {hours:.1} simulated hours, {} events, {} epochs opened",
+            self.runs, self.events, self.epochs
+        )?;
+        writeln!(
+            f,
+            "acknowledged and checked: {:?}, strong reads {}; unknown {}, refused {}",
+            self.acknowledged, self.strong_reads, self.unknown, self.refused
+        )?;
+        write!(
+            f,
+            "faults: {:?}, processes ended {}",
+            self.faults, self.crashes
+        )
+    }
 }
 
 pub struct World {

@@ -18,7 +18,7 @@ impl World {
             .token
             .is_none_or(|token| claim.known.contains(&token));
         let holds_all = before.covers(&claim.held, &member.acked);
-        if !is_again && !(is_last && holds_all) {
+        if !(is_again || is_last && holds_all) {
             self.fail(format!("I4: a rolled-back {incarnation} is registered"));
         }
     }
