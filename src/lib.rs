@@ -13,6 +13,7 @@ pub mod epoch;
 pub mod model;
 pub mod node;
 pub mod proto;
+pub mod read;
 pub mod replica;
 pub mod replication;
 pub mod server;
