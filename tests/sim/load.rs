@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use steadfast::base::{IncarnationId, Micros};
+use steadfast::base::Micros;
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, RowGroup, RowWrite, Rows};
 use steadfast::model::view::FeatureId;
 use steadfast::model::{
     CommitLevel, EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId,
 };
+use steadfast::read::Gather;
 use steadfast::replica::WriteId;
-use steadfast::replication::Vouched;
 
 use crate::chance::Chance;
 use crate::operation::{Ask, Operation, Outcome};
@@ -19,8 +19,6 @@ use crate::world::{Event, MILLI, World};
 
 const KEYS: u64 = 3;
 const TIMEOUT: u64 = 1_500 * MILLI;
-
-type Answers = BTreeMap<IncarnationId, (Vouched, Option<Vec<u8>>)>;
 
 pub struct Clients {
     pub count: usize,
@@ -30,7 +28,7 @@ pub struct Clients {
     /// Of each operation: its client, its row, and whether it is a quorum read with which answers so far.
     owners: Vec<usize>,
     places: Vec<(ViewId, EntityKey)>,
-    answers: BTreeMap<usize, Answers>,
+    answers: BTreeMap<usize, Gather<Vec<u8>>>,
     asks_quorum: Vec<bool>,
 }
 
@@ -56,8 +54,8 @@ impl Clients {
         self.asks_quorum[op]
     }
 
-    pub fn answers(&mut self, op: usize) -> &mut Answers {
-        self.answers.entry(op).or_default()
+    pub fn answers(&mut self, op: usize) -> &mut Gather<Vec<u8>> {
+        self.answers.entry(op).or_insert_with(|| Gather::new(1))
     }
 }
 

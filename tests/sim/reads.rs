@@ -1,8 +1,6 @@
 //! Strong reads, from a node's rows to a client's answer.
 
 use steadfast::base::IncarnationId;
-use steadfast::base::rule::Rule;
-use steadfast::control::commit_size;
 use steadfast::replica::ReadId;
 use steadfast::replication::Vouched;
 
@@ -61,22 +59,9 @@ impl World {
             return;
         }
         let answers = self.clients.answers(op);
-        answers.insert(from, (vouched, row));
-        let decided = answers.values().find(|(vouched, row)| {
-            let alike =
-                |(member, (other, named)): &(&IncarnationId, &(Vouched, Option<Vec<u8>>))| {
-                    let counts = vouched.members.contains(member) || !Rule::ReadMembers.holds();
-                    let is_same_epoch = other.epoch == vouched.epoch || !Rule::ReadSize.holds();
-                    counts && is_same_epoch && (named == row || !Rule::ReadAgree.holds())
-                };
-            let needed = if Rule::ReadSize.holds() {
-                commit_size(vouched.members.len())
-            } else {
-                1
-            };
-            answers.iter().filter(alike).count() >= needed
-        });
-        if let Some((_, row)) = decided {
+        answers.on_answer(from, vouched, [(0, row)]);
+        let decided = answers.decided(0).map(|row| row.cloned());
+        if let Some(row) = decided {
             let outcome = outcome_of_row(&self.operations[op], row.as_deref());
             self.on_response(op, outcome);
         }
