@@ -68,7 +68,7 @@ impl Replica {
                 }
             }
             Message::Probe { number } => self.hear_probe(now, from, number),
-            Message::Probed { .. } => {}
+            Message::Probed { number, appended } => self.hear_probed(number, appended),
         }
         self.go_on(now);
     }

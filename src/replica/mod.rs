@@ -33,6 +33,7 @@ use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, VersionVector};
 use crate::control::{BootClaim, Command, ControlState, FailoverPolicy};
 use crate::epoch::timing::ASK_AGAIN;
 use crate::epoch::{Backoff, Change, Detector, Instruction, Sight};
+use crate::read::{ProbeNumber, Staleness};
 use crate::replication::{Heads, HeldOpening, Member, Message, Round, Seal};
 use reign::{HandOver, Reign, Stage};
 use strong::Strong;
@@ -88,6 +89,8 @@ pub struct Replica {
     changes: u64,
     reign: Option<Reign>,
     strong: Strong,
+    staleness: Staleness,
+    probed: Option<Duration>,
     halted: bool,
     actions: Vec<Action>,
 }
@@ -114,6 +117,8 @@ impl Replica {
             changes: 0,
             reign: None,
             strong: Strong::default(),
+            staleness: Staleness::new(ProbeNumber(seed)),
+            probed: None,
             halted: false,
             actions: Vec::new(),
         };
@@ -169,6 +174,7 @@ impl Replica {
             return;
         }
         self.lead(now);
+        self.probe(now);
         self.seek_change(now);
         self.go_on(now);
     }
@@ -185,6 +191,7 @@ impl Replica {
         self.applied.join(applied);
         self.newest = self.newest.max(newest);
         self.fold();
+        self.staleness.on_applied(&self.control, &self.applied);
         self.go_on(now);
     }
 

@@ -14,6 +14,8 @@ use super::action::{Action, ReadId};
 use super::reign::{Refused, Stage};
 use crate::base::rule::Rule;
 use crate::base::{IncarnationId, LogId, Seq, VersionVector};
+use crate::epoch::timing::HEARTBEAT;
+use crate::read::ProbeNumber;
 use crate::replication::{Message, Round, Vouched};
 
 /// Reads under way.
@@ -111,6 +113,40 @@ impl Replica {
         self.go_on(now);
     }
 
+    /// How old this replica's rows can be: everything acknowledged at quorum longer ago is applied here. `None`: nothing
+    /// is known.
+    #[must_use]
+    pub fn staleness(&self, now: Duration) -> Option<Duration> {
+        self.staleness.staleness(now)
+    }
+
+    /// Asks the primary how far it has got, from time to time; the primary asks itself.
+    pub(super) fn probe(&mut self, now: Duration) {
+        let is_due = self
+            .probed
+            .is_none_or(|last| now.saturating_sub(last) >= HEARTBEAT);
+        let leader = if self.serves().is_some() {
+            Some(self.me)
+        } else {
+            self.leader.map(|leader| leader.who)
+        };
+        let Some(leader) = leader.filter(|_| is_due) else {
+            return;
+        };
+        self.probed = Some(now);
+        let number = self.staleness.probe(now).0;
+        if leader == self.me {
+            self.hear_probe(now, self.me, number);
+        } else {
+            self.send(leader, Message::Probe { number });
+        }
+    }
+
+    pub(super) fn hear_probed(&mut self, number: u64, appended: VersionVector) {
+        self.staleness.on_answer(ProbeNumber(number), appended);
+        self.staleness.on_applied(&self.control, &self.applied);
+    }
+
     pub(super) fn hear_probe(&mut self, now: Duration, from: IncarnationId, number: u64) {
         // Whoever is not primary stays silent: the asker finds out who is by itself.
         let _not_primary = self.confirm(now, Purpose::Probe { from, number });
@@ -155,6 +191,9 @@ impl Replica {
             match waiting.purpose {
                 Purpose::Primary(read) | Purpose::Vouch(read) => {
                     self.actions.push(Action::ReadRows(read));
+                }
+                Purpose::Probe { from, number } if from == self.me => {
+                    self.hear_probed(number, waiting.applied);
                 }
                 Purpose::Probe { from, number } => {
                     let appended = waiting.applied;

@@ -142,6 +142,7 @@ impl World {
             ("crash all", plan.crashes),
             ("disk loss", plan.disk_losses),
             ("roll back", plan.rollbacks),
+            ("start a copy", plan.rollbacks),
             ("slow disk", plan.slow_disks),
             ("switch over", plan.changes),
             ("change members", plan.changes),
@@ -216,6 +217,16 @@ impl World {
                 self.push(delay, Event::Start(at));
             }
             "roll back" => return self.roll_back(at),
+            "start a copy" => {
+                if !self.may_lose(at) || self.nodes[at].live.is_none() {
+                    return false;
+                }
+                self.crash(at);
+                self.nodes[at].backup = Some(self.nodes[at].disk.clone());
+                self.push(MILLI, Event::Start(at));
+                let delay = self.chance.between(20 * MILLI, 400 * MILLI);
+                self.push(delay, Event::RollBack(at));
+            }
             "slow disk" => {
                 self.nodes[at].slowness = [1, 10, 100][self.chance.index(3)];
                 self.push(span, Event::Ease(nodes + at));
@@ -292,7 +303,7 @@ impl World {
         is_settled && smallest >= 2 && !involved.iter().any(gone) && !self.nodes[at].is_dead
     }
 
-    fn roll_back(&mut self, at: usize) -> bool {
+    pub fn roll_back(&mut self, at: usize) -> bool {
         let has_backup = self.nodes[at].backup.is_some();
         if !has_backup {
             if self.nodes[at].live.is_some() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use steadfast::base::Micros;
+use steadfast::base::{LineageId, Micros};
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, RowGroup, RowWrite, Rows};
 use steadfast::model::view::FeatureId;
@@ -11,6 +11,7 @@ use steadfast::model::{
     CommitLevel, EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId,
 };
 use steadfast::read::Gather;
+use steadfast::read::Token;
 use steadfast::replica::WriteId;
 
 use crate::chance::Chance;
@@ -26,7 +27,8 @@ pub struct Clients {
     /// What each client last found to be primary.
     believes: Vec<usize>,
     /// Of each operation: its client, its row, and whether it is a quorum read with which answers so far.
-    owners: Vec<usize>,
+    /// What each client's session has seen.
+    pub tokens: Vec<Token>,
     places: Vec<(ViewId, EntityKey)>,
     answers: BTreeMap<usize, Gather<Vec<u8>>>,
     asks_quorum: Vec<bool>,
@@ -39,7 +41,7 @@ impl Clients {
             count,
             is_stopped: false,
             believes: vec![0; count],
-            owners: Vec::new(),
+            tokens: vec![Token::new(LineageId(1)); count],
             places: Vec::new(),
             answers: BTreeMap::new(),
             asks_quorum: Vec::new(),
@@ -85,14 +87,14 @@ impl World {
                 value: op as u64 + 1,
                 level: CommitLevel::All,
             },
-            6..=7 => Ask::ReadPrimary,
+            6 => Ask::ReadPrimary,
+            7 => Ask::ReadLocal,
             _ => Ask::ReadQuorum,
         };
         let view = ViewId(if order == Order::EventTime { 1 } else { 2 });
         let event_time = i64::try_from(self.now / 1_000).unwrap()
             + i64::try_from(self.chance.below(2_000_000)).unwrap()
             - 1_000_000;
-        self.clients.owners.push(client);
         self.clients.places.push((
             view,
             EntityKey::encode([&KeyValue::Int64(i64::try_from(key).unwrap())]),
@@ -100,6 +102,7 @@ impl World {
         self.clients.asks_quorum.push(ask == Ask::ReadQuorum);
         self.operations.push(Operation {
             order,
+            client,
             key,
             event_time,
             ask: ask.clone(),
@@ -112,7 +115,7 @@ impl World {
             self.on_ask_again(op);
             return;
         }
-        if self.chance.one_in(8) {
+        if self.chance.one_in(8) || ask == Ask::ReadLocal {
             self.clients.believes[client] = self.chance.index(self.nodes.len());
         }
         let at = self.clients.believes[client];
@@ -172,6 +175,10 @@ impl World {
                     live.reads.remove(&read);
                     self.respond(op, Outcome::Failed);
                 }
+            }
+            Ask::ReadLocal => {
+                let outcome = self.read_local(op, at);
+                self.respond(op, outcome);
             }
             Ask::ReadQuorum => {}
         }
@@ -244,7 +251,7 @@ impl World {
         } else {
             outcome
         };
-        let client = self.clients.owners[op];
+        let client = self.operations[op].client;
         let counts = &mut self.counts;
         match &outcome {
             Outcome::Acknowledged { node, .. } => {
@@ -259,13 +266,31 @@ impl World {
                 };
                 *counts.acknowledged.entry(level).or_default() += 1;
             }
+            Outcome::Read { .. } if self.operations[op].ask == Ask::ReadLocal => {
+                counts.local_reads += 1;
+            }
             Outcome::Read { .. } => counts.strong_reads += 1,
+            Outcome::Unrecovered => {
+                counts.unrecovered += 1;
+                self.clients.tokens[client] = Token::new(LineageId(1));
+            }
             Outcome::Unknown => counts.unknown += 1,
             Outcome::Refused | Outcome::Failed => {
                 counts.refused += 1;
                 self.clients.believes[client] = self.chance.index(self.nodes.len());
             }
             Outcome::Open => {}
+        }
+        let is_of_session = self.operations[op].is_of_session();
+        if let (
+            true,
+            Outcome::Acknowledged { rank, .. }
+            | Outcome::Read {
+                rank: Some(rank), ..
+            },
+        ) = (is_of_session, &outcome)
+        {
+            self.clients.tokens[client].see(rank.1.log(), rank.1.seq);
         }
         self.operations[op].outcome = outcome;
         self.operations[op].ended = self.now;

@@ -10,9 +10,14 @@ pub type Rank = (i64, Stamp);
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
-    Write { value: u64, level: CommitLevel },
+    Write {
+        value: u64,
+        level: CommitLevel,
+    },
     ReadPrimary,
     ReadQuorum,
+    /// At whatever node, if it holds what the client's session has seen.
+    ReadLocal,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,12 +33,17 @@ pub enum Outcome {
     Read {
         rank: Option<Rank>,
         value: Option<u64>,
+        /// Nanoseconds.
+        staleness: Option<u64>,
     },
+    /// What the session saw is lost.
+    Unrecovered,
     Failed,
 }
 
 #[derive(Debug, Clone)]
 pub struct Operation {
+    pub client: usize,
     pub order: Order,
     pub key: u64,
     pub event_time: i64,
@@ -49,11 +59,15 @@ impl Operation {
         self.key * 2 + u64::from(self.order == Order::Arrival)
     }
 
+    pub fn is_of_session(&self) -> bool {
+        matches!(self.ask, Ask::Write { .. } | Ask::ReadLocal)
+    }
+
     /// The level of a write.
     pub fn level(&self) -> CommitLevel {
         match self.ask {
             Ask::Write { level, .. } => level,
-            Ask::ReadPrimary | Ask::ReadQuorum => panic!("{self:?} is no write"),
+            Ask::ReadPrimary | Ask::ReadQuorum | Ask::ReadLocal => panic!("{self:?} is no write"),
         }
     }
 
@@ -71,7 +85,9 @@ impl Operation {
         }
     }
 
-    pub fn judged(&self) -> history::Operation {
+    /// `sessions`: are they to be held to? Not where a disk was lost, and with it what only the set's memory of closed logs
+    /// would still know to be lost.
+    pub fn judged(&self, sessions: bool) -> history::Operation {
         let version = |rank| self.version(rank);
         let action = match (&self.ask, &self.outcome) {
             (Ask::Write { value, level }, outcome) => Action::Write {
@@ -94,17 +110,22 @@ impl Operation {
                 },
             },
             (read, outcome) => Action::Read {
-                level: if *read == Ask::ReadPrimary {
-                    ReadLevel::Primary
-                } else {
-                    ReadLevel::Quorum
+                level: match read {
+                    Ask::ReadPrimary => ReadLevel::Primary,
+                    Ask::ReadLocal => ReadLevel::Local,
+                    _ => ReadLevel::Quorum,
                 },
                 outcome: match outcome {
-                    Outcome::Read { rank, value } => ReadOutcome::Value {
+                    Outcome::Read {
+                        rank,
+                        value,
+                        staleness,
+                    } => ReadOutcome::Value {
                         value: *value,
                         version: rank.map(version),
-                        staleness: None,
+                        staleness: *staleness,
                     },
+                    Outcome::Unrecovered => ReadOutcome::Unrecovered,
                     _ => ReadOutcome::Failed,
                 },
             },
@@ -112,7 +133,7 @@ impl Operation {
         let is_answered = !matches!(self.outcome, Outcome::Open | Outcome::Unknown);
         history::Operation {
             key: self.place(),
-            session: None,
+            session: (sessions && self.is_of_session()).then_some(self.client as u64),
             invoked: self.begun,
             responded: is_answered.then_some(self.ended),
             action,

@@ -119,6 +119,7 @@ impl World {
                     self.fail(format!("I4: the promise of node {at} goes back to {epoch}"));
                 }
                 self.nodes[at].disk.promise = epoch;
+                self.note_promise(at);
             }
             Action::Fold(epoch) => {
                 let node = &mut self.nodes[at];
@@ -291,13 +292,15 @@ impl World {
     pub fn on_flush(&mut self, at: usize) {
         let release = self.faults.releases() && self.chance.percent(50);
         let node = &mut self.nodes[at];
-        if let Some(live) = &node.live {
-            node.disk.flush(&live.store, live.applied_at);
-            if release {
-                let replica = &live.replica;
-                node.disk
-                    .release(|record| replica.may_release(record.log(), record.seq()));
-            }
+        let Some(live) = &node.live else { return };
+        node.disk.flush(&live.store, live.applied_at);
+        if release {
+            let before = node.disk.released;
+            let replica = &live.replica;
+            node.disk
+                .release(|record| replica.may_release(record.log(), record.seq()));
+            let released = node.disk.wal[before..node.disk.released].to_vec();
+            self.check_released(at, &released);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Strong reads, from a node's rows to a client's answer.
 
 use steadfast::base::IncarnationId;
+use steadfast::read::{Verdict, judge};
 use steadfast::replica::ReadId;
 use steadfast::replication::Vouched;
 
@@ -46,6 +47,26 @@ impl World {
         }
     }
 
+    /// Reads a node's own row, if the node holds what the client's session has seen.
+    pub fn read_local(&mut self, op: usize, at: usize) -> Outcome {
+        let now = self.clock();
+        let live = self.nodes[at].live.as_ref().unwrap();
+        let token = &self.clients.tokens[self.operations[op].client];
+        let (control, store) = (live.replica.control(), &live.store);
+        match judge(token, control, store.held.vector(), store.opening.as_ref()) {
+            Verdict::Satisfied => {}
+            Verdict::Unrecovered => return Outcome::Unrecovered,
+            Verdict::Wait | Verdict::OtherLineage => return Outcome::Failed,
+        }
+        let row = store.rows.get(&self.clients.place(op));
+        let mut outcome = outcome_of_row(&self.operations[op], row.map(Vec::as_slice));
+        if let Outcome::Read { staleness, .. } = &mut outcome {
+            let known = live.replica.staleness(now);
+            *staleness = known.map(|known| u64::try_from(known.as_nanos()).unwrap());
+        }
+        outcome
+    }
+
     /// Q2 and Q3: the row that W members of one epoch name as theirs.
     pub fn on_vouched(
         &mut self,
@@ -73,10 +94,12 @@ pub fn outcome_of_row(operation: &Operation, row: Option<&[u8]>) -> Outcome {
         return Outcome::Read {
             rank: None,
             value: None,
+            staleness: None,
         };
     };
     Outcome::Read {
         rank: Some(operation.rank_of(event_time, stamp)),
         value,
+        staleness: None,
     }
 }

@@ -43,6 +43,8 @@ pub enum Event {
     Timeout(usize),
     Fault,
     Ease(usize),
+    /// The disk as it was before this node's last start takes the place of the one there.
+    RollBack(usize),
     Operator,
     Flush(usize),
 }
@@ -59,6 +61,8 @@ pub struct Counts {
     pub unknown: u64,
     pub refused: u64,
     pub strong_reads: u64,
+    pub local_reads: u64,
+    pub unrecovered: u64,
     pub seconds: u64,
 }
 
@@ -71,6 +75,8 @@ impl Counts {
         self.unknown += other.unknown;
         self.refused += other.refused;
         self.strong_reads += other.strong_reads;
+        self.local_reads += other.local_reads;
+        self.unrecovered += other.unrecovered;
         self.seconds += other.seconds;
         for (kind, times) in &other.faults {
             *self.faults.entry(kind).or_default() += times;
@@ -91,8 +97,13 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "acknowledged and checked: {:?}, strong reads {}; unknown {}, refused {}",
-            self.acknowledged, self.strong_reads, self.unknown, self.refused
+            "acknowledged and checked: {:?}, strong reads {}, local reads in sessions {} and {} told that what they saw is lost; writes unknown {}, anything refused {}",
+            self.acknowledged,
+            self.strong_reads,
+            self.local_reads,
+            self.unrecovered,
+            self.unknown,
+            self.refused
         )?;
         write!(
             f,
@@ -284,6 +295,9 @@ impl World {
             Event::Timeout(op) => self.on_timeout(op),
             Event::Fault => self.on_fault(),
             Event::Ease(what) => self.ease(what),
+            Event::RollBack(at) => {
+                self.roll_back(at);
+            }
             Event::Operator => self.on_operator(),
             Event::Flush(at) => self.on_flush(at),
         }

@@ -53,7 +53,11 @@ impl World {
                 time: *time,
             });
         History {
-            operations: self.operations.iter().map(|op| op.judged()).collect(),
+            operations: self
+                .operations
+                .iter()
+                .map(|op| op.judged(self.unsound.is_empty()))
+                .collect(),
             facts: lost.collect(),
         }
     }

@@ -9,6 +9,8 @@ mod equal;
 mod healed;
 mod names;
 mod opening;
+mod promised;
+mod released;
 mod sealed;
 mod snapshot;
 mod transferred;
@@ -17,7 +19,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 
-use steadfast::base::{Epoch, Hlc, LogId, Seq, Stamp};
+use steadfast::base::{Epoch, Hlc, IncarnationId, LogId, Seq, Stamp};
 use steadfast::control::{Command, ControlState};
 use steadfast::model::CommitLevel;
 
@@ -36,6 +38,8 @@ pub struct Seen {
     served: BTreeMap<Epoch, (usize, u64)>,
     /// The ceiling when each epoch was begun.
     floors: BTreeMap<Epoch, Hlc>,
+    /// The greatest promise that each incarnation has made durable.
+    promises: BTreeMap<IncarnationId, Epoch>,
     /// When each epoch was opened.
     opened: BTreeMap<Epoch, u64>,
 }
@@ -46,6 +50,7 @@ impl World {
         if self.nodes[at].live.is_some() {
             self.check_writer(at);
             self.check_opening(at);
+            self.check_promised(at);
         }
     }
 
@@ -57,6 +62,7 @@ impl World {
     /// After something has been agreed.
     pub fn check_agreed(&mut self, before: &ControlState, command: &Command) {
         self.note_window(before, command);
+        self.check_frozen(command);
         self.check_sealed(before, command);
         self.check_transferred(before, command);
         self.check_booted(before, command);

@@ -20,6 +20,21 @@ impl World {
         }
     }
 
+    /// No ceiling is granted to an epoch that another one, whose floor is fixed, has overtaken.
+    pub fn check_frozen(&mut self, command: &Command) {
+        let Command::Extend { epoch, ceiling, .. } = command else {
+            return;
+        };
+        let later = self.seen.floors.range(epoch.next()..).next();
+        if let Some((later, floor)) = later
+            && ceiling > floor
+        {
+            self.fail(format!(
+                "I7: epoch {epoch} is granted {ceiling} after epoch {later} began at {floor}"
+            ));
+        }
+    }
+
     pub fn check_window(&mut self, stamp: Stamp) {
         let floors = &self.seen.floors;
         let floor = floors.get(&stamp.epoch).copied().unwrap_or(Hlc::ZERO);
