@@ -130,12 +130,23 @@ impl Replica {
         let is_due = |last: Option<Duration>, every| {
             last.is_none_or(|last| now.saturating_sub(last) >= every)
         };
+        let tends = is_due(reign.tended, HEARTBEAT);
         if is_due(reign.beat, HEARTBEAT) {
             self.ping(now);
-            self.close_complete_logs();
-            self.adapt_two_nodes(now);
+        }
+        if tends {
+            self.tend(now);
         }
         self.extend(now);
+    }
+
+    /// Not with the pings: reads make those come at any time.
+    fn tend(&mut self, now: Duration) {
+        if let Some(reign) = &mut self.reign {
+            reign.tended = Some(now);
+        }
+        self.close_complete_logs();
+        self.adapt_two_nodes(now);
     }
 
     fn extend(&mut self, now: Duration) {

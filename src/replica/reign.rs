@@ -99,7 +99,10 @@ pub(super) struct Reign {
     /// Snapshots being sent, with since when.
     pub seeding: BTreeMap<IncarnationId, Duration>,
     pub hand_over: Option<HandOver>,
+    /// When it last pinged.
     pub beat: Option<Duration>,
+    /// When it last looked after logs and members.
+    pub tended: Option<Duration>,
 }
 
 impl Reign {
@@ -130,6 +133,7 @@ impl Reign {
             seeding: BTreeMap::new(),
             hand_over: None,
             beat: None,
+            tended: None,
             attempt,
         }
     }
