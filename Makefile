@@ -14,6 +14,9 @@ export CCACHE_NOHASHDIR := 1
 # Looked up when a recipe runs, since `deps` may have installed it just before.
 export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1)
 
+# The model of the protocol needs std alone, so rustc compiles it, optimised, in seconds.
+MODEL := $(CARGO_TARGET_DIR)/model/protocol
+
 .PHONY: demo test model sim fuzz bench build check deps env
 
 # The main job on real flights; ARGS=--once ends instead of staying up.
@@ -21,7 +24,8 @@ demo: deps
 	cargo build --release --locked
 	"$(CARGO_TARGET_DIR)/release/steadfast" demo $(ARGS)
 
-test: check
+test: check $(MODEL)
+	"$(MODEL)"
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --no-fail-fast; \
 		cargo test --doc --locked; \
@@ -30,8 +34,13 @@ test: check
 	fi
 
 # The large searches of the models, one after the other: states, transitions, exhaustive or capped.
-model: deps
+model: deps $(MODEL)
+	"$(MODEL)" --include-ignored --nocapture --test-threads=2
 	cargo test --profile sim --locked --test merge_model -- --ignored --nocapture --test-threads=1 large_
+
+$(MODEL): $(wildcard tests/model/*.rs)
+	mkdir -p "$(@D)"
+	rustc --edition 2024 -O --test -o "$@" tests/model/main.rs
 
 # The simulator: make sim SEEDS=20000, or FROM=…. Every seed is a run of its own; both end with a summary.
 SEEDS ?= 2000
