@@ -141,13 +141,11 @@ impl Model {
             seen[word] |= 1 << bit;
             let mut t = *s;
             t.promise(c, e);
-            for n in each(if self.holds(Rule::CatchUp) {
-                s.alive
-            } else {
-                0
-            }) {
-                let missing = target & !t.held[c] & s.held[n];
-                self.store(&mut t, c, n, missing);
+            if self.holds(Rule::CatchUp) {
+                self.fetch(&mut t, c, target);
+                if target & !t.durable(c) != 0 {
+                    continue;
+                }
             }
             t.caught_up |= one(e);
             t.target[e] = target;
@@ -155,6 +153,17 @@ impl Model {
                 t.joined |= one(c);
             }
             out.push(Kind::CatchUp, e, c, target, t);
+        }
+    }
+
+    /// The candidate takes what it lacks of `target` from whoever is up, and syncs.
+    fn fetch(&self, t: &mut State, c: usize, target: Set) {
+        for n in 0..NODES {
+            if !self.can_answer(t, n) {
+                continue;
+            }
+            let missing = target & !t.held[c] & t.durable(n);
+            self.store(t, c, n, missing);
         }
     }
 
@@ -181,7 +190,7 @@ impl Model {
         t.opened |= one(e);
         t.last_open = s.last_open.max(number(e));
         if s.promise[c] == number(e) {
-            t.join(c, e);
+            t.joined |= one(c);
         }
         if self.scope.contact {
             t.contact |= one(e);

@@ -108,7 +108,7 @@ fail! {
     the_new_members_are_sealed = SealBasis in 12: Scope { quorum_reads: false, ..REPLACE };
     one_seal_too_few = SealSize in 11: PLAIN;
     a_dead_holder_still_counts = SealAgain in 13: Scope { losses: 1, ..PLAIN };
-    opened_without_catching_up = CatchUp in 0: PLAIN;
+    opened_without_catching_up = CatchUp in 12: PLAIN;
     an_overtaken_attempt_opens = LatestOpens in 16: SWAP_PLAIN;
     changed_members_without_transfer = Transfer in 15: SWAP_PLAIN;
     any_copy_counts_as_ack = AckEpoch in 11: SWAP_PLAIN;
@@ -135,10 +135,11 @@ fail! {
     no_floor = Floor in 8: WINDOWS;
     async_without_contact = Contact in 6: CONTACT;
     contact_by_extend_when_overtaken = Freeze in 7: CONTACT;
-    resumed_after_a_handover = PlannedSeal in 0: Scope { planned: true, ..PLAIN };
-    closed_before_the_report = CloseComplete in 8: CLOSING;
-    closed_by_an_overtaken_primary = CloseLatest in 15: EVICTED;
-    merged_beyond_a_final = FinalBinds in 11: EVICTING;
+    resumed_after_a_handover = PlannedSeal in 5: Scope { planned: true, ..PLAIN };
+    closed_before_commit = CloseCommitted in 12: Scope { epochs: 3, ..CLOSING };
+    closed_before_the_report = CloseComplete in 7: CLOSING;
+    closed_by_an_overtaken_primary = CloseLatest in 14: EVICTED;
+    merged_beyond_a_final = FinalBinds in 10: EVICTING;
     a_member_is_evicted = EvictOpen in 2: Scope { losses: 1, ..EVICTING };
     one_named_by_an_attempt_is_evicted = EvictAttempt in 7: Scope { losses: 1, ..EVICTING };
     an_evicted_incarnation_is_named = BeginEvicted in 7: Scope { losses: 1, ..EVICTED };

@@ -2,7 +2,7 @@
 
 use crate::rule::Rule;
 use crate::scope::Model;
-use crate::set::{Set, commit_size, each, has, one, size};
+use crate::set::{Set, each, has, one};
 use crate::state::{NO_READ, Phase, State, number};
 use crate::step::{Kind, Steps};
 
@@ -12,9 +12,6 @@ impl Model {
         let c = s.primary(e);
         let overtaken = !s.is_latest(e) && self.holds(Rule::CloseLatest);
         if !s.is_open(e) || overtaken || s.is_fenced(e) {
-            return;
-        }
-        if size(s.welcomed[e]) < commit_size(s.members[e]) && self.holds(Rule::CloseJoined) {
             return;
         }
         for l in each(s.opened & !s.closed & (one(e) - 1)) {
@@ -75,7 +72,6 @@ impl Model {
                 t.acks[e] = Default::default();
                 t.caught_up &= !one(e);
                 t.contact &= !one(e);
-                t.welcomed[e] = 0;
             }
             if !runs || has(t.caught_up, e) {
                 (t.sealed[e], t.read_early[e], t.planned[e]) = (0, 0, 0);

@@ -87,8 +87,6 @@ pub enum Rule {
     CloseCommitted,
     /// Close: its writer has reported all of it, or has been evicted.
     CloseComplete,
-    /// Close: W members hold the opening record of the epoch that closes it.
-    CloseJoined,
     /// Close: refused for an epoch that has been overtaken.
     CloseLatest,
     /// Close: what lies beyond a final is neither sealed, fetched nor merged.

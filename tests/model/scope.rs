@@ -122,7 +122,6 @@ impl Model {
             seal_held: [[0; NODES]; EPOCHS],
             target: [0; EPOCHS],
             acks: [[0; NODES]; EPOCHS],
-            welcomed: [0; EPOCHS],
             granted: [0; EPOCHS],
             contact: Set::from(scope.contact),
             hlc: [0; 8],
@@ -142,7 +141,6 @@ impl Model {
         };
         s.members[0] = first;
         s.granted[0] = s.ceiling;
-        s.welcomed[0] = first;
         for n in each(first) {
             s.promise[n] = 1;
         }

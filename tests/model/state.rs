@@ -54,8 +54,6 @@ pub struct State {
     pub target: [Set; EPOCHS],
     /// Ack(e): what a member held durably while its promise was e.
     pub acks: [[Set; NODES]; EPOCHS],
-    /// Members that acknowledged the opening record.
-    pub welcomed: [Set; EPOCHS],
     pub granted: [u8; EPOCHS],
     /// Epochs whose primary has fresh quorum contact.
     pub contact: Set,
@@ -194,12 +192,6 @@ impl State {
         }
     }
 
-    /// n takes the opening record of `e`.
-    pub fn join(&mut self, n: usize, e: usize) {
-        self.joined |= one(n);
-        self.welcomed[e] |= one(n) & self.members[e];
-    }
-
     /// Copies records from one node's log to another's, unsynced.
     pub fn copy(&mut self, to: usize, from: usize, records: Set) {
         self.unsynced[to] |= records & !self.held[to];
@@ -243,7 +235,6 @@ impl State {
                 &mut t.basis[e],
                 &mut t.sealed[e],
                 &mut t.read_early[e],
-                &mut t.welcomed[e],
             ] {
                 *set = by.set(*set);
             }

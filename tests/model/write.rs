@@ -138,7 +138,7 @@ impl Model {
         }
         let mut t = *s;
         t.promise(n, e);
-        t.join(n, e);
+        t.joined |= one(n);
         if !self.holds(Rule::MergeTail) {
             t.cut(n, more);
         }
@@ -163,7 +163,7 @@ impl Model {
         t.cut(n, lost | beyond);
         t.dead_letter |= beyond;
         t.copy(n, c, content);
-        t.join(n, e);
+        t.joined |= one(n);
         if self.holds(Rule::SnapshotDurable) {
             self.sync(&mut t, n, content);
         } else {
