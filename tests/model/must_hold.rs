@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use crate::rule::{Rule, Rules};
 use crate::scope::{Model, Scope, Sync, THREE, Witness};
 use crate::search::{End, Report};
+use crate::step::Kind;
 
 const BOUNDED: usize = 3_000_000;
 /// What is known of them fits into 6 GiB.
@@ -72,6 +73,7 @@ const RETIRE: Scope = Scope {
     configs: &[0b0111, 0b1110],
     close: true,
     evictions: 1,
+    snapshots: true,
     quorum_reads: false,
     sync: Sync::AfterShipping,
     ..THREE
@@ -166,7 +168,6 @@ macro_rules! reach {
     ($($name:ident = $scope:expr;)*) => {
         $(
             #[test]
-            #[cfg_attr(debug_assertions, ignore = "optimised only: make model")]
             fn $name() {
                 let report = Model::new($scope, Rules::ALL).search(BOUNDED);
                 let End::Broken(way) = report.end else {
@@ -181,4 +182,42 @@ macro_rules! reach {
 reach! {
     a_row_is_read_while_the_primary_is_dead = Scope { crashes: 1, witness: Some(Witness::ReadWithoutPrimary), ..THREE };
     a_rollback_to_after_the_last_extend_is_not_seen = Scope { witness: Some(Witness::UnseenRollback), ..ROLLBACK };
+}
+
+/// A step that is never taken would leave its rules unsearched.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "optimised only: make model")]
+fn every_kind_of_step_is_taken() {
+    let scopes = [
+        Scope {
+            windows: 3,
+            planned: true,
+            crashes: 1,
+            sync: Sync::AfterShipping,
+            ..THREE
+        },
+        Scope {
+            configs: &[0b0011],
+            ..CONTACT
+        },
+        Scope {
+            primary_reads: false,
+            ..ROLLBACK
+        },
+        Scope {
+            primary_reads: false,
+            losses: 1,
+            ..RETIRE
+        },
+    ];
+    // What only a rule left out makes possible.
+    let broken = [Kind::ReadEarly, Kind::Gossip, Kind::QuorumVouch];
+    let mut taken = broken
+        .iter()
+        .fold(0, |taken, kind| taken | 1 << *kind as u64);
+    for scope in scopes {
+        taken |= Model::new(scope, Rules::ALL).search(500_000).taken;
+    }
+    let all = (1 << (Kind::Boot as u64 + 1)) - 1;
+    assert_eq!(taken, all, "not taken: {:b}", all & !taken);
 }
