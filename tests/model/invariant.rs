@@ -73,12 +73,12 @@ pub const INVARIANTS: &[Invariant] = &[
         nothing_dropped,
     ),
     outcome(
-        "I25",
+        "I24",
         "nobody in an epoch holds what lies beyond a final",
         nothing_beyond_a_final,
     ),
     outcome(
-        "I25",
+        "I3",
         "an epoch opens with all that is closed",
         closed_is_recovered,
     ),

@@ -16,6 +16,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 fn holds(name: &str, most: usize, rules: Rules, scope: Scope) {
     let turn = (most > BOUNDED).then(|| TURN.lock());
+    let (name, bounds) = (name.replace('_', " "), scope.to_string());
     let report = Model::new(scope, rules).search(most);
     drop(turn);
     let end = match &report.end {
@@ -30,8 +31,7 @@ fn holds(name: &str, most: usize, rules: Rules, scope: Scope) {
         depth,
         ..
     } = report;
-    let name = name.replace('_', " ");
-    println!("| {name} | {states} | {steps} | {healed} | {depth} | {end} |");
+    println!("| {name} | {bounds} | {states} | {steps} | {healed} | {depth} | {end} |");
 }
 
 /// Runs that must hold: a name and a scope each, searched up to so many states.

@@ -1,5 +1,7 @@
 //! How much of the protocol one run explores.
 
+use std::fmt;
+
 use crate::rule::{Rule, Rules};
 use crate::set::{Set, each, has, one};
 use crate::state::{EPOCHS, NO_IMAGE, NO_READ, NODES, State, number};
@@ -74,6 +76,60 @@ pub const THREE: Scope = Scope {
     rollback: false,
     witness: None,
 };
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sets = self.configs.iter().map(|d| {
+            let members: Vec<String> = each(*d).map(|n| n.to_string()).collect();
+            members.join("")
+        });
+        let members: Vec<String> = sets.collect();
+        let keys = if self.keys.contains('Y') {
+            ", 2 keys"
+        } else {
+            ""
+        };
+        write!(f, "{}; {} epochs", members.join(" "), self.epochs)?;
+        if self.writers != !0 {
+            write!(f, ", {} write", self.writers.count_ones())?;
+        }
+        if self.keys.len() > 1 {
+            write!(f, "; {} writes{keys}", self.keys.len())?;
+        }
+        let syncs = match self.sync {
+            Sync::AtOnce => "",
+            Sync::BeforeShipping => "; sync apart",
+            Sync::AfterShipping => "; shipped unsynced",
+            Sync::MembersToo => "; all syncs apart",
+        };
+        write!(f, "{syncs}")?;
+        for (some, name) in [
+            (self.crashes, "crash"),
+            (self.losses, "lost disk"),
+            (self.evictions, "eviction"),
+        ] {
+            if some > 0 {
+                write!(f, "; {name} x{some}")?;
+            }
+        }
+        for (is_on, name) in [
+            (self.learners, "learners"),
+            (self.planned, "planned changes"),
+            (self.contact, "contact"),
+            (self.close, "Close"),
+            (self.snapshots, "snapshots"),
+            (self.rollback, "rollback"),
+            (self.windows > 0, "windows"),
+            (!self.quorum_reads && self.primary_reads, "no quorum reads"),
+            (!self.quorum_reads && !self.primary_reads, "no reads"),
+        ] {
+            if is_on {
+                write!(f, "; {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The protocol in one scope, with the rules in force.
 pub struct Model {
