@@ -159,9 +159,9 @@ impl Model {
             return;
         }
         let mut t = *s;
-        t.promise(n, e);
         t.cut(n, lost | beyond);
         t.dead_letter |= beyond;
+        t.promise(n, e);
         t.copy(n, c, content);
         t.joined |= one(n);
         if self.holds(Rule::SnapshotDurable) {
