@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::action::{Action, Wanted, WriteId};
-use super::reign::{Pending, Refused, Stage};
+use super::reign::{Pending, Refused, Reign, Stage};
 use super::{Fault, Replica};
 use crate::base::rule::Rule;
 use crate::base::{Epoch, Hlc, IncarnationId, Seq, Stamp, VersionVector};
@@ -15,7 +15,7 @@ use crate::epoch::timing::{ASK_AGAIN, HAND_OVER, HEARTBEAT};
 use crate::model::CommitLevel;
 use crate::model::digest::Digest;
 use crate::model::record::{Body, Opening, Record, RequestId};
-use crate::replication::{Append, Held, Logged, Message};
+use crate::replication::{Append, Held, Logged, Message, Sender};
 
 /// How often a member is sent a snapshot that it does not seem to get.
 const SEED_AGAIN: Duration = Duration::from_secs(5);
@@ -327,18 +327,7 @@ impl Replica {
             if self.member.appended().vector().last(log) != Some(last) {
                 continue;
             }
-            let writer = self.control.writers.get(epoch).copied();
-            let reported = writer.and_then(|writer| reign.senders.get(&writer)?.reported());
-            let is_complete = match writer {
-                None => true,
-                Some(writer) if writer == self.me => true,
-                Some(writer) if !self.control.members.contains_key(&writer) => true,
-                Some(_) => reported.is_some_and(|held| {
-                    held.epoch == reign.epoch()
-                        && held.durable.last(log) == Some(last)
-                        && held.appended.vector().last(log) == Some(last)
-                }),
-            };
+            let is_complete = self.is_complete(reign, *epoch, last);
             let copies = reign.commit.copies(log, last);
             if (is_complete || !Rule::CloseComplete.holds()) && copies >= needed {
                 self.actions.push(Action::Propose(Command::Close {
@@ -347,6 +336,29 @@ impl Replica {
                     digest: self.member.appended().chain(log).unwrap_or_default().0,
                 }));
             }
+        }
+    }
+
+    /// Is this all there ever was of an earlier reign's log? Its writer has said so; if that was given up, everybody who
+    /// is left has.
+    fn is_complete(&self, reign: &Reign, epoch: Epoch, last: Seq) -> bool {
+        let log = self.control.log(epoch);
+        let says_so = |sender: &Sender| {
+            sender.reported().is_some_and(|held| {
+                held.epoch == reign.epoch() && held.appended.vector().last(log) <= Some(last)
+            })
+        };
+        match self.control.writers.get(&epoch) {
+            Some(writer) if *writer == self.me => true,
+            Some(writer) if self.control.members.contains_key(writer) => {
+                let ends_here = |sender: &Sender| {
+                    let durable = sender.reported().map(|held| held.durable.last(log));
+                    durable == Some(Some(last))
+                };
+                let writer = reign.senders.get(writer);
+                writer.is_some_and(|writer| says_so(writer) && ends_here(writer))
+            }
+            Some(_) | None => reign.senders.values().all(says_so),
         }
     }
 
