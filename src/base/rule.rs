@@ -72,6 +72,8 @@ pub enum Rule {
     Floor,
     /// I14: a log is closed only where its writer has reported all of it.
     CloseComplete,
+    /// I13: only the latest epoch's primary closes logs.
+    CloseLatest,
     /// I5: no log lets go of a record before it is on W data members.
     KeepTail,
     /// A snapshot is taken only if it covers what the member holds.
@@ -117,6 +119,7 @@ impl Rule {
         Rule::Freeze,
         Rule::Floor,
         Rule::CloseComplete,
+        Rule::CloseLatest,
         Rule::KeepTail,
         Rule::SnapshotCovers,
     ];

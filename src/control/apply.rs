@@ -37,10 +37,17 @@ impl ControlState {
                 acked,
             } => self.extend(Extended { epoch, number }, ceiling, acked),
             Command::Close {
+                by,
                 epoch,
                 last,
                 digest,
-            } => self.close(epoch, last, digest),
+            } => {
+                // A primary that has been overtaken does not know what the next one has recovered.
+                if Rule::CloseLatest.holds() && by != self.attempt_epoch() {
+                    return Err(self.stale(by));
+                }
+                self.close(epoch, last, digest)
+            }
             Command::Evict { incarnation } => self.evict(incarnation),
             Command::SetHorizon {
                 horizon,

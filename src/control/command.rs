@@ -65,6 +65,8 @@ pub enum Command {
     },
     /// A log is complete and ends.
     Close {
+        /// The epoch of the primary that says so.
+        by: Epoch,
         /// Its epoch.
         epoch: Epoch,
         /// Its last record.

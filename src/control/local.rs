@@ -198,8 +198,10 @@ mod tests {
                 .unwrap();
         }
         let first = *control.state().logs.keys().next().unwrap();
+        let by = control.state().attempt_epoch();
         control
             .propose(Command::Close {
+                by,
                 epoch: first,
                 last: Seq(3),
                 digest: u128::MAX,

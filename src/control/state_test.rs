@@ -198,6 +198,7 @@ fn a_closed_log_is_kept_until_every_member_has_folded_it() {
     let first = begin(&mut state, 1, &[1, 2]);
     state.apply(Command::Open { epoch: first.epoch }).unwrap();
     let current = state.apply(Command::Close {
+        by: first.epoch,
         epoch: first.epoch,
         last: Seq(4),
         digest: 9,
@@ -216,6 +217,7 @@ fn a_closed_log_is_kept_until_every_member_has_folded_it() {
     assert_eq!(state.closed_through(), Epoch(first.epoch.0 - 1));
     state
         .apply(Command::Close {
+            by: second.epoch,
             epoch: first.epoch,
             last: Seq(4),
             digest: 9,
@@ -317,6 +319,7 @@ fn a_horizon_asks_each_active_log_and_each_holder_of_rows_for_its_own_and_nobody
     state.clone().apply(set(&[first, second], [3, 4])).unwrap();
     state
         .apply(Command::Close {
+            by: second,
             epoch: first,
             last: Seq(4),
             digest: 9,
@@ -357,6 +360,7 @@ fn commands() -> impl Strategy<Value = Command> {
             acked: vec![]
         }),
         epoch.prop_map(|epoch| Command::Close {
+            by: epoch,
             epoch,
             last: Seq(1),
             digest: 1
@@ -375,7 +379,7 @@ proptest! {
             {
                 (*expected_open, *expected_attempt) = (state.open_epoch(), state.attempt_epoch());
             }
-            if let (Command::Open { epoch } | Command::Extend { epoch, number: 1, .. }, true) = (&mut command, sound) {
+            if let (Command::Open { epoch } | Command::Extend { epoch, number: 1, .. } | Command::Close { by: epoch, .. }, true) = (&mut command, sound) {
                 *epoch = state.attempt_epoch();
             }
             let before = state.clone();
@@ -471,6 +475,27 @@ fn who_is_not_of_the_set_is_told_so() {
 }
 
 #[test]
+fn a_primary_that_has_been_overtaken_closes_no_log() {
+    let mut state = set_of(2);
+    let [first, second] = [1, 2].map(|candidate| {
+        let epoch = begin(&mut state, candidate, &[1, 2]).epoch;
+        state.apply(Command::Open { epoch }).unwrap();
+        epoch
+    });
+    let third = begin(&mut state, 1, &[1, 2]).epoch;
+    let close = |by| Command::Close {
+        by,
+        epoch: first,
+        last: Seq(1),
+        digest: 1,
+    };
+    let stale = state.apply(close(second));
+    assert!(matches!(stale, Err(Rejection::Stale { .. })), "{stale:?}");
+    state.apply(Command::Open { epoch: third }).unwrap();
+    assert_eq!(state.apply(close(third)), Ok(Effect::Done));
+}
+
+#[test]
 fn what_is_missing_is_told_across_folded_logs() {
     let mut state = set_of(2);
     let first = begin(&mut state, 1, &[1, 2]).epoch;
@@ -479,6 +504,7 @@ fn what_is_missing_is_told_across_folded_logs() {
     state.apply(Command::Open { epoch: second }).unwrap();
     state
         .apply(Command::Close {
+            by: second,
             epoch: first,
             last: Seq(7),
             digest: 1,

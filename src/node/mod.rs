@@ -26,7 +26,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::start::Started;
+use self::start::{Started, extend};
 use self::writer::{Accepted, Ceiling, Job};
 use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
@@ -485,11 +485,18 @@ impl Serving {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let engine = Arc::clone(&self.engine);
+        let (control, clock, epoch) = (self.control.clone(), self.clock.clone(), self.epoch);
         let ended = tokio::task::spawn_blocking(move || {
             if writer.is_some_and(|writer| writer.join().is_err()) {
                 warn!("the writer thread had panicked");
             }
-            engine.stop()
+            engine.stop()?;
+            // From now on a directory that lacks any of it is known to have lost it.
+            let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(cause) = extend(&mut control, epoch, clock.as_ref(), &engine) {
+                warn!(%cause, "could not record what is held");
+            }
+            Ok(())
         });
         let ended = tokio::select! {
             ended = ended => Some(ended.unwrap_or(Err(engine::Error::Stopped))),

@@ -363,6 +363,7 @@ fn close_older_logs(
         let last = state.applied.last(log).unwrap_or(Seq::NONE);
         let digest = state.chains.get(&log).map_or(0, |digest| digest.0);
         control.propose(Command::Close {
+            by: open,
             epoch,
             last,
             digest,

@@ -331,6 +331,7 @@ impl Replica {
             let copies = reign.commit.copies(log, last);
             if (is_complete || !Rule::CloseComplete.holds()) && copies >= needed {
                 self.actions.push(Action::Propose(Command::Close {
+                    by: reign.epoch(),
                     epoch: *epoch,
                     last,
                     digest: self.member.appended().chain(log).unwrap_or_default().0,

@@ -255,14 +255,14 @@ async fn refused_lookups_name_reason_and_field() {
 #[tokio::test]
 async fn an_answer_beyond_sixteen_mebibytes_is_refused_before_it_is_gathered() {
     let node = start().await;
-    let long = text(&"x".repeat(1 << 19));
+    let long = text(&"x".repeat(1 << 16));
     let rows = rows(
         "profiles",
         &["country", "fleet"],
         vec![(vec![text("UA")], vec![long, int32(1)])],
     );
     node.put(put(vec![rows])).await;
-    // All of it would be five gigabytes.
+    // All of it would be 640 megabytes.
     let all = || vec![column("carrier", strings(&["UA"; 10_000]))];
     let request = get(all(), &[("profiles", &["country"])]);
     let status = node.features().get_features(request).await.unwrap_err();
