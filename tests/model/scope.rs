@@ -91,7 +91,7 @@ impl fmt::Display for Scope {
         };
         write!(f, "{}; {} epochs", members.join(" "), self.epochs)?;
         if self.writers != !0 {
-            write!(f, ", {} write", self.writers.count_ones())?;
+            write!(f, ", {} of them writing", self.writers.count_ones())?;
         }
         if self.keys.len() > 1 {
             write!(f, "; {} writes{keys}", self.keys.len())?;
