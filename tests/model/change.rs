@@ -18,8 +18,8 @@ impl Model {
             0
         };
         for &d in self.scope.configs {
-            // Whoever is added is up; whoever stays may be down.
-            if d & !basis & !s.alive != 0 || d & refused != 0 {
+            // Whoever is added is up and registered; whoever stays may be down.
+            if d & !basis & (!s.alive | s.mute) != 0 || d & refused != 0 {
                 continue;
             }
             for c in each(d & s.alive & !s.mute) {
