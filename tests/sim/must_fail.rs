@@ -6,8 +6,45 @@ use steadfast::base::rule::{Rule, without};
 
 use crate::run;
 
-/// Every rule that the simulator can leave out, with a seed whose run notices it.
-const RULES: &[(Rule, u64)] = &[];
+/// Every rule that the cores contain, with the first seed whose run notices that it is left out. A change of the cores or
+/// of the simulator makes other runs of the same seeds: `survey_of_the_rules` then finds the new ones.
+const RULES: &[(Rule, u64)] = &[
+    (Rule::Fence, 0),
+    (Rule::StopOld, 9),
+    (Rule::PromiseSync, 0),
+    (Rule::AckDurable, 0),
+    (Rule::OwnSync, 0),
+    (Rule::BootToken, 10),
+    (Rule::BootCovers, 9),
+    (Rule::BootPromise, 502),
+    (Rule::MuteUntilBoot, 5),
+    (Rule::SealBasis, 53),
+    (Rule::SealSize, 10),
+    (Rule::CatchUp, 2),
+    (Rule::Transfer, 22),
+    (Rule::AckEpoch, 21),
+    (Rule::CommitSize, 0),
+    (Rule::Contact, 79),
+    (Rule::ConfirmSize, 103),
+    (Rule::ConfirmAfter, 175),
+    (Rule::ReadIndex, 0),
+    (Rule::WaitNewest, 240),
+    (Rule::OpenCovers, 0),
+    (Rule::MergeTail, 0),
+    (Rule::ReadOpening, 229),
+    (Rule::ReadMembers, 0),
+    (Rule::ReadSize, 0),
+    (Rule::ReadAgree, 1),
+    (Rule::Ceiling, 0),
+    (Rule::Freeze, 10),
+    (Rule::Floor, 0),
+    (Rule::CloseComplete, 25),
+    (Rule::KeepTail, 1),
+    (Rule::SnapshotCovers, 188),
+];
+
+/// Rules whose absence no seed up to 2,000 has shown yet; the model of the protocol shows it.
+const NOT_YET: &[Rule] = &[Rule::OpenFirst, Rule::CloseLatest];
 
 /// What a run without a rule ends with; a broken assertion of the code counts.
 fn violation(rule: Rule, seed: u64) -> Option<String> {
@@ -29,6 +66,10 @@ fn every_rule_that_is_left_out_is_noticed() {
         .filter(|(rule, seed)| violation(*rule, *seed).is_none())
         .collect();
     assert!(missed.is_empty(), "not noticed: {missed:?}");
+    let has_seed = |rule: &Rule| RULES.iter().any(|(named, _)| named == rule);
+    let forgotten = |rule: &&Rule| !has_seed(rule) && !NOT_YET.contains(rule);
+    let forgotten: Vec<_> = Rule::ALL.iter().filter(forgotten).collect();
+    assert!(forgotten.is_empty(), "without a seed: {forgotten:?}");
 }
 
 /// Looks for the first seed that notices each rule, and prints the table.
