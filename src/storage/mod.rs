@@ -8,6 +8,7 @@
 //! they describe. The storage does not know that a WAL exists; a position in it is only a number to keep.
 
 mod keys;
+mod manifest;
 mod options;
 mod state;
 mod store;

@@ -10,6 +10,7 @@ use rocksdb::{
 };
 
 use super::keys::{self, RowKey};
+use super::manifest;
 use super::options::Options;
 use super::state::State;
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_checksum};
@@ -285,6 +286,7 @@ impl Store {
     /// # Errors
     /// If it is damaged, of a later format or of another lineage.
     pub fn open(path: &Path, lineage: LineageId, options: &Options) -> Result<Store, Error> {
+        manifest::check(path)?;
         let cache = rocksdb::Cache::new_lru_cache(options.block_cache_bytes);
         let families = [
             (ROWS, options.rows(&cache)),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rocksdb::{ColumnFamilyDescriptor, DB, IteratorMode, ReadOptions};
 
 use super::keys::RowKey;
+use super::manifest;
 use super::options::Options;
 use super::store::{Error, META, REQUESTS, ROWS, RequestEntry, Store};
 use crate::base::codec::{DecodeError, Reader};
@@ -41,6 +42,7 @@ impl Store {
             let path = path.to_owned();
             return Err(Error::Missing { path });
         }
+        manifest::check(path)?;
         let cache = rocksdb::Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let options = Options::default();
         let families = [ROWS, REQUESTS, META]
