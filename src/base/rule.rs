@@ -78,6 +78,8 @@ pub enum Rule {
     KeepTail,
     /// A snapshot is taken only if it covers what the member holds.
     SnapshotCovers,
+    /// I5: a snapshot is taken only once all it holds is on W data members.
+    SnapshotSpread,
 }
 
 #[cfg(debug_assertions)]
@@ -122,6 +124,7 @@ impl Rule {
         Rule::CloseLatest,
         Rule::KeepTail,
         Rule::SnapshotCovers,
+        Rule::SnapshotSpread,
     ];
 
     /// Is the rule in force?

@@ -186,7 +186,8 @@ impl Replica {
         self.control.is_spread(log, seq) || !Rule::KeepTail.holds()
     }
 
-    /// Would another member's store, offered in the name of an epoch, do in place of this one's?
+    /// Would another member's store, offered in the name of an epoch, do in place of this one's? What is refused now may do
+    /// a little later, when more is known to be on W data members.
     #[must_use]
     pub fn accepts_snapshot(&self, epoch: Epoch, offered: &VersionVector) -> bool {
         self.takes_part()

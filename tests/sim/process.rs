@@ -166,7 +166,7 @@ impl World {
                     .node_of(to)
                     .is_some_and(|to| !self.faults.is_cut(at, to));
                 if reaches {
-                    self.push(delay, Event::Snapshot(from, to, epoch, store));
+                    self.push(delay, Event::Snapshot(from, to, epoch, store, 15));
                 }
             }
             Action::Acknowledge {

@@ -49,16 +49,21 @@ impl World {
 
     pub fn on_snapshot(
         &mut self,
-        _from: IncarnationId,
+        from: IncarnationId,
         to: IncarnationId,
         epoch: Epoch,
         store: Store,
+        again: u8,
     ) {
         let now = self.clock();
         let Some(at) = self.node_of(to) else { return };
         let node = &mut self.nodes[at];
         let Some(live) = &mut node.live else { return };
         if !live.replica.accepts_snapshot(epoch, store.held.vector()) {
+            if let Some(again) = again.checked_sub(1) {
+                let event = Event::Snapshot(from, to, epoch, Box::new(store), again);
+                self.push(200 * MILLI, event);
+            }
             return;
         }
         self.check_snapshot(at, &store);

@@ -27,7 +27,8 @@ pub enum Event {
     Synced(usize, u64, usize),
     Applied(usize, u64, usize),
     Peer(IncarnationId, IncarnationId, Message),
-    Snapshot(IncarnationId, IncarnationId, Epoch, Box<Store>),
+    /// With how often it may still be offered again.
+    Snapshot(IncarnationId, IncarnationId, Epoch, Box<Store>, u8),
     Proposal(usize, u64, Command),
     Extension(usize, Epoch, u64, Vec<(IncarnationId, VersionVector)>),
     Learn(usize, usize),
@@ -273,7 +274,9 @@ impl World {
             Event::Synced(at, life, upto) => self.on_synced(at, life, upto),
             Event::Applied(at, life, upto) => self.on_applied(at, life, upto),
             Event::Peer(from, to, message) => self.on_peer(from, to, message),
-            Event::Snapshot(from, to, epoch, store) => self.on_snapshot(from, to, epoch, *store),
+            Event::Snapshot(from, to, epoch, store, again) => {
+                self.on_snapshot(from, to, epoch, *store, again)
+            }
             Event::Proposal(at, life, command) => self.on_proposal(at, life, command),
             Event::Extension(at, epoch, number, acked) => {
                 self.on_extension(at, epoch, number, acked)
