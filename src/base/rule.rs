@@ -78,8 +78,8 @@ pub enum Rule {
     KeepTail,
     /// A snapshot is taken only if it covers what the member holds.
     SnapshotCovers,
-    /// I5: a snapshot is taken only once all it holds is on W data members.
-    SnapshotSpread,
+    /// I5: what may be on too few members comes with a snapshot as records, too.
+    SnapshotTail,
 }
 
 #[cfg(debug_assertions)]
@@ -124,7 +124,7 @@ impl Rule {
         Rule::CloseLatest,
         Rule::KeepTail,
         Rule::SnapshotCovers,
-        Rule::SnapshotSpread,
+        Rule::SnapshotTail,
     ];
 
     /// Is the rule in force?

@@ -186,8 +186,14 @@ impl Replica {
         self.control.is_spread(log, seq) || !Rule::KeepTail.holds()
     }
 
-    /// Would another member's store, offered in the name of an epoch, do in place of this one's? What is refused now may do
-    /// a little later, when more is known to be on W data members.
+    /// Must a snapshot bring this record along for its receiver's log? What may be on no other disk could not be given on
+    /// from there, if the sender's were lost: rows without records, which no primary could merge.
+    #[must_use]
+    pub fn goes_with_snapshot(&self, log: LogId, seq: Seq) -> bool {
+        !self.control.is_spread(log, seq) && Rule::SnapshotTail.holds()
+    }
+
+    /// Would another member's store, offered in the name of an epoch, do in place of this one's?
     #[must_use]
     pub fn accepts_snapshot(&self, epoch: Epoch, offered: &VersionVector) -> bool {
         self.takes_part()

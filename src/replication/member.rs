@@ -185,14 +185,10 @@ impl Member {
         })
     }
 
-    /// Would the store of another member do in place of this one's? Only if it holds everything held here, and if all it
-    /// holds is on W data members: this member's log will have none of it to give to others.
+    /// Would the store of another member do in place of this one's? Only if it holds everything held here.
     #[must_use]
     pub fn accepts_snapshot(&self, control: &ControlState, offered: &VersionVector) -> bool {
-        let covers = control.covers(offered, self.appended.vector());
-        let mut ends = offered.logs();
-        let is_spread = ends.all(|(log, seq)| control.is_spread(log, seq));
-        (covers || !Rule::SnapshotCovers.holds()) && (is_spread || !Rule::SnapshotSpread.holds())
+        !Rule::SnapshotCovers.holds() || control.covers(offered, self.appended.vector())
     }
 
     /// Another member's store has taken the place of this one's.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use steadfast::base::{BootToken, Epoch, Hlc, IncarnationId, LogId, Stamp, VersionVector};
+use steadfast::base::{
+    BootToken, Epoch, Hlc, IncarnationId, LogId, RegionId, Seq, Stamp, VersionVector,
+};
 use steadfast::control::{ControlState, Missing};
 use steadfast::model::record::{Body, Record};
 use steadfast::model::row::{Content, Merged, Row, merge_write};
@@ -51,6 +53,30 @@ impl Store {
         {
             self.opening = Some(opening);
         }
+    }
+}
+
+/// A store, with the last of its records.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub store: Store,
+    pub tail: Vec<Logged>,
+}
+
+impl Snapshot {
+    /// What of it is in the store alone.
+    pub fn without_records(&self, region: RegionId) -> VersionVector {
+        let held = self.store.held.vector();
+        let first = |log| self.tail.iter().find(|record| record.log() == log);
+        let mut without = VersionVector::new();
+        without.fold(region, held.base(region));
+        for (log, last) in held.logs() {
+            without.advance(
+                log,
+                first(log).map_or(last, |record| Seq(record.seq().0 - 1)),
+            );
+        }
+        without
     }
 }
 
@@ -139,13 +165,20 @@ impl Disk {
         }
     }
 
-    /// Another member's store takes the place of everything.
-    pub fn install(&mut self, store: Store) {
-        self.wal.clear();
-        self.synced = 0;
+    /// The records of the store, applied up to `at`, that go with it as a snapshot.
+    pub fn tail(&self, at: usize, goes: impl Fn(&Logged) -> bool) -> Vec<Logged> {
+        let kept = self.wal[self.released..at].iter();
+        kept.filter(|record| goes(record)).cloned().collect()
+    }
+
+    /// Another member's store takes the place of everything, with the records that came along.
+    pub fn install(&mut self, region: RegionId, snapshot: Snapshot) {
+        self.released_held = snapshot.without_records(region);
+        let Snapshot { store, tail } = snapshot;
+        self.synced = tail.len();
+        self.flushed_at = tail.len();
         self.released = 0;
-        self.released_held = store.held.vector().clone();
-        self.flushed_at = 0;
+        self.wal = tail;
         self.flushed = store;
     }
 

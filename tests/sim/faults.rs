@@ -303,6 +303,24 @@ impl World {
         is_settled && smallest >= 2 && !involved.iter().any(gone) && !self.nodes[at].is_dead
     }
 
+    /// Will it be noticed that the backup is an older state, or lacks it no record? What was acknowledged after the last grant is not recorded
+    /// anywhere else: the stated residual of detection.
+    fn is_recorded(&self, at: usize) -> bool {
+        let Some(backup) = &self.nodes[at].backup else {
+            return false;
+        };
+        let control = self.agreement.now();
+        let Some(member) = control.members.get(&backup.incarnation) else {
+            return false;
+        };
+        let knows_boot = member
+            .token
+            .is_none_or(|token| backup.tokens.contains(&token));
+        let held = backup.held();
+        let lacks = |vector| !control.covers(&held, vector);
+        !knows_boot || lacks(&member.acked) || !lacks(&self.nodes[at].disk.held())
+    }
+
     pub fn roll_back(&mut self, at: usize) -> bool {
         let has_backup = self.nodes[at].backup.is_some();
         if !has_backup {
@@ -311,7 +329,7 @@ impl World {
             }
             return false;
         }
-        if !self.may_lose(at) || self.nodes[at].live.is_none() {
+        if !self.may_lose(at) || self.nodes[at].live.is_none() || !self.is_recorded(at) {
             return false;
         }
         self.crash(at);

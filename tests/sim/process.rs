@@ -8,7 +8,7 @@ use steadfast::control::{Command, Rejection, Role};
 use steadfast::replica::{Action, Fault as Halted, Wanted, WriteId};
 use steadfast::replication::Logged;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Snapshot};
 use crate::operation::Outcome;
 use crate::reads::outcome_of_row;
 use crate::world::{Event, MILLI, World};
@@ -160,13 +160,20 @@ impl World {
             Action::Snapshot { to, epoch } => {
                 let live = self.nodes[at].live.as_ref().unwrap();
                 let from = live.replica.incarnation();
-                let store = Box::new(live.store.clone());
+                let goes = |record: &Logged| {
+                    let replica = &live.replica;
+                    replica.goes_with_snapshot(record.log(), record.seq())
+                };
+                let snapshot = Box::new(Snapshot {
+                    store: live.store.clone(),
+                    tail: self.nodes[at].disk.tail(live.applied_at, goes),
+                });
                 let delay = self.chance.between(20 * MILLI, 200 * MILLI);
                 let reaches = self
                     .node_of(to)
                     .is_some_and(|to| !self.faults.is_cut(at, to));
                 if reaches {
-                    self.push(delay, Event::Snapshot(from, to, epoch, store, 15));
+                    self.push(delay, Event::Snapshot(from, to, epoch, snapshot));
                 }
             }
             Action::Acknowledge {

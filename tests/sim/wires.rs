@@ -7,7 +7,7 @@ use steadfast::base::{Epoch, IncarnationId, VersionVector};
 use steadfast::control::{Command, Rejection};
 use steadfast::replication::Message;
 
-use crate::disk::Store;
+use crate::disk::Snapshot;
 use crate::world::{Event, MILLI, World};
 
 impl World {
@@ -49,29 +49,28 @@ impl World {
 
     pub fn on_snapshot(
         &mut self,
-        from: IncarnationId,
+        _from: IncarnationId,
         to: IncarnationId,
         epoch: Epoch,
-        store: Store,
-        again: u8,
+        snapshot: Snapshot,
     ) {
         let now = self.clock();
         let Some(at) = self.node_of(to) else { return };
         let node = &mut self.nodes[at];
         let Some(live) = &mut node.live else { return };
-        if !live.replica.accepts_snapshot(epoch, store.held.vector()) {
-            if let Some(again) = again.checked_sub(1) {
-                let event = Event::Snapshot(from, to, epoch, Box::new(store), again);
-                self.push(200 * MILLI, event);
-            }
+        if !live
+            .replica
+            .accepts_snapshot(epoch, snapshot.store.held.vector())
+        {
             return;
         }
-        self.check_snapshot(at, &store);
+        self.check_snapshot(at, &snapshot);
         let node = &mut self.nodes[at];
         let live = node.live.as_mut().unwrap();
-        node.disk.install(store.clone());
+        let store = snapshot.store.clone();
+        node.disk.install(self.agreement.now().region, snapshot);
         node.life += 1;
-        live.applied_at = 0;
+        live.applied_at = node.disk.synced;
         live.durable = store.held.vector().clone();
         live.is_syncing = false;
         live.is_applying = false;

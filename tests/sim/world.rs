@@ -13,7 +13,7 @@ use steadfast::replication::{Message, Vouched};
 use crate::agreement::Agreement;
 use crate::chance::Chance;
 use crate::check::Seen;
-use crate::disk::Store;
+use crate::disk::Snapshot;
 use crate::faults::{Faults, Plan};
 use crate::load::Clients;
 use crate::node::{Live, Node};
@@ -27,8 +27,7 @@ pub enum Event {
     Synced(usize, u64, usize),
     Applied(usize, u64, usize),
     Peer(IncarnationId, IncarnationId, Message),
-    /// With how often it may still be offered again.
-    Snapshot(IncarnationId, IncarnationId, Epoch, Box<Store>, u8),
+    Snapshot(IncarnationId, IncarnationId, Epoch, Box<Snapshot>),
     Proposal(usize, u64, Command),
     Extension(usize, Epoch, u64, Vec<(IncarnationId, VersionVector)>),
     Learn(usize, usize),
@@ -274,8 +273,8 @@ impl World {
             Event::Synced(at, life, upto) => self.on_synced(at, life, upto),
             Event::Applied(at, life, upto) => self.on_applied(at, life, upto),
             Event::Peer(from, to, message) => self.on_peer(from, to, message),
-            Event::Snapshot(from, to, epoch, store, again) => {
-                self.on_snapshot(from, to, epoch, *store, again)
+            Event::Snapshot(from, to, epoch, snapshot) => {
+                self.on_snapshot(from, to, epoch, *snapshot)
             }
             Event::Proposal(at, life, command) => self.on_proposal(at, life, command),
             Event::Extension(at, epoch, number, acked) => {
