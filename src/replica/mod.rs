@@ -17,6 +17,7 @@
 
 mod action;
 mod member;
+mod pending;
 mod primary;
 mod reign;
 mod strong;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use action::{Action, Fault, ReadId, Wanted, WriteId};
+pub use primary::Turn;
 pub use reign::Refused;
 
 use crate::base::rule::Rule;
@@ -287,8 +289,8 @@ impl Replica {
         let Some(reign) = self.reign.take() else {
             return;
         };
-        let unknown = reign.pending.iter().map(|pending| pending.write);
-        self.actions.extend(unknown.map(Action::Unknown));
+        self.actions
+            .extend(reign.pending.writes().map(Action::Unknown));
         self.strong.abandon_primary(&mut self.actions);
     }
 

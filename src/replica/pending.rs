@@ -47,10 +47,7 @@ impl Queues {
     }
 
     /// Takes out those that have reached their level.
-    pub fn reached(
-        &mut self,
-        has_reached: impl Fn(CommitLevel, &Stamp) -> bool,
-    ) -> Vec<Pending> {
+    pub fn reached(&mut self, has_reached: impl Fn(CommitLevel, &Stamp) -> bool) -> Vec<Pending> {
         let mut reached = Vec::new();
         for (level, queue) in LEVELS.iter().zip(&mut self.queues) {
             while let Some(pending) = queue.front()

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::action::{Action, Wanted, WriteId};
-use super::reign::{Pending, Refused, Reign, Stage};
+use super::pending::Pending;
+use super::reign::{Refused, Reign, Stage};
 use super::{Fault, Replica};
 use crate::base::rule::Rule;
 use crate::base::{Epoch, Hlc, IncarnationId, Seq, Stamp, VersionVector};
@@ -16,6 +17,15 @@ use crate::model::CommitLevel;
 use crate::model::digest::Digest;
 use crate::model::record::{Body, Opening, Record, RequestId};
 use crate::replication::{Append, Held, Logged, Message, Sender};
+
+/// The stamp of the next record of an epoch's log, but for its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The time.
+    pub hlc: Hlc,
+}
 
 /// How often a member is sent a snapshot that it does not seem to get.
 const SEED_AGAIN: Duration = Duration::from_secs(5);
@@ -33,29 +43,57 @@ impl Replica {
     /// The time of the next record's stamp, to be given to [`append`](Self::append).
     ///
     /// # Errors
-    /// If this replica is not primary, or has no stamps left below its ceiling.
-    pub fn stamp(&mut self, wall_millis: u64) -> Result<Hlc, Refused> {
+    /// If this replica does not serve, or has no stamps left below its ceiling.
+    pub fn stamp(&mut self, wall_millis: u64) -> Result<Turn, Refused> {
         let newest = self.newest;
+        let reign = self
+            .reign
+            .as_mut()
+            .filter(|reign| reign.stage == Stage::Serving)
+            .ok_or(Refused::NotPrimary)?;
+        let hlc = reign.tick(wall_millis, newest)?;
+        let epoch = reign.epoch();
+        Ok(Turn { epoch, hlc })
+    }
+
+    /// Has a write that was appended before told, once it has reached a level: the repetition of one that is not
+    /// acknowledged yet.
+    ///
+    /// # Errors
+    /// If this replica is not primary.
+    pub fn await_level(
+        &mut self,
+        now: Duration,
+        stamp: Stamp,
+        level: CommitLevel,
+        write: WriteId,
+    ) -> Result<(), Refused> {
         let reign = self.reign.as_mut().ok_or(Refused::NotPrimary)?;
-        reign.tick(wall_millis, newest)
+        reign.pending.push(level, Pending { write, stamp });
+        self.go_on(now);
+        Ok(())
     }
 
     /// Appends a record to the epoch's log. With a write's name and level, what becomes of it is told once.
     ///
     /// # Errors
-    /// If this replica is not primary.
+    /// If the epoch for which the stamp was given is over.
     pub fn append(
         &mut self,
         now: Duration,
-        hlc: Hlc,
+        turn: Turn,
         request: Option<RequestId>,
         body: Body,
         write: Option<(WriteId, CommitLevel)>,
     ) -> Result<Stamp, Refused> {
-        let log = self.reign.as_ref().ok_or(Refused::NotPrimary)?.log;
+        let reign = self.reign.as_ref();
+        let log = reign
+            .filter(|reign| reign.epoch() == turn.epoch)
+            .ok_or(Refused::NotPrimary)?
+            .log;
         let appended = self.member.appended();
         let stamp = Stamp {
-            hlc,
+            hlc: turn.hlc,
             region: log.region,
             epoch: log.epoch,
             seq: appended.vector().last(log).unwrap_or(Seq::NONE).next(),
@@ -70,11 +108,7 @@ impl Replica {
         self.member.append(&logged);
         self.actions.push(Action::Append(vec![logged]));
         if let (Some((write, level)), Some(reign)) = (write, &mut self.reign) {
-            reign.pending.push_back(Pending {
-                write,
-                stamp,
-                level,
-            });
+            reign.pending.push(level, Pending { write, stamp });
         }
         self.go_on(now);
         Ok(stamp)
@@ -83,7 +117,7 @@ impl Replica {
     /// Nobody waits for this write any more.
     pub fn forget(&mut self, write: WriteId) {
         if let Some(reign) = &mut self.reign {
-            reign.pending.retain(|pending| pending.write != write);
+            reign.pending.forget(write);
         }
     }
 
@@ -249,7 +283,8 @@ impl Replica {
             recovered: reign.recovered.clone(),
         };
         reign.stage = Stage::Serving;
-        let opened = self.append(now, hlc, None, Body::Opening(opening), None);
+        let epoch = reign.epoch();
+        let opened = self.append(now, Turn { epoch, hlc }, None, Body::Opening(opening), None);
         debug_assert!(opened.is_ok(), "a reign appends");
     }
 

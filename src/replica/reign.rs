@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::action::WriteId;
+use super::pending::{Pending, Queues};
 use crate::base::rule::Rule;
-use crate::base::{Epoch, Hlc, IncarnationId, LogId, Stamp, VersionVector};
+use crate::base::{Epoch, Hlc, IncarnationId, LogId, VersionVector};
 use crate::control::{Attempt, ControlState, EXTEND_EVERY, Tick, commit_size, seal_size, tick};
 use crate::epoch::timing::SILENCE;
 use crate::model::CommitLevel;
@@ -45,14 +45,6 @@ pub(super) enum Stage {
     Transferring,
     Opening,
     Serving,
-}
-
-/// A write that has been appended and not yet acknowledged.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub write: WriteId,
-    pub stamp: Stamp,
-    pub level: CommitLevel,
 }
 
 /// A planned change that waits for the log to be still.
@@ -93,7 +85,7 @@ pub(super) struct Reign {
     heard: BTreeMap<IncarnationId, Duration>,
     pub commit: Commit,
     pub contact: Contact,
-    pub pending: VecDeque<Pending>,
+    pub pending: Queues,
     /// Tails being fetched, with since when.
     pub fetching: BTreeMap<IncarnationId, Duration>,
     /// Snapshots being sent, with since when.
@@ -128,7 +120,7 @@ impl Reign {
             heard: BTreeMap::new(),
             commit: Commit::new(members.iter().copied(), needed(Rule::CommitSize)),
             contact: Contact::new(me, members, needed(Rule::ConfirmSize)),
-            pending: VecDeque::new(),
+            pending: Queues::default(),
             fetching: BTreeMap::new(),
             seeding: BTreeMap::new(),
             hand_over: None,
@@ -267,28 +259,25 @@ impl Reign {
         }
     }
 
-    /// The writes at the front of the queue, or behind others of a higher level, that have reached their level.
+    /// The writes that have reached their level, with how many copies there are.
     pub fn reached(&mut self, now: Duration, durable: &VersionVector) -> Vec<(Pending, usize)> {
         let has_contact = self.has_contact(now);
-        let (mut reached, mut waiting) = (Vec::new(), VecDeque::new());
-        for pending in self.pending.drain(..) {
-            let (log, seq) = (pending.stamp.log(), pending.stamp.seq);
-            let is_reached = match pending.level {
+        let commit = &self.commit;
+        let reached = self.pending.reached(|level, stamp| {
+            let (log, seq) = (stamp.log(), stamp.seq);
+            match level {
                 CommitLevel::Async => {
                     let is_synced = durable.contains(log, seq) || !Rule::OwnSync.holds();
                     is_synced && has_contact
                 }
-                CommitLevel::Quorum => self.commit.is_committed(log, seq),
-                CommitLevel::All => self.commit.is_everywhere(log, seq),
-            };
-            if is_reached {
-                let copies = self.commit.copies(log, seq).max(1);
-                reached.push((pending, copies));
-            } else {
-                waiting.push_back(pending);
+                CommitLevel::Quorum => commit.is_committed(log, seq),
+                CommitLevel::All => commit.is_everywhere(log, seq),
             }
-        }
-        self.pending = waiting;
-        reached
+        });
+        let copies = |pending: &Pending| commit.copies(pending.stamp.log(), pending.stamp.seq);
+        let counted = reached
+            .into_iter()
+            .map(|pending| (pending, copies(&pending).max(1)));
+        counted.collect()
     }
 }

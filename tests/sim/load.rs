@@ -192,10 +192,10 @@ impl World {
         if live.replica.admits(now, level).is_err() {
             return false;
         }
-        let Ok(hlc) = live.replica.stamp(wall) else {
+        let Ok(turn) = live.replica.stamp(wall) else {
             return false;
         };
-        self.check_above_visible(at, hlc);
+        self.check_above_visible(at, turn.hlc);
         let mut cells = Vec::new();
         let int64 = ValueType::Scalar(Scalar::Int64);
         put_cell(
@@ -223,7 +223,7 @@ impl World {
         });
         let live = self.nodes[at].live.as_mut().unwrap();
         live.replica
-            .append(now, hlc, None, body, Some((WriteId(op as u64), level)))
+            .append(now, turn, None, body, Some((WriteId(op as u64), level)))
             .is_ok()
     }
 
