@@ -81,8 +81,8 @@ impl Detector {
                 self.hear(now, self.open);
             }
         }
-        // Its own process of before is gone for certain.
-        if control.primary() == Some(self.me) && !is_primary {
+        // Its own process of before is gone for certain, and a new set never had a primary.
+        if control.open.is_none() || control.primary() == Some(self.me) && !is_primary {
             self.gone = true;
         }
     }
@@ -225,6 +225,14 @@ mod tests {
         assert!(detector.agrees(millis(2_000), &asked, false));
         asked.open = Epoch(asked.open.0 - 1);
         assert!(!detector.agrees(millis(2_000), &asked, false));
+    }
+
+    #[test]
+    fn a_set_that_never_had_a_primary_needs_one_at_once() {
+        let control = ControlState::new(LineageId(1), RegionId(1), ME);
+        let mut detector = Detector::new(ME, millis(0));
+        detector.agree(millis(0), &control, false);
+        assert!(detector.suspects(millis(0), false));
     }
 
     #[test]

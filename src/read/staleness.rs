@@ -100,6 +100,12 @@ impl Staleness {
         self.fresh_at = passed.next_back().map(|probe| probe.sent);
     }
 
+    /// All that was acknowledged before this moment is applied.
+    #[must_use]
+    pub fn fresh_at(&self) -> Option<Duration> {
+        self.fresh_at
+    }
+
     /// How old the rows can be that are read after this question; `None` if nothing is known.
     #[must_use]
     pub fn staleness(&self, now: Duration) -> Option<Duration> {

@@ -42,7 +42,7 @@ impl Replica {
             })),
             Message::Fetched(fetched) => self.hear_fetched(now, from, fetched),
             Message::PreSeal(asked) => {
-                let is_primary = self.serves().is_some();
+                let is_primary = self.reigns();
                 let agrees = self.detector.agrees(now, &asked, is_primary);
                 let number = asked.number;
                 self.send(from, Message::PreSealed { number, agrees });

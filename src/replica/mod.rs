@@ -139,6 +139,12 @@ impl Replica {
         self.me
     }
 
+    /// The registered start, once it is.
+    #[must_use]
+    pub fn boot(&self) -> Option<BootNumber> {
+        self.boot
+    }
+
     /// The promise, and what is held.
     #[must_use]
     pub fn member(&self) -> &Member {
@@ -294,9 +300,15 @@ impl Replica {
         self.strong.abandon_primary(&mut self.actions);
     }
 
+    /// Is this process primary of the open epoch, serving or about to?
+    fn reigns(&self) -> bool {
+        let epoch = self.reign.as_ref().map(Reign::epoch);
+        epoch.is_some_and(|epoch| epoch >= self.control.open_epoch())
+    }
+
     /// Sets out to replace the primary, if there is reason to, and this member may.
     fn seek_change(&mut self, now: Duration) {
-        let is_primary = self.serves().is_some();
+        let is_primary = self.reigns();
         let is_data = match &self.control.open {
             Some(open) => open.members.contains(&self.me),
             None => self.control.members.contains_key(&self.me),
@@ -307,10 +319,16 @@ impl Replica {
             }
             return;
         }
-        let wait = self.try_at.is_none().then(|| self.backoff.wait());
-        let try_at = *self
-            .try_at
-            .get_or_insert_with(|| now + wait.unwrap_or_default());
+        let members = match &self.control.open {
+            Some(open) => open.members.clone(),
+            None => [self.me].into(),
+        };
+        // Whoever is alone overtakes nobody.
+        let wait = match self.try_at {
+            None if members.len() > 1 => self.backoff.wait(),
+            _ => Duration::ZERO,
+        };
+        let try_at = *self.try_at.get_or_insert(now + wait);
         let may = match self.control.settings.failover {
             FailoverPolicy::Automatic => true,
             // What the former primary alone has acknowledged may be missing until it returns.
@@ -322,10 +340,6 @@ impl Replica {
         if now < try_at || !may {
             return;
         }
-        let members = match &self.control.open {
-            Some(open) => open.members.clone(),
-            None => [self.me].into(),
-        };
         self.set_out(now, |me, boot, number, sight| {
             Change::unplanned(me, boot, members, number, sight)
         });
@@ -349,7 +363,7 @@ impl Replica {
             now,
             control: &self.control,
             durable: self.member.durable(),
-            suspects: self.detector.suspects(now, self.serves().is_some()),
+            suspects: self.detector.suspects(now, self.reigns()),
             commit: self.reign.as_ref().map(|reign| &reign.commit),
         }
     }

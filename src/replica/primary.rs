@@ -1,5 +1,6 @@
 //! Pure: what a replica does as the primary of its epoch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -112,6 +113,16 @@ impl Replica {
         }
         self.go_on(now);
         Ok(stamp)
+    }
+
+    /// What other members have applied, as far as they have reported it to this one, their primary.
+    #[must_use]
+    pub fn applied_elsewhere(&self) -> BTreeMap<IncarnationId, VersionVector> {
+        let senders = self.reign.iter().flat_map(|reign| &reign.senders);
+        let applied = |(member, sender): (&IncarnationId, &Sender)| {
+            Some((*member, sender.reported()?.applied.clone()))
+        };
+        senders.filter_map(applied).collect()
     }
 
     /// Nobody waits for this write any more.

@@ -120,6 +120,12 @@ impl Replica {
         self.staleness.staleness(now)
     }
 
+    /// Everything acknowledged at quorum before this moment is applied here.
+    #[must_use]
+    pub fn fresh_at(&self) -> Option<Duration> {
+        self.staleness.fresh_at()
+    }
+
     /// Asks the primary how far it has got, from time to time; the primary asks itself.
     pub(super) fn probe(&mut self, now: Duration) {
         let is_due = self
