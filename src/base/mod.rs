@@ -23,5 +23,5 @@ pub use hlc::{Hlc, Stamp};
 pub use ids::{BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, RegionId, Seq};
 pub use packed::PackedBytes;
 pub use task::TaskGroup;
-pub use vv::{AppliedVv, DurableVv, FlushedVv, VersionVector};
+pub use vv::{AppliedVv, DurableVv, FlushedVv, Missing, VersionVector};
 pub use watermark::Watermark;

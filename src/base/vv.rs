@@ -184,6 +184,17 @@ impl<'de> Deserialize<'de> for VersionVector {
     }
 }
 
+/// Records of one log that somebody lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// The log.
+    pub log: LogId,
+    /// The last record held.
+    pub after: Seq,
+    /// The last record wanted.
+    pub through: Seq,
+}
+
 /// What is fdatasynced here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DurableVv(pub VersionVector);

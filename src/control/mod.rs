@@ -17,7 +17,9 @@ pub use command::{BootClaim, Command, Effect, Rejection};
 pub use local::{Error, LocalControl};
 pub use quorum::{commit_size, nth_greatest, seal_size};
 pub use state::{
-    Attempt, ControlState, Extended, FailoverPolicy, LogState, Member, Missing, OpenConfig, Role,
-    Settings, TwoNode,
+    Attempt, ControlState, Extended, FailoverPolicy, LogState, Member, OpenConfig, Role, Settings,
+    TwoNode,
 };
 pub use window::{EXTEND_EVERY, Tick, WINDOW_MILLIS, grant, tick};
+
+pub use crate::base::Missing;

@@ -221,17 +221,6 @@ pub enum TwoNode {
     Shrink,
 }
 
-/// Records of one log that somebody lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// The log.
-    pub log: LogId,
-    /// The last record held.
-    pub after: Seq,
-    /// The last record wanted.
-    pub through: Seq,
-}
-
 impl ControlState {
     /// A new set with one member.
     #[must_use]

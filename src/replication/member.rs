@@ -8,38 +8,11 @@
 //! **Invariants.** I3: what is held is an unbroken prefix of each log. I4: the promise never goes back. I10: nothing is
 //! answered below it. I27: see [`crate::replication`].
 
-use std::collections::BTreeSet;
-
-use super::heads::{Fork, Heads, Place};
-use super::logged::Logged;
 use super::message::{Append, Vouched};
 use crate::base::rule::Rule;
-use crate::base::{Epoch, IncarnationId, LogId, RegionId, Seq, VersionVector};
+use crate::base::{Epoch, RegionId, Seq, VersionVector};
 use crate::control::ControlState;
-
-/// An opening record that is held.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldOpening {
-    /// The log it opens.
-    pub log: LogId,
-    /// The epoch's data members.
-    pub members: BTreeSet<IncarnationId>,
-    /// What was recovered when the epoch opened.
-    pub recovered: VersionVector,
-}
-
-impl HeldOpening {
-    /// What an opening record says.
-    #[must_use]
-    pub fn of(record: &Logged) -> Option<HeldOpening> {
-        let opening = record.opening.as_ref()?;
-        Some(HeldOpening {
-            log: record.log(),
-            members: opening.members.iter().copied().collect(),
-            recovered: opening.recovered.clone(),
-        })
-    }
-}
+use crate::model::{Fork, HeldOpening, Heads, Logged, Place};
 
 /// What became of an [`Append`].
 #[derive(Debug, Clone, PartialEq)]

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::contact::Round;
-use super::heads::Heads;
-use super::logged::Logged;
 use crate::base::{BootNumber, Epoch, IncarnationId, VersionVector};
 use crate::control::Missing;
+use crate::model::{Heads, Logged};
 
 /// Records from the primary or candidate of an epoch; without records it is a ping.
 #[derive(Debug, Clone, PartialEq)]

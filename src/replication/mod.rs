@@ -16,8 +16,6 @@
 
 pub mod commit;
 pub mod contact;
-mod heads;
-mod logged;
 mod member;
 mod message;
 mod sender;
@@ -26,8 +24,8 @@ mod testing;
 
 pub use commit::Commit;
 pub use contact::{Contact, Round};
-pub use heads::{Fork, Heads, Place};
-pub use logged::Logged;
-pub use member::{HeldOpening, Member, Taken};
+pub use member::{Member, Taken};
 pub use message::{Append, Fetch, Fetched, Held, Message, PreSeal, Seal, SealAck, Vouched};
 pub use sender::{Sender, Shipment};
+
+pub use crate::model::{Fork, HeldOpening, Heads, Logged, Place};

@@ -11,11 +11,10 @@
 
 use std::collections::VecDeque;
 
-use super::heads::Heads;
-use super::logged::Logged;
 use super::message::Held;
 use crate::base::VersionVector;
 use crate::control::ControlState;
+use crate::model::{Heads, Logged};
 
 /// Bytes that may be on their way to one member.
 const WINDOW_BYTES: usize = 8 << 20;

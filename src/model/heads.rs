@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Epoch, LogId, RegionId, Seq, VersionVector};
-use crate::model::digest::Digest;
-
+use super::digest::Digest;
 use super::logged::Logged;
+use crate::base::{Epoch, LogId, RegionId, Seq, VersionVector};
 
 /// A version vector with the chain digest of each log in it that is not folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::digest::Digest;
+use super::record::{Body, Opening, Record};
 use crate::base::codec::DecodeError;
 use crate::base::{LogId, Seq, Stamp};
-use crate::model::digest::Digest;
-use crate::model::record::{Body, Opening, Record};
 
 /// A record that has been logged somewhere. Its bytes never change (I2, I26).
 #[derive(Debug, Clone, PartialEq)]
