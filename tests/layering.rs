@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("engine", "base model wal storage"),
     ("control", "base proto net"),
     ("config", "base model proto wal storage net engine control"),
-    ("replication", "base model control"),
+    ("replication", "base model proto control"),
     ("epoch", "base control replication"),
     ("read", "base model control replication"),
     ("replica", "base model control replication epoch read"),

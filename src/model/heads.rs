@@ -53,6 +53,12 @@ impl Heads {
         &self.vector
     }
 
+    /// The chain digests that are kept, by log.
+    #[must_use]
+    pub fn chains(&self) -> &BTreeMap<LogId, Digest> {
+        &self.chains
+    }
+
     /// The chain digest of a log up to what is held; `None` if it is folded.
     #[must_use]
     pub fn chain(&self, log: LogId) -> Option<Digest> {

@@ -2,6 +2,7 @@
 
 use super::reason::Reason;
 use crate::base::codec::DecodeError;
+use crate::base::ids::ParseIdError;
 use crate::model::limits;
 
 /// A message that is refused, with the path of the field that is wrong, such as `writes[0].rows[3].values[2]`.
@@ -142,6 +143,15 @@ pub enum Problem {
     /// Bytes that are no resume token.
     #[error("this is no resume token: {0}")]
     NoToken(DecodeError),
+    /// Bytes that are not what their format says.
+    #[error("cannot be read: {0}")]
+    Unreadable(DecodeError),
+    /// A text that is not the identity it should be.
+    #[error(transparent)]
+    NoId(ParseIdError),
+    /// A stream between members that begins with something else than a hello, or holds another one.
+    #[error("the first message of a stream is a hello, and no other is")]
+    HelloNotFirst,
     /// A token made by a scan of another view, or of a view that was dropped since.
     #[error("the resume token belongs to the view with id {found}, but {view:?} has id {expected}")]
     TokenOfOtherView {
@@ -187,6 +197,9 @@ impl Problem {
             | Problem::NoSuchEntity { .. }
             | Problem::TimedOverride
             | Problem::NoToken(_)
+            | Problem::Unreadable(_)
+            | Problem::NoId(_)
+            | Problem::HelloNotFirst
             | Problem::TokenOfOtherView { .. }
             | Problem::TokenOfOtherPrefix => Reason::InvalidArgument,
         }

@@ -21,6 +21,7 @@ mod message;
 mod sender;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 pub use commit::Commit;
 pub use contact::{Contact, Round};

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use super::status::explain;
 use crate::base::clock::now_monotonic;
 
-const SERVICES: [(&str, &[&str]); 3] = [
+const SERVICES: [(&str, &[&str]); 4] = [
     (
         "FeatureService",
         &[
@@ -43,6 +43,7 @@ const SERVICES: [(&str, &[&str]); 3] = [
         ],
     ),
     ("AdminService", &["GetStatus", "Forget"]),
+    ("ReplicationService", &["Exchange"]),
 ];
 
 /// What requests are counted and timed in.

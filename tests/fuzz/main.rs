@@ -62,6 +62,7 @@ macro_rules! targets {
 targets! {
     any_configuration_is_refused_or_valid_for_good: config,
     any_key_is_refused_or_the_only_encoding_of_its_values: key,
+    any_message_of_a_peer_is_refused_or_reads_back: peer_message,
     any_record_is_refused_or_reads_back: record,
     any_request_is_refused_or_becomes_what_can_be_served: request,
     any_result_of_a_named_write_is_refused_or_reads_back: request_entry,

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod disk;
 pub mod key;
+pub mod peer_message;
 pub mod record;
 pub mod request;
 pub mod request_entry;
