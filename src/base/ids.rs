@@ -40,6 +40,12 @@ pub struct LineageId(pub u128);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IncarnationId(pub u128);
 
+/// The number of a member of a set, by which people and the agreement name it: given once, from 1, never to another.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct NodeNumber(pub u64);
+
 /// Random evidence of one start of an incarnation: a copy of its directory cannot present it twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootToken(pub u64);
@@ -110,6 +116,17 @@ impl Lsn {
     }
 }
 
+impl NodeNumber {
+    /// The number of a set's first member.
+    pub const FIRST: NodeNumber = NodeNumber(1);
+
+    /// The number given after this one.
+    #[must_use]
+    pub fn next(self) -> NodeNumber {
+        NodeNumber(self.0 + 1)
+    }
+}
+
 impl BootNumber {
     /// Before the first start.
     pub const NONE: BootNumber = BootNumber(0);
@@ -136,6 +153,12 @@ impl fmt::Display for LineageId {
 impl fmt::Display for IncarnationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for NodeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

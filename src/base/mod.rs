@@ -1,4 +1,4 @@
-//! What every other module stands on: identities and positions, hybrid logical time, clocks, checked decoding,
+//! What every other module stands on: identities and positions, levels, hybrid logical time, clocks, checked decoding,
 //! durable file operations, watermarks, budgets of memory and owned tasks.
 //!
 //! **Invariants.** Positions of different kinds never convert into each other. Only [`clock`] reads a clock, only
@@ -10,6 +10,7 @@ pub mod codec;
 pub mod disk;
 pub mod hlc;
 pub mod ids;
+pub mod level;
 pub mod packed;
 pub mod rule;
 pub mod sealed;
@@ -20,7 +21,10 @@ pub mod watermark;
 pub use budget::{Account, Budget, Held};
 pub use clock::{Clock, Micros};
 pub use hlc::{Hlc, Stamp};
-pub use ids::{BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, RegionId, Seq};
+pub use ids::{
+    BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, NodeNumber, RegionId, Seq,
+};
+pub use level::{CommitLevel, ReadLevel};
 pub use packed::PackedBytes;
 pub use task::TaskGroup;
 pub use vv::{AppliedVv, DurableVv, FlushedVv, Missing, VersionVector};

@@ -7,9 +7,10 @@ use super::error::CliError;
 use super::keys::KeyArgs;
 use super::output::{Output, print, print_json, readable};
 use super::rows::Rows;
+use crate::base::ReadLevel;
 use crate::base::clock::now_monotonic;
 use crate::client::{Client, Column, Error, key_columns, read_level_name, read_level_to_wire};
-use crate::model::{JoinKey, KeyValue, ReadLevel, limits};
+use crate::model::{JoinKey, KeyValue, limits};
 use crate::proto::v1;
 
 const EXAMPLES: &str = "\

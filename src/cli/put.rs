@@ -8,10 +8,10 @@ use serde_json::{Map, Value as Json, json};
 use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, print, print_json};
-use crate::base::Micros;
+use crate::base::{CommitLevel, Micros};
 use crate::client::{commit_level_name, commit_level_to_wire, key_to_wire, value_to_wire};
+use crate::model::View;
 use crate::model::json::{key_from_json, time_from_text, value_from_json};
-use crate::model::{CommitLevel, View};
 use crate::proto::v1;
 
 const EXAMPLES: &str = r#"Examples:

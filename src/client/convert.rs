@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::base::Micros;
+use crate::base::{CommitLevel, Micros, ReadLevel};
 use crate::model::view::ViewSpec;
 use crate::model::{
-    CommitLevel, Feature, Items, JoinKey, KeyType, KeyValue, MergeMode, Order, ReadLevel, Value,
-    ValueType, View,
+    Feature, Items, JoinKey, KeyType, KeyValue, MergeMode, Order, Value, ValueType, View,
 };
 use crate::proto::{
     commit_level_to_proto, items_from_proto, items_to_proto, read_level_to_proto, v1,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quorum::commit_size;
 use crate::base::{
-    BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq,
+    BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, Missing, RegionId, Seq,
     VersionVector,
 };
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use super::Serving;
 use super::request::{Error, WriteRequest};
-use crate::base::Micros;
+use crate::base::{CommitLevel, Micros};
 use crate::engine::{self, Engine};
 use crate::model::row::{BodyRef, RowRef};
-use crate::model::{Batch, Change, CommitLevel, EntityKey, RowChange, Version, View, ViewRows};
+use crate::model::{Batch, Change, EntityKey, RowChange, Version, View, ViewRows};
 use crate::storage::RowKeys;
 
 /// How long the record behind the end of a segment may take.

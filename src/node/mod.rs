@@ -522,7 +522,7 @@ impl Serving {
     }
 }
 
-fn repeated(entry: &RequestEntry, level: crate::model::CommitLevel) -> Written {
+fn repeated(entry: &RequestEntry, level: crate::base::CommitLevel) -> Written {
     Written {
         applied: entry.applied,
         older: entry.older,

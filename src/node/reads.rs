@@ -15,12 +15,12 @@ use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection, Spent};
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::codec::DecodeError;
-use crate::base::{Held, Lsn};
+use crate::base::{Held, Lsn, ReadLevel};
 use crate::engine::{self, KeyedRow};
 use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
-use crate::model::{EntityKey, ReadLevel, ViewPurge, limits};
+use crate::model::{EntityKey, ViewPurge, limits};
 use crate::storage::{RowKeys, ScanStart};
 
 /// Rows read before they are resolved and forgotten, so that a lookup holds few of them, however large they are.

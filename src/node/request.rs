@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Held, IncarnationId, PackedBytes, Stamp, budget};
+use crate::base::{CommitLevel, Epoch, Held, IncarnationId, PackedBytes, ReadLevel, Stamp, budget};
 use crate::engine;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
 use crate::model::definition::AlterationSpec;
 use crate::model::resolve::{Column, Wanted};
 use crate::model::view_file::ViewFileError;
-use crate::model::{Batch, CommitLevel, EntityKey, Feature, ReadLevel, View, ViewSpec};
+use crate::model::{Batch, EntityKey, Feature, View, ViewSpec};
 
 /// A write.
 #[derive(Debug)]

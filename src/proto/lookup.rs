@@ -7,9 +7,9 @@ use super::keys::EntityColumns;
 use super::names::{find_view, read_level, wanted_count, wanted_features};
 use super::v1;
 use super::values::items_to_proto;
-use crate::base::PackedBytes;
+use crate::base::{PackedBytes, ReadLevel};
 use crate::model::resolve::{Column, Wanted};
-use crate::model::{Catalogue, Feature, ReadLevel, View, limits};
+use crate::model::{Catalogue, Feature, View, limits};
 
 /// A lookup as a client asks for it, names and types checked.
 #[derive(Debug, Clone)]

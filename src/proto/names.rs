@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::invalid::{Invalid, Problem, check_bytes, check_count, shown};
 use super::v1;
+use crate::base::{CommitLevel, ReadLevel};
 use crate::model::limits;
-use crate::model::{Catalogue, CommitLevel, Feature, ReadLevel, View};
+use crate::model::{Catalogue, Feature, View};
 
 /// The view in force of this name.
 ///

@@ -5,9 +5,9 @@ use super::keys::entity_key;
 use super::names::{commit_level, find_features, find_view};
 use super::v1;
 use super::values::{type_name, value_from_proto};
-use crate::base::Micros;
+use crate::base::{CommitLevel, Micros};
 use crate::model::batch::{Batch, Change, RowChange, ViewRows};
-use crate::model::{Catalogue, CommitLevel, Feature, MergeMode, View, cells, limits};
+use crate::model::{Catalogue, Feature, MergeMode, View, cells, limits};
 
 /// A write as a client asks for it, names and types checked.
 #[derive(Debug, Clone)]

@@ -5,8 +5,7 @@
 use std::collections::VecDeque;
 
 use super::action::WriteId;
-use crate::base::Stamp;
-use crate::model::CommitLevel;
+use crate::base::{CommitLevel, Stamp};
 
 /// A write that waits.
 #[derive(Debug, Clone, Copy)]

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use super::pending::{Pending, Queues};
 use crate::base::rule::Rule;
-use crate::base::{Epoch, Hlc, IncarnationId, LogId, VersionVector};
+use crate::base::{CommitLevel, Epoch, Hlc, IncarnationId, LogId, VersionVector};
 use crate::control::{Attempt, ControlState, EXTEND_EVERY, Tick, commit_size, seal_size, tick};
 use crate::epoch::timing::SILENCE;
-use crate::model::CommitLevel;
 use crate::replication::{Commit, Contact, Held, Sender};
 
 /// Why a primary does not take a write.

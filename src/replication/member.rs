@@ -12,7 +12,7 @@ use super::message::{Append, Vouched};
 use crate::base::rule::Rule;
 use crate::base::{Epoch, RegionId, Seq, VersionVector};
 use crate::control::ControlState;
-use crate::model::{Fork, HeldOpening, Heads, Logged, Place};
+use crate::model::{Fork, Heads, HeldOpening, Logged, Place};
 
 /// What became of an [`Append`].
 #[derive(Debug, Clone, PartialEq)]

@@ -29,4 +29,4 @@ pub use member::{Member, Taken};
 pub use message::{Append, Fetch, Fetched, Held, Message, PreSeal, Seal, SealAck, Vouched};
 pub use sender::{Sender, Shipment};
 
-pub use crate::model::{Fork, HeldOpening, Heads, Logged, Place};
+pub use crate::model::{Fork, Heads, HeldOpening, Logged, Place};

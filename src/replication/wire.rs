@@ -8,13 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{BufMut, Bytes};
 
 use super::contact::Round;
-use super::heads::Heads;
-use super::logged::Logged;
 use super::message::{Append, Fetch, Fetched, Held, Message, PreSeal, Seal, SealAck};
 use crate::base::codec::{DecodeError, Reader, put_blob, put_count};
 use crate::base::{BootNumber, Epoch, IncarnationId, LogId, RegionId, Seq, VersionVector};
 use crate::control::Missing;
-use crate::model::digest::Digest;
+use crate::model::{Digest, Heads, Logged};
 use crate::proto::{Invalid, Problem, v1};
 use v1::peer_message::Content;
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use steadfast::base::clock::{SystemClock, sleep};
 use steadfast::base::disk::{Disk, DiskFile, RealDisk};
-use steadfast::base::{Budget, Held, PackedBytes};
+use steadfast::base::{Budget, CommitLevel, Held, PackedBytes, ReadLevel};
 use steadfast::config::Config;
 use steadfast::model::batch::{Batch, Change, RowChange, ViewRows};
 use steadfast::model::cells::put_cell;
 use steadfast::model::key::put_key_value;
 use steadfast::model::resolve::{Status, Wanted};
 use steadfast::model::view_file::parse_view;
-use steadfast::model::{CommitLevel, EntityKey, Items, KeyValue, ReadLevel, Value};
+use steadfast::model::{EntityKey, Items, KeyValue, Value};
 use steadfast::node::{
     CatalogueChange, Error, LookupRequest, Node, Selection, StartError, WriteRequest, Written,
 };

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use steadfast::base::{LineageId, Micros};
+use steadfast::base::{CommitLevel, LineageId, Micros};
 use steadfast::model::cells::put_cell;
 use steadfast::model::record::{Body, RowGroup, RowWrite, Rows};
 use steadfast::model::view::FeatureId;
-use steadfast::model::{
-    CommitLevel, EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId,
-};
+use steadfast::model::{EntityKey, KeyValue, MergeMode, Order, Scalar, Value, ValueType, ViewId};
 use steadfast::read::Gather;
 use steadfast::read::Token;
 use steadfast::replica::WriteId;

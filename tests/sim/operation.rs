@@ -1,7 +1,7 @@
 //! What clients of the simulation asked and were told, and the same as the judges of histories take it.
 
-use steadfast::base::Stamp;
-use steadfast::model::{CommitLevel, Order};
+use steadfast::base::{CommitLevel, Stamp};
+use steadfast::model::Order;
 
 use crate::history::{self, Action, ReadLevel, ReadOutcome, Version, WriteLevel, WriteOutcome};
 

@@ -36,8 +36,9 @@ use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, grouped, print, print_json};
 use super::progress::{Position, Progress, megabytes, per_second};
+use crate::base::CommitLevel;
 use crate::client::{Client, commit_level_to_wire};
-use crate::model::{CommitLevel, Order, View};
+use crate::model::{Order, View};
 
 /// Batches under way at a time: enough to keep a node's disk and network busy at once.
 const IN_FLIGHT: usize = 16;

@@ -1,8 +1,7 @@
 //! I17: a primary without quorum contact acknowledges nothing at async. So L after another epoch has opened nothing is.
 
-use steadfast::base::Stamp;
+use steadfast::base::{CommitLevel, Stamp};
 use steadfast::epoch::timing::SILENCE;
-use steadfast::model::CommitLevel;
 
 use crate::world::World;
 

@@ -19,9 +19,8 @@ mod writer;
 
 use std::collections::BTreeMap;
 
-use steadfast::base::{Epoch, Hlc, IncarnationId, LogId, Seq, Stamp};
+use steadfast::base::{CommitLevel, Epoch, Hlc, IncarnationId, LogId, Seq, Stamp};
 use steadfast::control::{Command, ControlState};
-use steadfast::model::CommitLevel;
 
 use names::Names;
 
