@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::command::{BootClaim, Command, Effect, Rejection};
-use super::state::{Attempt, ControlState, Extended, LogState, Member, OpenConfig, Role};
+use super::command::{BootClaim, Command, Effect};
+use super::member::{Member, Role};
+use super::rejection::Rejection;
+use super::settings::Settings;
+use super::state::{Attempt, ControlState, Extended, LogState, OpenConfig};
 use crate::base::rule::Rule;
 use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
 
@@ -55,24 +58,41 @@ impl ControlState {
                 closed_marks,
                 applied,
             } => self.set_horizon(horizon, &covered, &closed_marks, &applied),
-            Command::Set(settings) => {
-                self.settings = settings;
-                Ok(Effect::Done)
-            }
+            Command::Set(settings) => self.set(settings),
+            Command::RaiseLevel(level) => self.raise_level(level),
+            Command::IssueToken {
+                hash,
+                role,
+                expires,
+                now,
+            } => self.issue_token(hash, role, expires, now),
+            Command::Redeem {
+                hash,
+                incarnation,
+                now,
+            } => self.redeem(hash, incarnation, now),
+            Command::Intend(intent) => self.intend(intent),
+            Command::Fulfil(intent) => self.fulfil(intent),
         }
     }
 
-    fn register(&mut self, incarnation: IncarnationId, role: Role) -> Result<Effect, Rejection> {
+    pub(super) fn register(
+        &mut self,
+        incarnation: IncarnationId,
+        role: Role,
+    ) -> Result<Effect, Rejection> {
         if self.evicted.contains(&incarnation) {
             return Err(Rejection::Evicted { incarnation });
         }
-        self.members
-            .entry(incarnation)
-            .or_insert_with(|| Member::new(role));
+        if !self.members.contains_key(&incarnation) {
+            let number = self.next_number;
+            self.next_number = number.next();
+            self.members.insert(incarnation, Member::new(number, role));
+        }
         Ok(Effect::Done)
     }
 
-    fn member(&self, incarnation: IncarnationId) -> Result<&Member, Rejection> {
+    pub(super) fn member(&self, incarnation: IncarnationId) -> Result<&Member, Rejection> {
         if self.evicted.contains(&incarnation) {
             return Err(Rejection::Evicted { incarnation });
         }
@@ -83,8 +103,19 @@ impl ControlState {
     fn boot(&mut self, claim: BootClaim) -> Result<Effect, Rejection> {
         let incarnation = claim.incarnation;
         let member = self.member(incarnation)?;
+        if claim.level < self.level {
+            return Err(Rejection::LevelTooLow {
+                incarnation,
+                level: claim.level,
+                needed: self.level,
+            });
+        }
         if member.token == Some(claim.token) {
-            return Ok(Effect::Booted(member.boot));
+            let boot = member.boot;
+            if let Some(member) = self.members.get_mut(&incarnation) {
+                member.addresses = claim.addresses;
+            }
+            return Ok(Effect::Booted(boot));
         }
         if Rule::BootToken.holds()
             && member
@@ -108,6 +139,8 @@ impl ControlState {
         if let Some(member) = self.members.get_mut(&incarnation) {
             member.boot = boot;
             member.token = Some(claim.token);
+            member.addresses = claim.addresses;
+            member.level = claim.level;
         }
         Ok(Effect::Booted(boot))
     }
@@ -246,10 +279,14 @@ impl ControlState {
         if in_open || in_attempt {
             return Err(Rejection::InUse { incarnation });
         }
-        if self.members.remove(&incarnation).is_none() && !self.evicted.contains(&incarnation) {
-            return Err(Rejection::NotAMember { incarnation });
-        }
+        match self.members.remove(&incarnation) {
+            Some(member) => self.settings.priorities.remove(&member.number),
+            None if self.evicted.contains(&incarnation) => None,
+            None => return Err(Rejection::NotAMember { incarnation }),
+        };
         self.evicted.insert(incarnation);
+        self.intents
+            .retain(|intent| intent.members().all(|member| member != incarnation));
         self.forget_folded_logs();
         Ok(Effect::Done)
     }
@@ -261,7 +298,10 @@ impl ControlState {
         closed_marks: &[(LogId, Hlc)],
         applied: &[(IncarnationId, VersionVector)],
     ) -> Result<Effect, Rejection> {
-        let refuse = |reason| Err(Rejection::HorizonRefused { horizon, reason });
+        let refuse = |reason: &str| {
+            let reason = reason.to_owned();
+            Err(Rejection::HorizonRefused { horizon, reason })
+        };
         if horizon <= self.horizon {
             return refuse("it does not rise");
         }
@@ -291,6 +331,32 @@ impl ControlState {
             return refuse("a member has not applied what lies below it");
         }
         self.horizon = horizon;
+        Ok(Effect::Done)
+    }
+
+    fn set(&mut self, settings: Settings) -> Result<Effect, Rejection> {
+        settings.check(self)?;
+        self.settings = settings;
+        Ok(Effect::Done)
+    }
+
+    /// Refused while a member runs a program that would not understand what follows.
+    fn raise_level(&mut self, level: u32) -> Result<Effect, Rejection> {
+        let agreed = self.level;
+        if level < agreed {
+            return Err(Rejection::LevelFalls { level, agreed });
+        }
+        let has_started = |member: &Member| member.boot > BootNumber::NONE;
+        let mut members = self.members.iter();
+        let too_low = members.find(|(_, member)| has_started(member) && member.level < level);
+        if let Some((incarnation, member)) = too_low {
+            return Err(Rejection::LevelTooLow {
+                incarnation: *incarnation,
+                level: member.level,
+                needed: level,
+            });
+        }
+        self.level = level;
         Ok(Effect::Done)
     }
 

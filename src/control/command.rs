@@ -1,10 +1,13 @@
-//! Pure: what may be agreed on, what comes of it, and why it may be refused.
+//! Pure: what may be agreed on, and what comes of it.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Attempt, Role, Settings};
+use super::joining::{Intent, TokenHash};
+use super::member::{Addresses, Role};
+use super::settings::Settings;
+use super::state::Attempt;
 use crate::base::{BootNumber, BootToken, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
 
 /// What a directory presents to be started.
@@ -19,6 +22,10 @@ pub struct BootClaim {
     pub token: BootToken,
     /// What it holds durably.
     pub held: VersionVector,
+    /// Where this start is reached.
+    pub addresses: Addresses,
+    /// The feature level that this start understands.
+    pub level: u32,
 }
 
 /// A change of the control state.
@@ -32,7 +39,7 @@ pub enum Command {
         /// What it is to be.
         role: Role,
     },
-    /// A member's process starts. Said twice, it changes nothing.
+    /// A member's process starts. Said again by the same start, it changes its addresses only.
     Boot(BootClaim),
     /// A candidate begins an epoch.
     Begin {
@@ -92,10 +99,36 @@ pub enum Command {
     },
     /// The set's settings become these.
     Set(Settings),
+    /// Every member understands this feature level: it is used from now on. Said twice, it changes nothing.
+    RaiseLevel(u32),
+    /// One directory may join. Said twice, it changes nothing.
+    IssueToken {
+        /// The digest of the secret that the directory will show.
+        hash: TokenHash,
+        /// What the directory is to be.
+        role: Role,
+        /// When the leave ends, in milliseconds of wall time.
+        expires: u64,
+        /// The wall time, in milliseconds: what has expired by now is forgotten.
+        now: u64,
+    },
+    /// A directory joins by a token: it becomes a member, which is intended to be added. Said twice, it changes nothing.
+    Redeem {
+        /// The digest of the secret it shows.
+        hash: TokenHash,
+        /// The directory.
+        incarnation: IncarnationId,
+        /// The wall time, in milliseconds.
+        now: u64,
+    },
+    /// A change of members begins. Said twice, it changes nothing.
+    Intend(Intent),
+    /// A change of members is done, or given up. Said twice, it changes nothing.
+    Fulfil(Intent),
 }
 
 /// What a command brought about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// The member's new boot number.
     Booted(BootNumber),
@@ -103,97 +136,4 @@ pub enum Effect {
     Begun(Attempt),
     /// Nothing more to say.
     Done,
-}
-
-/// Why a command changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// No such member.
-    #[error("incarnation {incarnation} is not a member of this set")]
-    NotAMember {
-        /// Who.
-        incarnation: IncarnationId,
-    },
-    /// Given up earlier, for good.
-    #[error("incarnation {incarnation} was evicted from this set")]
-    Evicted {
-        /// Who.
-        incarnation: IncarnationId,
-    },
-    /// A member that holds no rows, or counts for nothing, cannot be a data member of an epoch.
-    #[error("incarnation {incarnation} is registered as {role}, not as a data member")]
-    NotData {
-        /// Who.
-        incarnation: IncarnationId,
-        /// What it is.
-        role: Role,
-    },
-    /// An epoch's primary is one of its data members.
-    #[error("candidate {candidate} is not among the data members it names")]
-    CandidateOutside {
-        /// Who.
-        candidate: IncarnationId,
-    },
-    /// The candidate's process has been replaced by a later start.
-    #[error("candidate {candidate} began as start {boot}, but its last start is {registered}")]
-    OtherBoot {
-        /// Who.
-        candidate: IncarnationId,
-        /// The start that began.
-        boot: BootNumber,
-        /// The start that is registered.
-        registered: BootNumber,
-    },
-    /// A member of an epoch that is open, is being begun or must be sealed cannot be evicted.
-    #[error("incarnation {incarnation} is a data member of an epoch in force: change it out first")]
-    InUse {
-        /// Who.
-        incarnation: IncarnationId,
-    },
-    /// The directory was rolled back or copied (I4).
-    #[error(
-        "incarnation {incarnation} was started {boot} times, the last of them not from this directory: it is a copy or an older state"
-    )]
-    DeadDirectory {
-        /// Whose directory.
-        incarnation: IncarnationId,
-        /// How often it was started.
-        boot: BootNumber,
-    },
-    /// The directory lacks records that it is known to have held (I4).
-    #[error(
-        "incarnation {incarnation} holds {held}, but is known to have held {recorded}: its files are lost or an older state"
-    )]
-    LostRecords {
-        /// Whose directory.
-        incarnation: IncarnationId,
-        /// What it holds.
-        held: String,
-        /// What was recorded.
-        recorded: String,
-    },
-    /// The state has moved on since the command was made.
-    #[error("epoch {named} is overtaken: the latest attempt is {attempt}, open is {open}")]
-    Stale {
-        /// The epoch that the command named.
-        named: Epoch,
-        /// The latest attempt.
-        attempt: Epoch,
-        /// The open epoch.
-        open: Epoch,
-    },
-    /// A log that is not active cannot be closed.
-    #[error("the log of epoch {epoch} is not active")]
-    NotActive {
-        /// The epoch.
-        epoch: Epoch,
-    },
-    /// The horizon would go back, or somebody has not applied what lies below it (P1).
-    #[error("horizon {horizon} is refused: {reason}")]
-    HorizonRefused {
-        /// The horizon asked for.
-        horizon: Hlc,
-        /// Why.
-        reason: &'static str,
-    },
 }

@@ -6,14 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::command::{Command, Effect, Rejection};
+use super::command::{Command, Effect};
+use super::rejection::Rejection;
 use super::state::ControlState;
 use crate::base::disk::Disk;
 use crate::base::sealed::{self, Kind};
 
 const KIND: Kind = Kind {
     name: "control",
-    version: 2,
+    version: 3,
 };
 
 /// Why a command was not carried out.
@@ -134,7 +135,7 @@ mod tests {
         BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq,
         VersionVector,
     };
-    use crate::control::BootClaim;
+    use crate::control::{Addresses, BootClaim, LEVEL};
 
     #[test]
     fn what_was_answered_is_there_after_opening_again() {
@@ -155,6 +156,8 @@ mod tests {
             known: BTreeSet::new(),
             token: BootToken(u64::MAX),
             held: VersionVector::new(),
+            addresses: Addresses::default(),
+            level: LEVEL,
         };
         control.propose(Command::Boot(claim)).unwrap();
         let begin = |open, attempt| Command::Begin {
@@ -239,7 +242,7 @@ mod tests {
         let mut control = LocalControl::create(Arc::new(RealDisk), &path, state.clone()).unwrap();
         let sound = std::fs::read(&path).unwrap();
         std::fs::remove_dir_all(&home).unwrap();
-        let command = || Command::Set(state.settings);
+        let command = || Command::Set(state.settings.clone());
         let failed = control.propose(command()).unwrap_err();
         assert!(
             matches!(&failed, Error::File(sealed::Error::Io { action: "write", path: named, .. }) if *named == path),

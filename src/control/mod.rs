@@ -8,18 +8,23 @@
 
 mod apply;
 mod command;
+mod joining;
 mod local;
+mod member;
 mod quorum;
+mod rejection;
+mod settings;
 mod state;
 mod window;
 
-pub use command::{BootClaim, Command, Effect, Rejection};
+pub use command::{BootClaim, Command, Effect};
+pub use joining::{Intent, JoinToken, TokenHash};
 pub use local::{Error, LocalControl};
+pub use member::{Addresses, LEVEL, Member, Role};
 pub use quorum::{commit_size, nth_greatest, seal_size};
-pub use state::{
-    Attempt, ControlState, Extended, FailoverPolicy, LogState, Member, OpenConfig, Role, Settings,
-    TwoNode,
-};
+pub use rejection::Rejection;
+pub use settings::{FailoverPolicy, Settings, TwoNode};
+pub use state::{Attempt, ControlState, Extended, LogState, OpenConfig};
 pub use window::{EXTEND_EVERY, Tick, WINDOW_MILLIS, grant, tick};
 
 pub use crate::base::Missing;

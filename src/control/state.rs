@@ -11,17 +11,20 @@
 //! - An epoch's number is `epoch_base` plus the index of the command that began it, so none is used twice.
 //! - I13: only the latest attempt can open; an attempt that a later one overtook never opens and its log is empty.
 //! - I7: `ceiling` only rises; an attempt's floor is the highest ceiling granted before it.
+//! - A member's number is never given to another one.
 //! - I4: a boot is registered only for a directory that presents the token of the boot before and holds all that was
 //!   recorded of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::joining::{Intent, JoinToken, TokenHash};
+use super::member::{LEVEL, Member, Role, first_level};
 use super::quorum::commit_size;
+use super::settings::Settings;
 use crate::base::{
-    BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, Missing, RegionId, Seq,
+    BootNumber, Epoch, Hlc, IncarnationId, LineageId, LogId, Missing, NodeNumber, RegionId, Seq,
     VersionVector,
 };
 
@@ -61,9 +64,21 @@ pub struct ControlState {
     /// Those given up for good.
     #[serde(default)]
     pub evicted: BTreeSet<IncarnationId>,
+    /// The number of the next member.
+    #[serde(default = "second_number")]
+    pub next_number: NodeNumber,
+    /// The feature level agreed on: every member understands it.
+    #[serde(default = "first_level")]
+    pub level: u32,
     /// What operators chose.
     #[serde(default)]
     pub settings: Settings,
+    /// Leave to join, by the digest of its secret.
+    #[serde(default)]
+    pub tokens: BTreeMap<TokenHash, JoinToken>,
+    /// Changes of members that are under way.
+    #[serde(default)]
+    pub intents: BTreeSet<Intent>,
 }
 
 /// An epoch's data members.
@@ -103,6 +118,11 @@ fn no_epoch() -> Epoch {
     Epoch::NONE
 }
 
+/// States that do not say it have one member.
+fn second_number() -> NodeNumber {
+    NodeNumber::FIRST.next()
+}
+
 /// A request for a ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,99 +148,6 @@ pub enum LogState {
     },
 }
 
-/// A registered member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Member {
-    /// What it does.
-    #[serde(default)]
-    pub role: Role,
-    /// How often it has been started.
-    pub boot: BootNumber,
-    /// The token of that start; `None` before the first.
-    pub token: Option<BootToken>,
-    /// What it was last known to hold durably.
-    pub acked: VersionVector,
-}
-
-impl Member {
-    /// One that was never started.
-    #[must_use]
-    pub fn new(role: Role) -> Member {
-        Member {
-            role,
-            boot: BootNumber::NONE,
-            token: None,
-            acked: VersionVector::new(),
-        }
-    }
-}
-
-/// What a member does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Holds rows; once an epoch names it, it counts towards commit and seal.
-    #[default]
-    Data,
-    /// Votes in Raft, holds no rows and counts for nothing else.
-    Arbiter,
-    /// Holds rows and counts for nothing.
-    ReadReplica,
-}
-
-impl Role {
-    /// Are rows sent to it?
-    #[must_use]
-    pub fn holds_rows(self) -> bool {
-        self != Role::Arbiter
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Data => "data",
-            Role::Arbiter => "arbiter",
-            Role::ReadReplica => "read-replica",
-        })
-    }
-}
-
-/// What operators chose for the set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Who decides that a failed primary is replaced.
-    pub failover: FailoverPolicy,
-    /// What a set of two data members does when one is gone.
-    pub two_node: TwoNode,
-}
-
-/// Who decides that a failed primary is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailoverPolicy {
-    /// The members, at once.
-    #[default]
-    Automatic,
-    /// The members if no acknowledged write can be missing meanwhile, otherwise an operator.
-    Hybrid,
-    /// An operator.
-    Manual,
-}
-
-/// What a set of two data members does when one is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TwoNode {
-    /// Quorum writes are refused until it is back.
-    #[default]
-    Refuse,
-    /// The survivor becomes the only data member; every acknowledgement then says one copy.
-    Shrink,
-}
-
 impl ControlState {
     /// A new set with one member.
     #[must_use]
@@ -238,9 +165,13 @@ impl ControlState {
             forgotten: Epoch::NONE,
             writers: BTreeMap::new(),
             horizon: Hlc::ZERO,
-            members: BTreeMap::from([(first, Member::new(Role::Data))]),
+            members: BTreeMap::from([(first, Member::new(NodeNumber::FIRST, Role::Data))]),
             evicted: BTreeSet::new(),
+            next_number: NodeNumber::FIRST.next(),
+            level: LEVEL,
             settings: Settings::default(),
+            tokens: BTreeMap::new(),
+            intents: BTreeSet::new(),
         }
     }
 
@@ -262,6 +193,14 @@ impl ControlState {
     #[must_use]
     pub fn primary(&self) -> Option<IncarnationId> {
         self.writers.get(&self.open_epoch()).copied()
+    }
+
+    /// The member with this number.
+    #[must_use]
+    pub fn member_by_number(&self, number: NodeNumber) -> Option<(IncarnationId, &Member)> {
+        let mut members = self.members.iter();
+        let found = members.find(|(_, member)| member.number == number)?;
+        Some((*found.0, found.1))
     }
 
     /// The log of an epoch of this region.

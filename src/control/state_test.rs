@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{BootToken, LineageId, RegionId};
-use crate::control::BootClaim;
+use crate::control::{Addresses, BootClaim, LEVEL};
 
 const REGION: RegionId = RegionId(5);
 
@@ -54,6 +54,8 @@ fn claim(known: &[u64], token: u64, held: VersionVector) -> Command {
         known,
         token: BootToken(token),
         held,
+        addresses: Addresses::default(),
+        level: LEVEL,
     })
 }
 

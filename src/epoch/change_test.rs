@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{BootToken, LineageId, LogId, RegionId, Seq};
-use crate::control::{BootClaim, Role};
+use crate::control::{Addresses, BootClaim, LEVEL, Role};
 use crate::replication::Heads;
 
 const REGION: RegionId = RegionId(7);
@@ -44,6 +44,8 @@ fn set(members: &[u128]) -> ControlState {
             known: BTreeSet::new(),
             token: BootToken(1),
             held: VersionVector::new(),
+            addresses: Addresses::default(),
+            level: LEVEL,
         };
         control.apply(Command::Boot(claim)).unwrap();
     }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::timing::SILENCE;
 use crate::base::{Epoch, IncarnationId};
-use crate::control::{ControlState, Extended, seal_size};
+use crate::control::{ControlState, Extended, Settings, seal_size};
 use crate::replication::PreSeal;
 
 /// What one member has noticed of its primary.
 #[derive(Debug)]
 pub struct Detector {
     me: IncarnationId,
+    /// L.
+    silence: Duration,
     open: Epoch,
     attempt: Epoch,
     /// Of the primary of the open epoch.
@@ -30,6 +31,7 @@ impl Detector {
     pub fn new(me: IncarnationId, now: Duration) -> Detector {
         Detector {
             me,
+            silence: Settings::default().silence(),
             open: Epoch::NONE,
             attempt: Epoch::NONE,
             heard: now,
@@ -60,6 +62,7 @@ impl Detector {
 
     /// The agreed state has changed.
     pub fn agree(&mut self, now: Duration, control: &ControlState, is_primary: bool) {
+        self.silence = control.settings.silence();
         if control.open_epoch() > self.open {
             self.open = control.open_epoch();
             self.heard = now;
@@ -90,11 +93,12 @@ impl Detector {
     /// Is there reason to replace the primary?
     #[must_use]
     pub fn suspects(&self, now: Duration, is_primary: bool) -> bool {
-        let is_stuck = self.attempt > self.open && now.saturating_sub(self.attempted) >= SILENCE;
+        let is_stuck =
+            self.attempt > self.open && now.saturating_sub(self.attempted) >= self.silence;
         if is_primary {
             return self.fenced || is_stuck;
         }
-        self.gone || is_stuck || now.saturating_sub(self.heard) >= SILENCE
+        self.gone || is_stuck || now.saturating_sub(self.heard) >= self.silence
     }
 
     /// Does the member agree that the primary be replaced by somebody who sees this?

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// L: after this long without a sign of the primary a member suspects it.
-pub const SILENCE: Duration = Duration::from_millis(1_000);
 /// How often a primary pings.
 pub const HEARTBEAT: Duration = Duration::from_millis(200);
 /// How often a question that was not answered is asked again.

@@ -22,7 +22,8 @@ use crate::base::disk::{DirLock, Disk, LockError};
 use crate::base::{BootNumber, Clock, Epoch, Hlc, IncarnationId, LogId, Seq, sealed};
 use crate::config::Config;
 use crate::control::{
-    self, Attempt, BootClaim, Command, ControlState, Effect, LocalControl, LogState, grant,
+    self, Addresses, Attempt, BootClaim, Command, ControlState, Effect, LEVEL, LocalControl,
+    LogState, grant,
 };
 use crate::engine::{self, Engine, LogWriter, Recovered, ReplayProgress};
 use crate::model::record::Opening;
@@ -312,6 +313,8 @@ fn register(
         known,
         token,
         held: state.applied.0.clone(),
+        addresses: Addresses::default(),
+        level: LEVEL,
     };
     match control.propose(Command::Boot(claim))? {
         Effect::Booted(boot) => {

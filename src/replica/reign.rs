@@ -13,7 +13,6 @@ use super::pending::{Pending, Queues};
 use crate::base::rule::Rule;
 use crate::base::{CommitLevel, Epoch, Hlc, IncarnationId, LogId, VersionVector};
 use crate::control::{Attempt, ControlState, EXTEND_EVERY, Tick, commit_size, seal_size, tick};
-use crate::epoch::timing::SILENCE;
 use crate::replication::{Commit, Contact, Held, Sender};
 
 /// Why a primary does not take a write.
@@ -70,6 +69,8 @@ struct Window {
 #[derive(Debug)]
 pub(super) struct Reign {
     me: IncarnationId,
+    /// L.
+    silence: Duration,
     /// When it began.
     pub since: Duration,
     pub attempt: Attempt,
@@ -109,6 +110,7 @@ impl Reign {
         let needed = |rule: Rule| if rule.holds() { w } else { 1 };
         Reign {
             me,
+            silence: control.settings.silence(),
             since,
             stage: Stage::Transferring,
             recovered,
@@ -135,6 +137,7 @@ impl Reign {
 
     /// Streams lead to the new members, and once the epoch is open to everybody who holds rows.
     pub fn follow(&mut self, control: &ControlState) {
+        self.silence = control.settings.silence();
         let is_open = control.open_epoch() == self.epoch();
         if is_open && self.stage == Stage::Transferring {
             self.stage = Stage::Opening;
@@ -210,7 +213,7 @@ impl Reign {
             .filter(|_| seal_size(self.attempt.members.len()) == 1)
             .flatten();
         let last = self.contact.last().max(by_grant);
-        !Rule::Contact.holds() || last.is_some_and(|last| now.saturating_sub(last) < SILENCE)
+        !Rule::Contact.holds() || last.is_some_and(|last| now.saturating_sub(last) < self.silence)
     }
 
     /// May a write of this level be appended now? Refused if it is known that it would not reach its level.
@@ -238,7 +241,7 @@ impl Reign {
     /// Was the member heard within L?
     pub fn hears(&self, now: Duration, member: IncarnationId) -> bool {
         let heard = self.heard.get(&member);
-        heard.is_some_and(|heard| now.saturating_sub(*heard) < SILENCE)
+        heard.is_some_and(|heard| now.saturating_sub(*heard) < self.silence)
     }
 
     /// The time of the next stamp, above everything applied here (M2, I9).

@@ -7,7 +7,6 @@ use super::Replica;
 use super::reign::Stage;
 use crate::base::IncarnationId;
 use crate::control::{Role, TwoNode};
-use crate::epoch::timing::SILENCE;
 
 impl Replica {
     /// The primary of two shrinks to itself when the other has been silent for L, and takes it back once it has caught
@@ -27,7 +26,7 @@ impl Replica {
         let reign = self.reign.as_ref()?;
         let is_settled = reign.stage == Stage::Serving
             && self.change.is_none()
-            && now.saturating_sub(reign.since) >= SILENCE;
+            && now.saturating_sub(reign.since) >= self.control.settings.silence();
         let data = self
             .control
             .members

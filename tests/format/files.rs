@@ -6,16 +6,133 @@ use std::sync::Arc;
 
 use steadfast::base::disk::{Disk, RealDisk};
 use steadfast::base::sealed::{self, Kind};
-use steadfast::base::{BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, RegionId, Seq};
+use steadfast::base::{
+    BootNumber, BootToken, CommitLevel, Epoch, Hlc, IncarnationId, LineageId, NodeNumber, RegionId,
+    Seq,
+};
 use steadfast::control::{
-    Attempt, ControlState, Extended, FailoverPolicy, LocalControl, LogState, Member, OpenConfig,
-    Role, Settings, TwoNode,
+    Addresses, Attempt, ControlState, Extended, FailoverPolicy, Intent, JoinToken, LocalControl,
+    LogState, Member, OpenConfig, Role, Settings, TokenHash, TwoNode,
 };
 use steadfast::node::Identity;
 
 use crate::version_vector;
 
-const CONTROL: &str = r#"steadfast control 2 e7fb69f7
+const CONTROL: &str = r#"steadfast control 3 63991e67
+{
+  "lineage": "ffffffffffffffffffffffffffffffff",
+  "region": "ffffffffffffffff",
+  "epoch_base": 7,
+  "index": 3,
+  "open": {
+    "epoch": 8,
+    "members": [
+      "000000000000000000000000000000a1"
+    ]
+  },
+  "attempt": {
+    "epoch": 9,
+    "candidate": "000000000000000000000000000000a1",
+    "boot": 2,
+    "members": [
+      "000000000000000000000000000000a1"
+    ],
+    "basis": [
+      "000000000000000000000000000000a1"
+    ],
+    "floor": 65536000
+  },
+  "ceiling": 262144000,
+  "extended": {
+    "epoch": 9,
+    "number": 3
+  },
+  "logs": {
+    "8": {
+      "closed": {
+        "last": 2,
+        "digest": 340282366920938463463374607431768211455
+      }
+    },
+    "9": "active"
+  },
+  "forgotten": 7,
+  "writers": {
+    "9": "000000000000000000000000000000a1"
+  },
+  "horizon": 0,
+  "members": {
+    "000000000000000000000000000000a1": {
+      "number": 4,
+      "role": "data",
+      "boot": 2,
+      "token": 18446744073709551615,
+      "addresses": {
+        "peer": "db-4.example:7401",
+        "client": "db-4.example:7400"
+      },
+      "level": 1,
+      "acked": {
+        "base": [
+          [
+            "0000000000000005",
+            2
+          ]
+        ],
+        "logs": [
+          [
+            "0000000000000005",
+            3,
+            9
+          ]
+        ]
+      }
+    }
+  },
+  "evicted": [
+    "000000000000000000000000000000a0"
+  ],
+  "next_number": 5,
+  "level": 1,
+  "settings": {
+    "failover": "hybrid",
+    "two_node": "shrink",
+    "silence_ms": 750,
+    "commit_floor": "async",
+    "commit_default": "all",
+    "priorities": {
+      "4": 255
+    }
+  },
+  "tokens": {
+    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": {
+      "role": "read_replica",
+      "expires": 18446744073709551615,
+      "redeemed": "000000000000000000000000000000a0"
+    }
+  },
+  "intents": [
+    {
+      "add": {
+        "incarnation": "000000000000000000000000000000a1"
+      }
+    },
+    {
+      "remove": {
+        "incarnation": "000000000000000000000000000000a2"
+      }
+    },
+    {
+      "replace": {
+        "old": "000000000000000000000000000000a3",
+        "new": "000000000000000000000000000000a4"
+      }
+    }
+  ]
+}"#;
+
+/// As written before members had numbers.
+const CONTROL_2: &str = r#"steadfast control 2 e7fb69f7
 {
   "lineage": "ffffffffffffffffffffffffffffffff",
   "region": "ffffffffffffffff",
@@ -191,7 +308,31 @@ fn control() -> ControlState {
         settings: Settings {
             failover: FailoverPolicy::Hybrid,
             two_node: TwoNode::Shrink,
+            silence_ms: 750,
+            commit_floor: CommitLevel::Async,
+            commit_default: CommitLevel::All,
+            priorities: BTreeMap::from([(NodeNumber(4), 255)]),
         },
+        next_number: NodeNumber(5),
+        level: 1,
+        tokens: BTreeMap::from([(
+            TokenHash([0xff; 32]),
+            JoinToken {
+                role: Role::ReadReplica,
+                expires: u64::MAX,
+                redeemed: Some(IncarnationId(0xa0)),
+            },
+        )]),
+        intents: BTreeSet::from([
+            Intent::Add { incarnation: me },
+            Intent::Remove {
+                incarnation: IncarnationId(0xa2),
+            },
+            Intent::Replace {
+                old: IncarnationId(0xa3),
+                new: IncarnationId(0xa4),
+            },
+        ]),
         logs: BTreeMap::from([
             (
                 Epoch(8),
@@ -206,9 +347,15 @@ fn control() -> ControlState {
         members: BTreeMap::from([(
             me,
             Member {
+                number: NodeNumber(4),
                 role: Role::Data,
                 boot: BootNumber(2),
                 token: Some(BootToken(u64::MAX)),
+                addresses: Addresses {
+                    peer: "db-4.example:7401".to_owned(),
+                    client: "db-4.example:7400".to_owned(),
+                },
+                level: 1,
                 acked: version_vector(),
             },
         )]),
@@ -235,7 +382,7 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_control_state_is_kept_as_in_version_2() {
+fn the_control_state_is_kept_as_in_version_3() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     LocalControl::create(disk(), &path, control()).unwrap();
@@ -244,22 +391,47 @@ fn the_control_state_is_kept_as_in_version_2() {
     assert_eq!(read.state(), &control());
 }
 
+/// What a state of a lone node is read as that says nothing of numbers, tokens or intents.
+fn control_before_numbers() -> ControlState {
+    let mut control = ControlState {
+        settings: Settings {
+            failover: FailoverPolicy::Hybrid,
+            two_node: TwoNode::Shrink,
+            ..Settings::default()
+        },
+        next_number: NodeNumber(2),
+        tokens: BTreeMap::new(),
+        intents: BTreeSet::new(),
+        ..control()
+    };
+    for member in control.members.values_mut() {
+        member.number = NodeNumber(1);
+        member.addresses = Addresses::default();
+    }
+    control
+}
+
 #[test]
-fn a_control_state_of_version_1_is_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = path(dir.path());
-    std::fs::write(&path, CONTROL_1).unwrap();
-    let read = LocalControl::open(disk(), &path).unwrap().unwrap();
-    let mut expected = ControlState {
+fn control_states_of_earlier_versions_are_read() {
+    let mut of_version_1 = ControlState {
         extended: None,
         forgotten: Epoch::NONE,
         writers: BTreeMap::new(),
         evicted: BTreeSet::new(),
         settings: Settings::default(),
-        ..control()
+        ..control_before_numbers()
     };
-    expected.attempt.as_mut().unwrap().boot = BootNumber::NONE;
-    assert_eq!(read.state(), &expected);
+    of_version_1.attempt.as_mut().unwrap().boot = BootNumber::NONE;
+    for (text, expected) in [
+        (CONTROL_1, of_version_1),
+        (CONTROL_2, control_before_numbers()),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path());
+        std::fs::write(&path, text).unwrap();
+        let read = LocalControl::open(disk(), &path).unwrap().unwrap();
+        assert_eq!(read.state(), &expected);
+    }
 }
 
 #[test]
@@ -281,14 +453,14 @@ fn the_identity_is_kept_as_in_version_1() {
 fn a_file_of_a_newer_version_is_refused_by_its_number() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
-    std::fs::write(&path, CONTROL.replacen(" 2 ", " 3 ", 1)).unwrap();
+    std::fs::write(&path, CONTROL.replacen(" 3 ", " 4 ", 1)).unwrap();
     let refused = LocalControl::open(disk(), &path).unwrap_err();
     assert!(
         matches!(
             refused,
             steadfast::control::Error::File(sealed::Error::NewerVersion {
-                found: 3,
-                known: 2,
+                found: 4,
+                known: 3,
                 ..
             })
         ),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steadfast::base::{BootToken, IncarnationId, VersionVector};
-use steadfast::control::{BootClaim, ControlState};
+use steadfast::control::{Addresses, BootClaim, ControlState, LEVEL};
 use steadfast::replica::{Found, ReadId, Replica};
 
 use crate::disk::{Disk, Store};
@@ -71,6 +71,8 @@ impl Node {
                 known,
                 token,
                 held: store.held.vector().clone(),
+                addresses: Addresses::default(),
+                level: LEVEL,
             },
             promise: self.disk.promise,
             held: store.held.clone(),

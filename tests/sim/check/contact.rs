@@ -1,16 +1,16 @@
 //! I17: a primary without quorum contact acknowledges nothing at async. So L after another epoch has opened nothing is.
 
 use steadfast::base::{CommitLevel, Stamp};
-use steadfast::epoch::timing::SILENCE;
 
 use crate::world::World;
 
 impl World {
     pub fn check_contact(&mut self, stamp: Stamp, level: CommitLevel) {
         let later = self.seen.opened.range(stamp.epoch.next()..).next();
+        let silence = self.agreement.now().settings.silence();
         if let Some((epoch, opened)) = later
             && level == CommitLevel::Async
-            && self.now >= opened + SILENCE.as_nanos() as u64
+            && self.now >= opened + silence.as_nanos() as u64
         {
             self.fail(format!(
                 "I17: {stamp} is acknowledged at async long after epoch {epoch} has opened"

@@ -1,0 +1,97 @@
+//! Pure: what operators choose for a set, and which choices are possible.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::rejection::Rejection;
+use super::state::ControlState;
+use crate::base::{CommitLevel, NodeNumber};
+
+/// Several pings fit into it, so that one that is lost makes nobody suspect.
+const SILENCE_MS_MIN: u64 = 400;
+/// Beyond this nobody would call the failover automatic.
+const SILENCE_MS_MAX: u64 = 60_000;
+
+/// What operators chose for the set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Who decides that a failed primary is replaced.
+    pub failover: FailoverPolicy,
+    /// What a set of two data members does when one is gone.
+    pub two_node: TwoNode,
+    /// L, in milliseconds: after this long without a sign of the primary a member suspects it.
+    pub silence_ms: u64,
+    /// Writes are acknowledged at this level at least, whatever they ask for.
+    pub commit_floor: CommitLevel,
+    /// The level of writes that ask for none.
+    pub commit_default: CommitLevel,
+    /// Who is preferred as primary: the greatest priority first. Who is not named has 0.
+    pub priorities: BTreeMap<NodeNumber, u8>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            failover: FailoverPolicy::default(),
+            two_node: TwoNode::default(),
+            silence_ms: 1_000,
+            commit_floor: CommitLevel::Async,
+            commit_default: CommitLevel::default(),
+            priorities: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// L.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        Duration::from_millis(self.silence_ms)
+    }
+
+    pub(super) fn check(&self, control: &ControlState) -> Result<(), Rejection> {
+        if !(SILENCE_MS_MIN..=SILENCE_MS_MAX).contains(&self.silence_ms) {
+            return Err(Rejection::SilenceOutOfRange {
+                silence_ms: self.silence_ms,
+                least: SILENCE_MS_MIN,
+                most: SILENCE_MS_MAX,
+            });
+        }
+        if self.commit_default < self.commit_floor {
+            return Err(Rejection::DefaultBelowFloor {
+                default: self.commit_default,
+                floor: self.commit_floor,
+            });
+        }
+        let mut named = self.priorities.keys().copied();
+        let unknown = named.find(|number| control.member_by_number(*number).is_none());
+        unknown.map_or(Ok(()), |number| Err(Rejection::NoSuchNumber { number }))
+    }
+}
+
+/// Who decides that a failed primary is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailoverPolicy {
+    /// The members, at once.
+    #[default]
+    Automatic,
+    /// The members if no acknowledged write can be missing meanwhile, otherwise an operator.
+    Hybrid,
+    /// An operator.
+    Manual,
+}
+
+/// What a set of two data members does when one is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TwoNode {
+    /// Quorum writes are refused until it is back.
+    #[default]
+    Refuse,
+    /// The survivor becomes the only data member; every acknowledgement then says one copy.
+    Shrink,
+}
