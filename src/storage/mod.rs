@@ -7,6 +7,8 @@
 //! **Invariants** (I5). The applied version vector, the WAL position, digests and counts travel in the batch of the rows
 //! they describe. The storage does not know that a WAL exists; a position in it is only a number to keep.
 
+mod checkpoint;
+mod incoming;
 mod keys;
 mod manifest;
 mod options;
@@ -14,6 +16,8 @@ mod state;
 mod store;
 mod survey;
 
+pub use checkpoint::{FileName, NotAFileName, Snapshot, StoreFile};
+pub use incoming::{Incoming, Part, Received};
 pub use keys::{RowKey, RowKeys, behind_view, view_of};
 pub use options::Options;
 pub use state::{State, Sweep};

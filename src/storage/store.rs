@@ -1,6 +1,7 @@
 //! The store: reading rows, and committing changes of them together with the state that describes them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 use rocksdb::{
@@ -49,6 +50,27 @@ pub enum Error {
     NotRewritten {
         /// The store's directory.
         path: PathBuf,
+    },
+    /// A file of a store could not be used.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file, or its directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: Arc<std::io::Error>,
+    },
+    /// What was received is not what was offered.
+    #[error("{path} is not what was offered: it is {found}, the offer said {offered}")]
+    Differs {
+        /// The file, or the directory of all of them.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What should be.
+        offered: String,
     },
     /// The store was written by a later version of this program.
     #[error("store {path} has format {found}, this program knows formats up to {known}")]
@@ -311,6 +333,10 @@ impl Store {
         Store { db, path, cache }
     }
 
+    pub(super) fn database(&self) -> &DB {
+        &self.db
+    }
+
     pub(super) fn iterator(
         &self,
         family: &str,
@@ -330,27 +356,33 @@ impl Store {
     }
 
     fn check_identity(&self, expected: LineageId) -> Result<(), Error> {
-        let Some(found) = self.lineage()? else {
-            let mut identity = vec![FORMAT];
-            identity.put_u128_le(expected.0);
-            put_checksum(&mut identity, 0);
-            let mut options = WriteOptions::default();
-            options.disable_wal(true);
-            let mut batch = WriteBatch::default();
-            batch.put_cf(self.family(META), keys::IDENTITY, identity);
-            self.db
-                .write_opt(batch, &options)
-                .map_err(|cause| self.engine_error(cause))?;
-            return self.flush();
-        };
-        if found != expected {
-            return Err(Error::OtherLineage {
-                path: self.path.clone(),
-                found,
-                expected,
-            });
+        if self.lineage()?.is_some() {
+            return self.require_lineage(expected);
         }
-        Ok(())
+        let mut identity = vec![FORMAT];
+        identity.put_u128_le(expected.0);
+        put_checksum(&mut identity, 0);
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META), keys::IDENTITY, identity);
+        self.db
+            .write_opt(batch, &options)
+            .map_err(|cause| self.engine_error(cause))?;
+        self.flush()
+    }
+
+    /// Refuses a store that belongs to another lineage, or to none yet.
+    pub(super) fn require_lineage(&self, expected: LineageId) -> Result<(), Error> {
+        let found = self.lineage()?.unwrap_or(LineageId(0));
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::OtherLineage {
+            path: self.path.clone(),
+            found,
+            expected,
+        })
     }
 
     /// The lineage that the store says it belongs to; `None` if it is so new that it does not say.
