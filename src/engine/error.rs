@@ -1,5 +1,6 @@
 //! What can go wrong between the WAL and the store.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::codec::DecodeError;
@@ -19,6 +20,17 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] storage::Error),
+    /// A part of the node's directory could not get its place, or be removed.
+    #[error("cannot {action} {path}")]
+    Directory {
+        /// What was tried.
+        action: &'static str,
+        /// The part.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: Arc<std::io::Error>,
+    },
     /// A frame of the WAL holds no record although its checksum is right.
     #[error("no record at wal position {lsn}")]
     BadRecord {

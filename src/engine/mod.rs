@@ -22,11 +22,13 @@
 
 mod applier;
 mod cache;
+mod checkpoint;
 mod error;
 mod log_writer;
 mod metrics;
 mod options;
 mod replay;
+mod reseed;
 mod service;
 mod sweeper;
 #[cfg(test)]
@@ -34,9 +36,11 @@ mod testing;
 
 pub use applier::{Fate, Outcome};
 pub use cache::KeyedRow;
+pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use log_writer::LogWriter;
 pub use metrics::Metrics;
 pub use options::Options;
 pub use replay::ReplayProgress;
+pub use reseed::{incoming_dir, reseed};
 pub use service::{Engine, Places, Recovered};

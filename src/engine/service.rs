@@ -1,6 +1,6 @@
 //! The engine as others use it: opening, appending, reading, flushing, stopping.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,11 +12,13 @@ use tracing::{error, info};
 
 use super::applier::{Applier, Fate, Item, Published};
 use super::cache::{KeyedRow, RowCache, Ticket};
+use super::checkpoint::{Checkpoint, Pins};
 use super::error::Error;
 use super::log_writer::{LogWriter, NextRecord};
 use super::metrics::Metrics;
 use super::options::Options;
 use super::replay::{ReplayProgress, replay};
+use super::reseed::{clear, put_back, store_dir, wal_dir};
 use super::sweeper::Pace;
 use crate::base::disk::Disk;
 use crate::base::task::{self, thread};
@@ -48,6 +50,7 @@ pub struct Engine {
     cache: Arc<RowCache>,
     published: Arc<Published>,
     flushed: ArcSwap<State>,
+    pins: Pins,
     applied: Watermark<Lsn, Error>,
     metrics: Metrics,
     options: Options,
@@ -86,7 +89,8 @@ pub struct Places {
 }
 
 impl Recovered {
-    /// Opens `dir/wal` and `dir/store`, creating them if they do not exist.
+    /// Opens `dir/wal` and `dir/store`, creating them if they do not exist. Ends a [replacement](super::reseed) of the store
+    /// that has begun.
     ///
     /// # Errors
     /// If either is damaged, of another lineage or later format, or the WAL lacks what the store has applied.
@@ -98,10 +102,12 @@ impl Recovered {
         wal_options: wal::Options,
         store_options: &storage::Options,
     ) -> Result<Recovered, Error> {
-        let store = Arc::new(Store::open(&dir.join("store"), lineage, store_options)?);
+        put_back(&disk, dir)?;
+        let store = Arc::new(Store::open(&store_dir(dir), lineage, store_options)?);
         let lsn = store.state()?.lsn;
         let wal::Opened { wal, recovery } =
-            Wal::open(disk, &dir.join("wal"), lineage, wal_options, lsn)?;
+            Wal::open(Arc::clone(&disk), &wal_dir(dir), lineage, wal_options, lsn)?;
+        clear(&disk, dir, &wal, lsn)?;
         if recovery.cut_bytes > 0 {
             info!(bytes = recovery.cut_bytes, "cut the torn tail of the wal");
         }
@@ -172,6 +178,7 @@ impl Recovered {
             cache: Arc::clone(&applier.cache),
             published: Arc::clone(&applier.published),
             flushed: ArcSwap::from_pointee(State::default()),
+            pins: Pins::default(),
             applied: applied.clone(),
             metrics: applier.metrics.clone(),
             options,
@@ -378,7 +385,8 @@ impl Engine {
         self.state().lsn.bytes_since(self.flushed.load().lsn) >= self.options.flush_after_wal_bytes
     }
 
-    /// Makes all that is applied survive a crash in the store, and releases the WAL before it. Blocks.
+    /// Makes all that is applied survive a crash in the store, and releases the WAL before it, except what follows a
+    /// [checkpoint](Self::checkpoint). Blocks.
     ///
     /// # Errors
     /// If the store fails, or a segment cannot be removed.
@@ -388,7 +396,17 @@ impl Engine {
         self.metrics.flushes.inc();
         // Before the release, which may fail: the store need not be flushed again for that.
         self.flushed.store(Arc::clone(&state));
-        Ok(self.wal.release_below(state.lsn)?)
+        Ok(self.wal.release_below(self.pins.below(state.lsn))?)
+    }
+
+    /// Makes a checkpoint of the store in `dir`; see [`Store::checkpoint`]. As long as it is kept, the WAL keeps what has not
+    /// been applied in it.
+    ///
+    /// # Errors
+    /// If the store or the file system fails; what there is of the checkpoint is removed.
+    pub fn checkpoint(&self, dir: PathBuf) -> Result<Checkpoint, Error> {
+        let pin = self.pins.pin(self.state().lsn);
+        Ok(Checkpoint::new(dir, pin, |dir| self.store.checkpoint(dir))?)
     }
 
     /// Rewrites the store's files that hold these rows; see [`Store::rewrite_rows`].

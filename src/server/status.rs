@@ -170,9 +170,10 @@ fn reason_of_engine(error: &engine::Error) -> Reason {
         | engine::Error::DigestMismatch { .. } => Reason::Damaged,
         engine::Error::Poisoned(_) => Reason::NotWritable,
         engine::Error::Stopped => Reason::Stopping,
-        engine::Error::Wal(_) | engine::Error::BadCells(_) | engine::Error::Panicked => {
-            Reason::Internal
-        }
+        engine::Error::Wal(_)
+        | engine::Error::Directory { .. }
+        | engine::Error::BadCells(_)
+        | engine::Error::Panicked => Reason::Internal,
     }
 }
 
