@@ -11,6 +11,7 @@ pub mod control;
 pub mod engine;
 pub mod epoch;
 pub mod model;
+pub mod net;
 pub mod node;
 pub mod proto;
 pub mod read;

@@ -1,10 +1,14 @@
 //! The most memory that a node takes, as one sum of what is configured.
 
 use super::Config;
+use crate::net;
 
 /// Bytes that one connection may make the node keep beside its requests: what its flow-control window lets it send
 /// ahead, and the buffers and tables of the protocol.
-const CONNECTION_BYTES: u64 = CONNECTION_WINDOW_BYTES as u64 + (128 << 10);
+const CONNECTION_BYTES: u64 = CONNECTION_WINDOW_BYTES as u64 + TABLE_BYTES;
+const TABLE_BYTES: u64 = 128 << 10;
+/// The same of one connection of a peer.
+const PEER_CONNECTION_BYTES: u64 = net::CONNECTION_WINDOW_BYTES as u64 + TABLE_BYTES;
 /// Bytes of one connection that may have arrived before a handler takes them.
 pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// What one thread needs for the largest message while it decodes and checks it, or builds an answer. Only a hostile
@@ -30,6 +34,8 @@ pub struct MemoryBound {
     pub writes: u64,
     /// Connections.
     pub connections: u64,
+    /// What peers send.
+    pub peers: u64,
     /// Threads that decode.
     pub threads: u64,
     /// Everything else.
@@ -39,7 +45,7 @@ pub struct MemoryBound {
 impl MemoryBound {
     /// The parts by name, in the order of the documentation.
     #[must_use]
-    pub fn parts(&self) -> [(&'static str, u64); 8] {
+    pub fn parts(&self) -> [(&'static str, u64); 9] {
         [
             ("row_cache", self.row_cache),
             ("block_cache", self.block_cache),
@@ -47,6 +53,7 @@ impl MemoryBound {
             ("reads", self.reads),
             ("writes", self.writes),
             ("connections", self.connections),
+            ("peers", self.peers),
             ("threads", self.threads),
             ("base", self.base),
         ]
@@ -72,6 +79,7 @@ impl Config {
             reads: self.read.in_flight_bytes,
             writes: self.write.in_flight_bytes,
             connections: bytes(self.server.connections).saturating_mul(CONNECTION_BYTES),
+            peers: net::IN_FLIGHT_BYTES + bytes(net::CONNECTIONS) * PEER_CONNECTION_BYTES,
             threads: bytes(threads)
                 .saturating_mul(LANES)
                 .saturating_mul(THREAD_BYTES),

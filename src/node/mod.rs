@@ -36,6 +36,7 @@ use crate::config::{Config, MemoryBound};
 use crate::control::LocalControl;
 use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
+use crate::net::Wires;
 use crate::storage::RequestEntry;
 
 pub use forget::{Entity, Forgotten, Tombstone};
@@ -65,6 +66,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     progress: Arc<ReplayProgress>,
     budgets: Budgets,
+    /// Set once the node knows who it is to its peers.
+    wires: OnceLock<Wires>,
     /// Set once the node serves.
     serving: OnceLock<Arc<Serving>>,
 }
@@ -125,6 +128,7 @@ impl Node {
                 clock,
                 progress,
                 budgets,
+                wires: OnceLock::new(),
                 serving: OnceLock::new(),
             }),
         }
@@ -154,6 +158,17 @@ impl Node {
             .map_err(|_| StartError::Aborted)?;
         upkeep::spawn(&serving);
         Ok(())
+    }
+
+    /// The wires to its peers, once it has some.
+    #[must_use]
+    pub fn wires(&self) -> Option<&Wires> {
+        self.shared.wires.get()
+    }
+
+    /// Gives the node its wires, on which it is called from now on. Only the first ones count.
+    pub fn connect(&self, wires: Wires) {
+        let _first = self.shared.wires.set(wires);
     }
 
     /// The memory that requests may take.
@@ -299,6 +314,9 @@ impl Serving {
         .map_err(StartError::Thread)?;
         let mut registry = Registry::with_prefix("steadfast");
         engine.register(&mut registry);
+        if let Some(wires) = shared.wires.get() {
+            wires.register(&mut registry);
+        }
         let gauges = status::Gauges::register(&mut registry);
         Ok(Serving {
             memory_bound: shared.config.memory_bound(threads()),

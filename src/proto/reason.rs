@@ -51,6 +51,12 @@ pub enum Reason {
     Damaged,
     /// The deadline passed before the read was done.
     DeadlineExceeded,
+    /// A peer is of another lineage.
+    WrongLineage,
+    /// A peer means, or is, another incarnation than the one it found.
+    WrongIncarnation,
+    /// A peer reads no format that this node reads.
+    NoCommonFormat,
     /// There is no such method.
     Unimplemented,
     /// A bug.
@@ -70,7 +76,7 @@ pub enum Retry {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 25] = [
         Reason::InvalidArgument,
         Reason::UnknownView,
         Reason::UnknownFeature,
@@ -91,6 +97,9 @@ impl Reason {
         Reason::Stopping,
         Reason::Damaged,
         Reason::DeadlineExceeded,
+        Reason::WrongLineage,
+        Reason::WrongIncarnation,
+        Reason::NoCommonFormat,
         Reason::Unimplemented,
         Reason::Internal,
     ];
@@ -119,6 +128,9 @@ impl Reason {
             Reason::Stopping => "STOPPING",
             Reason::Damaged => "DAMAGED",
             Reason::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Reason::WrongLineage => "WRONG_LINEAGE",
+            Reason::WrongIncarnation => "WRONG_INCARNATION",
+            Reason::NoCommonFormat => "NO_COMMON_FORMAT",
             Reason::Unimplemented => "UNIMPLEMENTED",
             Reason::Internal => "INTERNAL",
         }
@@ -143,7 +155,10 @@ impl Reason {
             | Reason::RequestIdReused => Code::InvalidArgument,
             Reason::UnknownView | Reason::UnknownFeature => Code::NotFound,
             Reason::ViewExists | Reason::FeatureExists => Code::AlreadyExists,
-            Reason::IdCollision => Code::FailedPrecondition,
+            Reason::IdCollision
+            | Reason::WrongLineage
+            | Reason::WrongIncarnation
+            | Reason::NoCommonFormat => Code::FailedPrecondition,
             Reason::OutcomeUnknown => Code::Unknown,
             Reason::LowDisk | Reason::Overloaded => Code::ResourceExhausted,
             Reason::NotWritable | Reason::Starting | Reason::Stopping => Code::Unavailable,
@@ -177,6 +192,9 @@ impl Reason {
             | Reason::TooLate
             | Reason::RequestIdReused
             | Reason::Damaged
+            | Reason::WrongLineage
+            | Reason::WrongIncarnation
+            | Reason::NoCommonFormat
             | Reason::Unimplemented
             | Reason::Internal => Retry::Never,
         }

@@ -15,6 +15,8 @@ mod http;
 mod ingest;
 mod lanes;
 mod metrics;
+mod peer;
+mod port;
 mod scan;
 mod slow;
 pub mod status;
@@ -24,16 +26,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::ServiceBuilder;
-use tower::layer::util::{Identity, Stack};
 use tracing::{info, warn};
 
 use self::admission::AdmissionLayer;
@@ -42,39 +41,30 @@ use self::edge::Edge;
 use self::health::Health;
 use self::lanes::LanesLayer;
 use self::metrics::{Metrics, MetricsLayer};
+use self::port::{Layers, Port};
 use self::slow::SlowLog;
-use crate::base::TaskGroup;
 use crate::base::clock::timeout;
 use crate::base::task::Background;
+use crate::base::{Budget, TaskGroup};
 use crate::config::{CONNECTION_WINDOW_BYTES, Config, Listen, ServerOptions};
 use crate::model::limits;
-use crate::node::Node;
+use crate::net;
+use crate::node::{Budgets, Node};
 use crate::proto::v1;
 use v1::admin_service_server::AdminServiceServer;
 use v1::feature_service_server::FeatureServiceServer;
+use v1::replication_service_server::ReplicationServiceServer;
 use v1::view_service_server::ViewServiceServer;
 
 pub use edge::Addresses;
 
-/// Requests that one connection may have under way; more wait at the client.
-const STREAMS_PER_CONNECTION: u32 = 256;
 /// Bytes of one stream that may be on their way before its handler has taken them: half of the connection's, so that one
 /// stream that is not read does not stop the others.
 const STREAM_WINDOW_BYTES: u32 = CONNECTION_WINDOW_BYTES / 2;
-const FRAME_BYTES: u32 = 16 << 10;
-const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// Streams that a client may open and reset at once, before the connection is closed for it.
-const RESET_STREAMS: usize = 32;
-/// How often in the stall limit a silent connection is pinged, so that one whose client is there is never silent.
-const PINGS: u32 = 3;
-/// Connections of peers, and of probes and scrapers.
-const OTHER_CONNECTIONS: usize = 64;
+/// Connections of probes and scrapers.
+const PROBES: usize = 64;
 /// How many stall limits a connection of a probe may last: nothing else ends one that sends its request by drops.
 const PROBE_LIFETIME: u32 = 4;
-/// After this a connection is told to go away when its requests are done, so that clients spread again over nodes that
-/// were restarted. There is no limit to that, because the library's cuts the connection without a word.
-const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
-
 /// Why a node cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -113,7 +103,6 @@ pub struct BoundServer {
 pub struct Server {
     draining: CancellationToken,
     client_ended: CancellationToken,
-    peer_ended: CancellationToken,
 }
 
 impl Server {
@@ -141,16 +130,11 @@ impl Server {
     }
 
     /// Says NOT_SERVING, accepts no more connections, lets requests under way end for at most `limit`; says whether all
-    /// did. HTTP goes on until the task group stops.
+    /// did. Peers and HTTP are served on until the task group stops.
     pub async fn drain(&self, limit: Duration) -> bool {
         info!("draining");
         self.draining.cancel();
-        let all = timeout(limit, async {
-            self.client_ended.cancelled().await;
-            self.peer_ended.cancelled().await;
-        })
-        .await
-        .is_ok();
+        let all = timeout(limit, self.client_ended.cancelled()).await.is_ok();
         if !all {
             warn!("connections were still open at the end of the drain limit");
         }
@@ -194,9 +178,21 @@ impl BoundServer {
         let layer = MetricsLayer(metrics.clone());
         let stall = Duration::from_millis(self.options.stall_ms);
         let budgets = node.budgets();
-        let gate = |places| Gate::new(places, stall, budgets.clone(), metrics.clone());
-        let clients = gate(self.options.connections);
-        let (peers, probes) = (gate(OTHER_CONNECTIONS), gate(OTHER_CONNECTIONS));
+        let gate =
+            |places, budgets: &Budgets| Gate::new(places, stall, budgets.clone(), metrics.clone());
+        let clients = Port {
+            listener: self.client,
+            gate: gate(self.options.connections, budgets),
+            stream_window: STREAM_WINDOW_BYTES,
+            connection_window: CONNECTION_WINDOW_BYTES,
+        };
+        let peers = Port {
+            listener: self.peer,
+            gate: gate(net::CONNECTIONS, &peer_budgets()),
+            stream_window: net::STREAM_WINDOW_BYTES,
+            connection_window: net::CONNECTION_WINDOW_BYTES,
+        };
+        let probes = gate(PROBES, budgets);
         let probes = probes.with_lifetime(stall.saturating_mul(PROBE_LIFETIME));
         let slow = SlowLog::new(Duration::from_millis(self.options.slow_request_ms));
         let (tasks_of, addresses) = (tasks.clone(), self.addresses);
@@ -205,25 +201,20 @@ impl BoundServer {
         let server = Server {
             draining: edge.draining.clone(),
             client_ended: CancellationToken::new(),
-            peer_ended: CancellationToken::new(),
         };
-        let routes = client_routes(&edge, &client_health)?;
-        let (client, peer) = (self.client, self.peer);
         let lanes = LanesLayer(Arc::new(
             Background::start("writes").map_err(Error::Threads)?,
         ));
         // What is refused is counted, but crosses no threads.
         let layers = ServiceBuilder::new().layer(layer).layer(AdmissionLayer);
         let layers = layers.layer(lanes).into_inner();
-        let grpc = |listener, gate, routes, ended: &CancellationToken| {
-            let (layers, edge, ended) = (layers.clone(), edge.clone(), ended.clone());
-            serve_grpc(listener, gate, routes, layers, edge, ended)
-        };
-        let client = grpc(client, clients, routes, &server.client_ended);
-        tasks.spawn("client grpc", client);
-        let routes = peer_routes(&peer_health);
-        let peer = grpc(peer, peers, routes, &server.peer_ended);
-        tasks.spawn("peer grpc", peer);
+        let routes = client_routes(&edge, &client_health)?;
+        let ended = server.client_ended.clone();
+        let served = serve_clients(clients, routes, layers.clone(), edge.clone(), ended);
+        tasks.spawn("client grpc", served);
+        let routes = peer_routes(&edge, &peer_health);
+        let served = serve_peers(peers, routes, layers, tasks.clone());
+        tasks.spawn("peer grpc", served);
         let http = http::serve(self.http, probes, edge.clone(), registry);
         tasks.spawn("http", http);
         tasks.spawn(
@@ -248,8 +239,21 @@ fn client_routes(edge: &Edge, health: &Health) -> Result<Routes, Error> {
     Ok(routes.routes())
 }
 
-fn peer_routes(health: &Health) -> Routes {
-    health_routes(health).routes()
+fn peer_routes(edge: &Edge, health: &Health) -> Routes {
+    let replication = ReplicationServiceServer::new(peer::Replication(edge.clone()))
+        .max_decoding_message_size(net::MESSAGE_BYTES);
+    let mut routes = health_routes(health);
+    routes.add_service(replication);
+    routes.routes()
+}
+
+/// Peers have a budget of their own, so that no client keeps them from each other.
+fn peer_budgets() -> Budgets {
+    let budget = Budget::new(net::IN_FLIGHT_BYTES);
+    Budgets {
+        reads: budget.clone(),
+        writes: budget,
+    }
 }
 
 fn health_routes(health: &Health) -> RoutesBuilder {
@@ -265,44 +269,36 @@ fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Serves until draining begins and the last connection has ended, then waits for the group to stop.
-async fn serve_grpc(
-    listener: TcpListener,
-    gate: Gate,
+/// Serves clients until draining begins and the last connection has ended, then waits for the tasks to stop.
+async fn serve_clients(
+    port: Port,
     routes: Routes,
-    layers: Stack<LanesLayer, Stack<AdmissionLayer, Stack<MetricsLayer, Identity>>>,
+    layers: Layers,
     edge: Edge,
     ended: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let stopped = edge.tasks.cancelled();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let keepalive = Some(gate.stall() / PINGS);
-    let incoming = incoming.filter_map(move |io| {
-        let admitted = io.map(|io| gate.admit(io)).transpose();
-        async move { admitted }
-    });
-    let closing = edge.closing.clone();
-    let served = tonic::transport::Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_header_list_size(HEADER_LIST_BYTES)
-        .max_frame_size(FRAME_BYTES)
-        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS))
-        .http2_max_local_error_reset_streams(Some(RESET_STREAMS))
-        .http2_keepalive_interval(keepalive)
-        .http2_keepalive_timeout(keepalive)
-        .timeout(deadline::MOST)
-        .max_connection_age(CONNECTION_AGE)
-        .layer(layers)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, async move { closing.cancelled().await });
     tokio::select! {
         biased;
         () = stopped.cancelled() => return Ok(()),
-        outcome = served => outcome?,
+        outcome = port.serve(routes, layers, edge.closing) => outcome?,
     }
     ended.cancel();
     stopped.cancelled().await;
     Ok(())
+}
+
+/// Serves peers until the tasks stop: the node needs them to hand over while it drains.
+async fn serve_peers(
+    port: Port,
+    routes: Routes,
+    layers: Layers,
+    tasks: TaskGroup,
+) -> Result<(), tonic::transport::Error> {
+    let stopped = tasks.cancelled();
+    tokio::select! {
+        biased;
+        () = stopped.cancelled() => Ok(()),
+        outcome = port.serve(routes, layers, CancellationToken::new()) => outcome,
+    }
 }

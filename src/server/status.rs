@@ -11,7 +11,7 @@ use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
 use crate::model::view_file::ViewFileError;
 use crate::proto::{DOMAIN, Invalid, Reason, Retry, v1};
-use crate::{engine, node};
+use crate::{engine, net, node};
 
 /// When a client may try again that was refused for a passing reason.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -119,6 +119,21 @@ impl From<Invalid> for Failure {
             message: invalid.problem.to_string(),
             field: Some(invalid.field),
         }
+    }
+}
+
+/// A peer that is not talked to.
+impl From<net::Refusal> for Failure {
+    fn from(refusal: net::Refusal) -> Failure {
+        let reason = match &refusal {
+            net::Refusal::Unreadable(invalid) => return invalid.clone().into(),
+            net::Refusal::Formats { .. } => Reason::NoCommonFormat,
+            net::Refusal::Lineage { .. } => Reason::WrongLineage,
+            net::Refusal::Incarnation { .. } | net::Refusal::Answerer { .. } => {
+                Reason::WrongIncarnation
+            }
+        };
+        Failure::new(reason, refusal.to_string())
     }
 }
 
