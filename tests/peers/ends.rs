@@ -6,7 +6,7 @@ use steadfast::base::clock::now_monotonic;
 use steadfast::replication::Message;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{A, B, Heard, LINEAGE, Member, loopback, pair};
+use crate::support::{A, B, C, Heard, LINEAGE, LONG, Member, loopback, pair};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stopped_member_is_gone_within_a_tenth_of_a_second() {
@@ -64,6 +64,17 @@ async fn a_connection_that_breaks_is_not_the_end_of_the_process() {
         }
     }
     assert!(!a.rest().contains(&Heard::Gone));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_that_drains_still_talks() {
+    let (a, mut b) = pair().await;
+    assert!(b.server.drain(LONG).await);
+    a.send(B, &Message::Probe { number: 1 });
+    assert_eq!(b.message().await, Message::Probe { number: 1 });
+    let mut c = Member::start(C).await;
+    c.set_peers(&[(B, b.address)]);
+    c.until(B, Heard::Connected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use steadfast::base::LineageId;
 use steadfast::net::{FORMATS, Hello};
 use steadfast::proto::v1;
 use steadfast::replication::Message;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tonic::{Code, Status};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 use v1::peer_message::Content;
 use v1::replication_service_client::ReplicationServiceClient;
+use v1::replication_service_server::{ReplicationService, ReplicationServiceServer};
 
 use crate::support::{A, B, C, Heard, LINEAGE, Member, loopback};
 
@@ -48,6 +50,66 @@ async fn another_member_at_the_address_is_refused_by_both_names() {
         format!("the peer means incarnation {B}, this member is {C}")
     );
     assert_eq!((a.rest(), c.rest()), (vec![], vec![]));
+}
+
+/// Answers every call with this hello.
+struct Impostor(Hello);
+
+#[tonic::async_trait]
+impl ReplicationService for Impostor {
+    type ExchangeStream = BoxStream<'static, Result<v1::PeerHello, Status>>;
+
+    async fn exchange(
+        &self,
+        _request: Request<Streaming<v1::PeerMessage>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        let answer = stream::iter([Ok(self.0.clone().into())]);
+        Ok(Response::new(answer.chain(stream::pending()).boxed()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wrong_answer_to_a_hello_is_refused_too() {
+    let right = Hello {
+        from: B,
+        to: A,
+        ..hello()
+    };
+    let wrong = [
+        (
+            Hello {
+                from: C,
+                ..right.clone()
+            },
+            format!("incarnation {C} answers in place of {B}"),
+        ),
+        (
+            Hello {
+                formats: 2..=2,
+                ..right.clone()
+            },
+            "the peer reads formats 2 to 2, this member 1 to 1".into(),
+        ),
+        (
+            Hello { to: C, ..right },
+            format!("the peer means incarnation {C}, this member is {A}"),
+        ),
+    ];
+    for (answer, trouble_said) in wrong {
+        let listener = TcpListener::bind(loopback()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut a = Member::start(A).await;
+        a.tasks.spawn("impostor", async move {
+            let service = ReplicationServiceServer::new(Impostor(answer));
+            let server = tonic::transport::Server::builder().add_service(service);
+            server
+                .serve_with_incoming(TcpIncoming::from(listener))
+                .await
+        });
+        a.set_peers(&[(B, address)]);
+        assert_eq!(trouble(&a).await, trouble_said);
+        assert_eq!(a.rest(), []);
+    }
 }
 
 fn hello() -> Hello {

@@ -34,6 +34,7 @@ pub enum Heard {
 pub struct Member {
     pub wires: Wires,
     pub address: SocketAddr,
+    pub server: Server,
     pub tasks: TaskGroup,
     heard: mpsc::UnboundedReceiver<(IncarnationId, Heard, Instant)>,
 }
@@ -67,7 +68,7 @@ impl Member {
         let bound = Server::bind(&config).await.unwrap();
         let address = bound.addresses().peer;
         let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
-        bound.serve(node.clone(), &tasks).await.unwrap();
+        let server = bound.serve(node.clone(), &tasks).await.unwrap();
         let (tell, heard) = mpsc::unbounded_channel();
         let inbox = move |from, inbound| {
             let heard = match inbound {
@@ -92,6 +93,7 @@ impl Member {
         Member {
             wires,
             address,
+            server,
             tasks,
             heard,
         }
