@@ -95,7 +95,10 @@ impl<'a> Dialler<'a> {
         loop {
             let trouble = self.talk().await;
             self.give_up(&trouble);
-            sleep(self.backoff.next()).await;
+            tokio::select! {
+                () = sleep(self.backoff.next()) => {}
+                () = self.peer.called.notified() => {}
+            }
         }
     }
 

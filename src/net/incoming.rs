@@ -41,6 +41,9 @@ impl Wires {
         };
         let hello = Hello::try_from(hello)?;
         self.shared.me.judge(&hello)?;
+        if let Some(peer) = self.shared.peer(hello.from) {
+            peer.called.notify_waiters();
+        }
         let incoming = Incoming {
             shared: Arc::clone(&self.shared),
             from: hello.from,

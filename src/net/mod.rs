@@ -4,7 +4,8 @@
 //!   Wires::send ── Outbox, bounded ── dial ══════ peer port ══════ Incoming ── inbox of the other member
 //! ```
 //! Each member dials every other and sends its own messages there; answers come back by the other's own dial. So a
-//! message has one queue and one way, and what a member hears never depends on whom it could reach.
+//! message has one queue and one way, and what a member hears never depends on whom it could reach. A peer that calls is
+//! called back at once.
 //!
 //! **Invariants.** [`Wires::send`] never waits. What waits for a peer is bounded in bytes, and in time once a connection
 //! is there; what does not fit is dropped and counted, for whoever sent it asks again. A peer is [`Inbound::Gone`] only if

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::dial;
@@ -59,6 +59,8 @@ pub(super) struct Peer {
     pub counters: Counters,
     /// Cancelled when it is a peer no more.
     pub left: CancellationToken,
+    /// Told when it calls: whoever waits before dialling it again need not wait longer.
+    pub called: Notify,
     /// Guards what is said of it to people.
     contact: Mutex<Contact>,
 }
@@ -192,6 +194,7 @@ impl Peer {
             outbox: Outbox::default(),
             counters,
             left: CancellationToken::new(),
+            called: Notify::new(),
             contact: Mutex::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! What is sent arrives.
 
+use std::time::Duration;
+
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use steadfast::replication::Message;
@@ -84,4 +86,25 @@ async fn a_member_that_comes_back_at_its_address_is_talked_to_again() {
         assert_eq!(b.message().await, Message::Probe { number });
     }
     assert_eq!(a.wires.status()[&B].connections, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_that_calls_is_called_back_at_once() {
+    let (mut a, mut b) = pair().await;
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let address = b.address;
+        b.stop().await;
+        // By the fifth refusal it waits for half a second at least.
+        for _ in 0..6 {
+            a.until(B, Heard::Gone).await;
+        }
+        b = Member::start_at(B, LINEAGE, address, |_| {}).await;
+        b.set_peers(&[(A, a.address)]);
+        let there = b.until(A, Heard::Connected).await;
+        let back = a.until(B, Heard::Connected).await;
+        waits.push(back.saturating_duration_since(there));
+    }
+    waits.sort();
+    assert!(waits[1] < Duration::from_millis(100), "{waits:?}");
 }
