@@ -1,6 +1,6 @@
 //! A directory that is looked at is shown as it is and stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,19 @@ pub fn lines(output: &Output) -> Vec<Json> {
 
 /// Every file below a directory with its bytes.
 pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
+    let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
+    listed(dir).into_iter().map(read).collect()
+}
+
+/// Every file below a directory.
+pub fn listed(dir: &Path) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            all.extend(files(&path));
+            all.extend(listed(&path));
         } else {
-            all.insert(path.clone(), fs::read(&path).unwrap());
+            all.insert(path);
         }
     }
     all

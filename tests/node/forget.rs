@@ -1,5 +1,6 @@
 //! What is forgotten is in no file any more, and no replay brings it back.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ async fn write_secrets(running: &Running) -> Vec<Vec<u8>> {
     secrets
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+fn files(dir: &Path) -> BTreeSet<PathBuf> {
     let entries = std::fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -72,21 +73,33 @@ fn files(dir: &Path) -> Vec<PathBuf> {
             if path.is_dir() {
                 files(&path)
             } else {
-                vec![path]
+                BTreeSet::from([path])
             }
         })
         .collect()
 }
 
+/// All files with their bytes. The store merges files when it likes, so a listing may name one that has gone when it is
+/// read, and not the one that its rows are in by then: such a listing is made anew.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    loop {
+        let listed = files(dir);
+        let read = |path: &PathBuf| Some((path.clone(), std::fs::read(path).ok()?));
+        let contents: Option<Vec<_>> = listed.iter().map(read).collect();
+        if let Some(contents) = contents.filter(|_| files(dir) == listed) {
+            return contents;
+        }
+    }
+}
+
 /// The files that hold these bytes, relative to the data directory.
 fn holding(dir: &Path, bytes: &[u8]) -> Vec<String> {
-    let holds = |path: &PathBuf| {
-        let content = std::fs::read(path).unwrap_or_default();
+    let holds = |(_, content): &(PathBuf, Vec<u8>)| {
         content.windows(bytes.len()).any(|window| window == bytes)
     };
-    let found = files(dir).into_iter().filter(holds);
+    let found = contents(dir).into_iter().filter(holds);
     found
-        .map(|path| path.strip_prefix(dir).unwrap().display().to_string())
+        .map(|(path, _)| path.strip_prefix(dir).unwrap().display().to_string())
         .collect()
 }
 
@@ -162,13 +175,13 @@ async fn restart(directory: TempDir) -> Running {
 /// What a crash at this moment would leave.
 fn left_by_crash(data: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for path in files(data) {
+    for (path, content) in contents(data) {
         let to = copy
             .path()
             .join("data")
             .join(path.strip_prefix(data).unwrap());
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(path, to).unwrap();
+        std::fs::write(to, content).unwrap();
     }
     copy
 }
