@@ -8,6 +8,7 @@ pub mod budget;
 pub mod clock;
 pub mod codec;
 pub mod disk;
+pub mod explain;
 pub mod hlc;
 pub mod ids;
 pub mod level;
@@ -20,6 +21,7 @@ pub mod watermark;
 
 pub use budget::{Account, Budget, Held};
 pub use clock::{Clock, Micros};
+pub use explain::explained;
 pub use hlc::{Hlc, Stamp};
 pub use ids::{
     BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, NodeNumber, RegionId, Seq,

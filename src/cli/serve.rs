@@ -13,10 +13,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 use super::output::print;
-use crate::base::TaskGroup;
 use crate::base::clock::{SystemClock, timeout};
 use crate::base::disk::RealDisk;
 use crate::base::task::threads;
+use crate::base::{TaskGroup, explained};
 use crate::config::{self, Config};
 use crate::node::{Node, StartError};
 use crate::server::{self, Server};
@@ -118,7 +118,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     server.drain(DRAIN_LIMIT).await;
     let stopped = node.stop(STOP_LIMIT).await;
     tasks.stop(STOP_LIMIT).await;
-    stopped.map_err(|cause| CliError::failed("NODE_FAILED", chain(&cause)))
+    stopped.map_err(|cause| CliError::failed("NODE_FAILED", explained(&cause)))
 }
 
 fn start_logging(format: LogFormat) -> Result<(), CliError> {
@@ -174,6 +174,8 @@ impl Signals {
                 CliError::failed("NO_SIGNALS", format!("cannot listen for signals: {error}"))
             })
         };
+        // Where the size of files is limited, a write beyond it fails as on a full disk and ends no process.
+        let _ignored = listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -188,34 +190,20 @@ impl Signals {
     }
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 impl From<config::Error> for CliError {
     fn from(error: config::Error) -> CliError {
-        CliError::wrong("BAD_CONFIG", chain(&error))
+        CliError::wrong("BAD_CONFIG", explained(&error))
     }
 }
 
 impl From<server::Error> for CliError {
     fn from(error: server::Error) -> CliError {
-        CliError::failed("CANNOT_LISTEN", chain(&error))
+        CliError::failed("CANNOT_LISTEN", explained(&error))
     }
 }
 
 impl From<StartError> for CliError {
     fn from(error: StartError) -> CliError {
-        CliError::failed(error.reason(), chain(&error))
+        CliError::failed(error.reason(), explained(&error))
     }
 }

@@ -24,6 +24,7 @@ use crate::base::disk::Disk;
 use crate::base::task::{self, thread};
 use crate::base::{
     AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LineageId, Lsn, RegionId, Stamp, Watermark,
+    explained,
 };
 use crate::model::{Body, Catalogue, EntityKey, Purge, RequestId, ViewId};
 use crate::storage::{self, InMemory, RequestEntry, RowKeys, ScanStart, State, Store};
@@ -487,7 +488,8 @@ fn run_applier(
     while let Some(mut group) = next_group(items, pace.pause(applier)) {
         let worked = apply_durable(applier, wal, &mut group, applied);
         if let Err(cause) = worked.and_then(|()| pace.sweep(applier)) {
-            error!(%cause, "the applier stops; nothing more is acknowledged");
+            let why = explained(&cause);
+            error!(why, "the applier stops; nothing more is acknowledged");
             applied.close(cause.clone());
             tell_all(group.into_iter().chain(items.try_iter()), &cause);
             return;

@@ -31,7 +31,7 @@ use self::writer::{Accepted, Ceiling, Job};
 use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
 use crate::base::task::{give_way, thread, threads};
-use crate::base::{Budget, Clock, Epoch, IncarnationId, TaskGroup};
+use crate::base::{Budget, Clock, Epoch, IncarnationId, TaskGroup, explained};
 use crate::config::{Config, MemoryBound};
 use crate::control::LocalControl;
 use crate::engine::{self, Engine, ReplayProgress};
@@ -392,7 +392,7 @@ impl Serving {
         let outcome = self
             .within(until, fate, Some(stamp))
             .await?
-            .map_err(|cause| unknown(cause.to_string()))?;
+            .map_err(|cause| unknown(explained(&cause)))?;
         Ok(Written {
             applied: outcome.applied,
             older: outcome.older,
@@ -439,12 +439,12 @@ impl Serving {
         drop(jobs);
         if let Some(cause) = self.engine.applied().closed() {
             return Err(Error::NotWritable {
-                cause: cause.to_string(),
+                cause: explained(&cause),
             });
         }
         if let Some(cause) = self.engine.wal().durable().closed() {
             return Err(Error::NotWritable {
-                cause: cause.to_string(),
+                cause: explained(&cause),
             });
         }
         if let Some(cause) = self.ceiling.closed() {

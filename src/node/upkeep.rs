@@ -10,7 +10,8 @@ use super::Serving;
 use super::start::extend;
 use super::writer::Job;
 use crate::base::clock::sleep;
-use crate::control::{self, EXTEND_EVERY};
+use crate::base::explained;
+use crate::control::EXTEND_EVERY;
 use crate::engine;
 use crate::wal::Poisoned;
 
@@ -85,27 +86,17 @@ async fn extend_window(node: Arc<Serving>) -> Result<(), String> {
         Ok(ceiling) => node.ceiling.advance(ceiling),
         Err(cause) => {
             error!(%cause, "no stamps beyond the window: writing ends");
-            node.ceiling.close(explain(&cause));
+            node.ceiling.close(explained(&cause));
         }
     }
     Ok(())
-}
-
-fn explain(error: &control::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(node) = cause {
-        text = format!("{text}: {node}");
-        cause = node.source();
-    }
-    text
 }
 
 /// Ends the process if the disk stalls (I20). Waits for nothing, least of all for a thread: all of them may be waiting
 /// for that disk.
 async fn check_stall(node: Arc<Serving>) -> Result<(), String> {
     match node.engine.wal().check_stall() {
-        Err(stalled @ Poisoned::Stalled { .. }) => Err(stalled.to_string()),
+        Err(stalled @ Poisoned::Stalled { .. }) => Err(explained(&stalled)),
         _ => Ok(()),
     }
 }
@@ -155,7 +146,9 @@ async fn flush(node: Arc<Serving>) -> Result<(), String> {
     let work = Arc::clone(&node);
     match blocking(move || work.engine.flush()).await? {
         Ok(()) => Ok(()),
-        Err(engine::Error::Store(cause)) => Err(format!("cannot flush the store: {cause}")),
+        Err(engine::Error::Store(cause)) => {
+            Err(format!("cannot flush the store: {}", explained(&cause)))
+        }
         Err(cause) => {
             warn!(%cause, "cannot release the wal");
             Ok(())

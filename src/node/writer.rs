@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::horizons::Horizons;
 use super::request::{CatalogueChange, Error};
-use crate::base::{AppliedVv, Clock, Held, Hlc, IncarnationId, Lsn, Stamp, Watermark};
+use crate::base::{AppliedVv, Clock, Held, Hlc, IncarnationId, Lsn, Stamp, Watermark, explained};
 use crate::control::{Command, LocalControl, Tick, tick};
 use crate::engine::{self, Engine, LogWriter, Outcome};
 use crate::model::batch::Moment;
@@ -172,7 +172,7 @@ impl Writer {
             // The first one is in the log, so its repetition must not say that nothing was written.
             let applied = self.engine.applied().reached_blocking(end);
             applied.map_err(|cause| Error::Unknown {
-                reason: cause.to_string(),
+                reason: explained(&cause),
                 stamp: None,
             })?;
         }
@@ -214,7 +214,7 @@ impl Writer {
         // The next job must find the change in force.
         let applied = self.catch_up();
         applied.map_err(|cause| Error::Unknown {
-            reason: cause.to_string(),
+            reason: explained(&cause),
             stamp: Some(stamp),
         })?;
         Ok(self.engine.catalogue().view(&name).cloned())
@@ -267,7 +267,7 @@ impl Writer {
         };
         let agreed = self.control().propose(command);
         agreed.map_err(|cause| Error::NotWritable {
-            cause: cause.to_string(),
+            cause: explained(&cause),
         })?;
         let hlc = self.tick()?;
         self.append(hlc, None, Body::Horizon(Horizon { horizon, covered }), None)?;
@@ -302,7 +302,7 @@ impl Writer {
     ) -> Result<Stamp, Error> {
         let appended = self.engine.append(&mut self.log, hlc, request, body, fate);
         let (stamp, end) = appended.map_err(|cause| Error::NotWritable {
-            cause: cause.to_string(),
+            cause: explained(&cause),
         })?;
         self.appended.store(end.0, Ordering::Release);
         Ok(stamp)
@@ -315,7 +315,7 @@ impl Writer {
     fn catch_up(&self) -> Result<(), Error> {
         let applied = self.engine.applied().reached_blocking(self.appended());
         applied.map(drop).map_err(|cause| Error::NotWritable {
-            cause: cause.to_string(),
+            cause: explained(&cause),
         })
     }
 }

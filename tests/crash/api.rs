@@ -97,8 +97,8 @@ impl Api {
     }
 
     /// Looks all keys below `keys` up and scans all views; both must say the same.
-    pub async fn contents(&mut self, keys: i64) -> Contents {
-        let (epoch, looked_up) = self.look_up(keys).await;
+    pub async fn contents(&mut self, keys: i64, level: v1::ReadLevel) -> Contents {
+        let (epoch, looked_up) = self.look_up(keys, level).await;
         let mut rows = BTreeMap::new();
         for (view, found) in &looked_up {
             let scanned = self.scan(view).await;
@@ -118,10 +118,14 @@ impl Api {
         Contents { epoch, rows }
     }
 
-    async fn look_up(&mut self, keys: i64) -> (u64, BTreeMap<&'static str, BTreeMap<i64, Seen>>) {
+    async fn look_up(
+        &mut self,
+        keys: i64,
+        level: v1::ReadLevel,
+    ) -> (u64, BTreeMap<&'static str, BTreeMap<i64, Seen>>) {
         let keys: Vec<i64> = (0..keys).collect();
         let names = [TWINS[0], TWINS[1], TIMED];
-        let request = lookup(&keys, &names, v1::ReadLevel::Primary);
+        let request = lookup(&keys, &names, level);
         let answer = self
             .features
             .get_features(request)

@@ -50,7 +50,7 @@ pub struct Seen {
 }
 
 /// What happened since everything was read last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct History {
     base: BTreeMap<RowId, Seen>,
     acknowledged: Vec<(Stamp, Write)>,

@@ -12,6 +12,7 @@
 )]
 
 mod api;
+mod full;
 mod history;
 mod load;
 mod process;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use steadfast::base::Stamp;
-use steadfast::proto::v1::WriteResponse;
+use steadfast::proto::v1::{ReadLevel, WriteResponse};
 use tokio::task::JoinSet;
 
 use api::Api;
@@ -221,7 +222,7 @@ impl Run {
         }
         let names: BTreeSet<String> = node.api.list_views().await.into_iter().collect();
         assert_eq!(names, self.views);
-        let contents = node.api.contents(load::KEYS).await;
+        let contents = node.api.contents(load::KEYS, ReadLevel::Primary).await;
         assert!(
             contents.epoch > self.epoch,
             "epoch {} comes after {}",

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::error::CliError;
-use crate::base::LineageId;
 use crate::base::disk::{DirLock, Disk, ReadOnlyDisk};
+use crate::base::{LineageId, explained};
 use crate::model::Catalogue;
 use crate::node::{Identity, IdentityFile};
 use crate::storage::{self, Store};
@@ -94,15 +94,4 @@ pub fn disk() -> Arc<dyn Disk> {
 /// A failure to read something.
 pub fn damaged(error: &dyn Error) -> CliError {
     CliError::failed("DAMAGED", explained(error))
-}
-
-/// An error with all its causes.
-pub fn explained(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::super::error::CliError;
 use super::super::output::{Output, plain, print, print_json};
-use super::directory::{Directory, damaged, explained};
-use crate::base::Lsn;
+use super::directory::{Directory, damaged};
+use crate::base::{Lsn, explained};
 use crate::model::describe::record_to_json;
 use crate::model::{Body, Catalogue, Record};
 use crate::wal::{Frame, Segment};
