@@ -346,6 +346,44 @@ fn a_store_that_fails_ends_writing_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn a_log_that_fails_ends_writing_with_its_cause_and_reads_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    fixture.write(put(1, 1, 1));
+    let acknowledged = fixture.rows();
+    // The log goes on in the segments it has open until it needs another one.
+    std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
+    let cause = (0..).find_map(|at| {
+        let (fate, told) = oneshot::channel();
+        let Fixture { engine, log, .. } = &mut fixture;
+        let (hlc, fate) = (log.newest().next(), Some(Fate::new(fate)));
+        let appended = engine.append(log, hlc, None, put(at % 20, 2, at), fate);
+        appended
+            .err()
+            .or_else(|| told.blocking_recv().unwrap().err())
+    });
+    let is_io = |error: &Error| matches!(error, Error::Poisoned(wal::Poisoned::Io(_)));
+    assert!(cause.as_ref().is_some_and(is_io), "{cause:?}");
+    let Fixture { engine, log, .. } = &mut fixture;
+    let refused = engine.append(log, log.newest().next(), None, put(1, 3, 3), None);
+    assert!(refused.as_ref().err().is_some_and(is_io), "{refused:?}");
+    let held = fixture.rows();
+    assert!(acknowledged.keys().all(|key| held.contains_key(key)));
+}
+
+#[test]
+fn a_log_that_was_closed_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    fixture.engine.wal().close().unwrap();
+    let Fixture { engine, log, .. } = &mut fixture;
+    let hlc = log.newest().next();
+    let refused = engine.append(log, hlc, None, put(1, 1, 1), None);
+    let is_closed = matches!(&refused, Err(Error::Poisoned(wal::Poisoned::Closed)));
+    assert!(is_closed, "{refused:?}");
+}
+
+#[test]
 fn a_frame_that_is_no_record_stops_replay_and_is_named_by_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("wal");

@@ -10,6 +10,7 @@ use steadfast::base::clock::{SystemClock, sleep};
 use steadfast::base::disk::{Disk, DiskFile, RealDisk};
 use steadfast::base::{Budget, CommitLevel, Held, PackedBytes, ReadLevel};
 use steadfast::config::Config;
+use steadfast::engine;
 use steadfast::model::batch::{Batch, Change, RowChange, ViewRows};
 use steadfast::model::cells::put_cell;
 use steadfast::model::key::put_key_value;
@@ -197,13 +198,23 @@ async fn put_named(
     let feature = view.feature("x").unwrap();
     let mut cells = Vec::new();
     put_cell(&mut cells, feature.id, feature.value_type, &Value::Int64(x));
-    let key = EntityKey::encode([&KeyValue::Int64(id)]);
-    let change = Change::Put(cells.into());
-    let rows = vec![RowChange {
-        key,
+    put_cells(node, "v", &[(id, cells)], request_id).await
+}
+
+/// Puts rows whose cells are given as they are stored.
+async fn put_cells(
+    node: &Node,
+    view: &str,
+    rows: &[(i64, Vec<u8>)],
+    request_id: Option<&str>,
+) -> Result<Written, Error> {
+    let view = node.catalogue().view(view).unwrap().clone();
+    let row = |(id, cells): &(i64, Vec<u8>)| RowChange {
+        key: EntityKey::encode([&KeyValue::Int64(*id)]),
         event_time: None,
-        change,
-    }];
+        change: Change::Put(cells.clone().into()),
+    };
+    let rows = rows.iter().map(row).collect();
     let batch = Batch {
         groups: vec![ViewRows { view, rows }],
         is_override: false,
@@ -296,6 +307,25 @@ async fn a_log_that_fails_ends_writing_while_reads_go_on_and_nothing_acknowledge
     }
     put(&again, 999, 1).await.unwrap();
     close(again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_that_are_none_are_refused_and_writing_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config_in(dir.path());
+    let node = with_view(&config, Arc::new(RealDisk)).await;
+    let text = "name = \"cells\"\nmerge = \"cell\"\nentity = [{ name = \"id\", type = \"int64\" }]\nfeature = [{ name = \"x\", type = \"int64\" }]";
+    let spec = Box::new(parse_view(text).unwrap());
+    let defined = node.define(CatalogueChange::Create(spec), DEADLINE);
+    defined.await.unwrap();
+    // Cells are looked into where two rows of a batch name the same entity.
+    let rows = [(1, b"none".to_vec()), (1, b"none".to_vec())];
+    let refused = put_cells(&node, "cells", &rows, None).await.unwrap_err();
+    let is_named = matches!(&refused, Error::Read(engine::Error::BadCells(_)));
+    assert!(is_named, "{refused}");
+    put(&node, 1, 7).await.unwrap();
+    assert_eq!(get(&node, 1).await, Some(7));
+    close(node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
