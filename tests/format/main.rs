@@ -11,6 +11,7 @@ mod files;
 mod key;
 mod record;
 mod row;
+mod session;
 mod state;
 mod wal;
 
