@@ -15,8 +15,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let encoded = prost::Message::encode_to_vec(&descriptors);
     std::fs::write(out.join("steadfast_descriptor.bin"), encoded)?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
-        .compile_fds(descriptors)?;
+        .codec_path("crate::proto::BoundedCodec")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -11,9 +11,9 @@ const TABLE_BYTES: u64 = 128 << 10;
 const PEER_CONNECTION_BYTES: u64 = net::CONNECTION_WINDOW_BYTES as u64 + TABLE_BYTES;
 /// Bytes of one connection that may have arrived before a handler takes them.
 pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
-/// What one thread needs for the largest message while it decodes and checks it, or builds an answer. Only a hostile
-/// one of millions of empty fields comes near: lists of structs, of which the last doubling is reserved but not touched.
-const THREAD_BYTES: u64 = 288 << 20;
+/// What one thread needs for a message while it decodes and checks it, or builds an answer: one and a half times the
+/// lists that are let in, and the message itself. Only a hostile one of many empty fields comes near.
+const THREAD_BYTES: u64 = 128 << 20;
 /// Reads and writes are decoded on threads of their own.
 const LANES: u64 = 2;
 /// The program, its threads, the store's tables and the work of its compactions.

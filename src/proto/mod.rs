@@ -4,6 +4,7 @@
 //! **Invariant.** A message that comes from outside is checked here, once, into types that cannot be wrong; every error
 //! names the field.
 
+mod codec;
 mod forget;
 mod invalid;
 mod keys;
@@ -11,12 +12,14 @@ mod lookup;
 mod names;
 mod reason;
 mod scan;
+mod shape;
 #[cfg(test)]
 mod testing;
 mod values;
 mod views;
 mod write;
 
+pub use codec::{BoundedCodec, check as check_memory};
 pub use forget::entities_to_forget;
 pub use invalid::{Invalid, Problem};
 pub use keys::keys_to_columns;
@@ -24,6 +27,7 @@ pub use lookup::{Lookup, Selection, column_to_proto, lookup_of_get, view_columns
 pub use names::{commit_level_to_proto, find_view, read_level_to_proto};
 pub use reason::{DOMAIN, Reason, Retry};
 pub use scan::{Scan, page_to_proto, resume_token, scan_of_request};
+pub use shape::{LIST_BYTES, LIST_BYTES_EACH, Shape};
 pub use values::{items_from_proto, items_to_proto, value_from_proto, value_to_proto};
 pub use views::view_to_proto;
 pub use write::{Write, write_of_delete, write_of_put};
