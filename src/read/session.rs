@@ -184,15 +184,17 @@ pub enum Verdict {
     /// Not all of it, and waiting is in vain: a record was not recovered when a later epoch opened, or its log is closed
     /// before it. Should a member return with it, it is merged, and the verdict changes.
     Unrecovered,
+    /// All that was recovered is held, but the end of a log is [forgotten](ControlState::forgotten): whether a record of it
+    /// that was acknowledged at `async` is among that, nobody can tell any more. One acknowledged at `quorum` is.
+    Forgotten,
     /// It is of another history, such as the one before a restore.
     OtherLineage,
 }
 
 /// Judges a session's token at a node, by what is applied there and the opening record it holds.
 ///
-/// Of a log whose end is forgotten ([`ControlState::forgotten`]) every position counts as held: all that was recovered of
-/// it is. So a write acknowledged at `quorum` is never judged wrongly; the loss of one acknowledged at `async` is told as
-/// long as the log's end is known.
+/// A write acknowledged at `quorum` is never told as lost, and the loss of one acknowledged at `async` never as satisfied.
+/// A session that is [settled](Token::settle) before its logs' ends are forgotten is told nothing of that.
 #[must_use]
 pub fn judge(
     token: &Token,
@@ -207,11 +209,17 @@ pub fn judge(
         Verdict::OtherLineage
     } else if token.seen.logs().any(is_lost) {
         Verdict::Unrecovered
-    } else if control.covers(applied, &token.seen) {
-        Verdict::Satisfied
-    } else {
+    } else if !control.covers(applied, &token.seen) {
         Verdict::Wait
+    } else if token.seen.logs().any(|(log, _)| is_forgotten(control, log)) {
+        Verdict::Forgotten
+    } else {
+        Verdict::Satisfied
     }
+}
+
+fn is_forgotten(control: &ControlState, log: LogId) -> bool {
+    log.region == control.region && log.epoch <= control.forgotten
 }
 
 fn is_closed_before(control: &ControlState, log: LogId, seq: Seq) -> bool {

@@ -220,6 +220,33 @@ fn a_record_beyond_its_logs_end_is_unrecovered_even_where_the_log_is_folded() {
 }
 
 #[test]
+fn a_lost_record_is_not_told_as_held_when_its_logs_end_is_forgotten() {
+    let members = BTreeSet::new();
+    let epoch = Epoch(2);
+    let mut control = control();
+    control.logs.insert(epoch, LogState::Active);
+    control.open = Some(crate::control::OpenConfig { epoch, members });
+    control.logs.insert(Epoch(1), closed(4));
+    let mut folded = vector(&[(2, 1)]);
+    folded.fold(REGION, Epoch(1));
+    let mut settled = token(&[(1, 4)]);
+    settled.settle(&folded);
+    let judged = |control: &ControlState, token: &Token, held| judge(token, control, held, None);
+    let (held, lost) = (token(&[(1, 4)]), token(&[(1, 5)]));
+    assert_eq!(judged(&control, &held, &folded), Verdict::Satisfied);
+    assert_eq!(judged(&control, &lost, &folded), Verdict::Unrecovered);
+
+    control.logs.remove(&Epoch(1));
+    control.forgotten = Epoch(1);
+    for token in [&held, &lost] {
+        assert_eq!(judged(&control, token, &folded), Verdict::Forgotten);
+    }
+    assert_eq!(judged(&control, &settled, &folded), Verdict::Satisfied);
+    let newer = token(&[(1, 4), (2, 2)]);
+    assert_eq!(judged(&control, &newer, &folded), Verdict::Wait);
+}
+
+#[test]
 fn a_session_of_another_history_is_told_so_and_not_joined() {
     let mut other = token(&[(1, 9)]);
     other.lineage = LineageId(8);

@@ -56,7 +56,7 @@ impl World {
         match judge(token, control, store.held.vector(), store.opening.as_ref()) {
             Verdict::Satisfied => {}
             Verdict::Unrecovered => return Outcome::Unrecovered,
-            Verdict::Wait | Verdict::OtherLineage => return Outcome::Failed,
+            Verdict::Wait | Verdict::Forgotten | Verdict::OtherLineage => return Outcome::Failed,
         }
         let row = store.rows.get(&self.clients.place(op));
         let mut outcome = outcome_of_row(&self.operations[op], row.map(Vec::as_slice));
