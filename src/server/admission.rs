@@ -42,20 +42,34 @@ pub(super) struct Admitting<S>(S);
 /// leaves here what its answer holds.
 #[derive(Debug, Clone)]
 pub(super) struct Intake {
-    held: Arc<Mutex<Held>>,
+    arrived: Arc<Mutex<Arrived>>,
     client: IpAddr,
     begun: Instant,
+}
+
+#[derive(Debug)]
+struct Arrived {
+    held: Held,
+    /// When the first bytes came of what is held.
+    since: Option<Instant>,
 }
 
 impl Intake {
     /// All that has arrived since this was called last.
     pub fn take(&self) -> Held {
-        self.lock().take()
+        let mut arrived = self.lock();
+        arrived.since = None;
+        arrived.held.take()
+    }
+
+    /// Since when a message has been arriving of which not all is there, if one is.
+    pub fn arriving_since(&self) -> Option<Instant> {
+        self.lock().since
     }
 
     /// Leaves the memory of an answer to those who send it.
     pub fn leave(&self, answer: Held) {
-        *self.lock() = answer;
+        self.lock().held = answer;
     }
 
     /// The request, of which one message has been decoded now.
@@ -69,11 +83,13 @@ impl Intake {
     }
 
     fn arrived(&self, bytes: usize) -> Result<(), Full> {
-        self.lock().grow(bytes)
+        let mut arrived = self.lock();
+        arrived.since.get_or_insert_with(now_monotonic);
+        arrived.held.grow(bytes)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,7 +133,7 @@ where
             return Box::pin(async move { Ok(overloaded(full).into_http()) });
         }
         let intake = Intake {
-            held: Arc::new(Mutex::new(held)),
+            arrived: Arc::new(Mutex::new(Arrived { held, since: None })),
             client: client.address,
             begun: now_monotonic(),
         };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -40,6 +41,8 @@ pub(super) struct Edge {
     pub(super) closing: CancellationToken,
     pub(super) addresses: Addresses,
     pub(super) insecure: bool,
+    /// For how long a client may stop in the middle of a message.
+    pub(super) stall: Duration,
     /// Seen the node started; it never goes back.
     started: Arc<AtomicBool>,
 }
@@ -52,6 +55,7 @@ impl Edge {
         slow: SlowLog,
         addresses: Addresses,
         insecure: bool,
+        stall: Duration,
     ) -> Edge {
         Edge {
             node,
@@ -62,6 +66,7 @@ impl Edge {
             closing: CancellationToken::new(),
             addresses,
             insecure,
+            stall,
             started: Arc::default(),
         }
     }

@@ -6,6 +6,7 @@
 //! the node drains, nothing more is taken; what was taken is finished.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{FuturesOrdered, Map};
@@ -20,6 +21,7 @@ use super::features::{commit_level_name, put, written_to_proto};
 use super::slow::Timed;
 use super::status::{Failure, explain};
 use crate::base::Held;
+use crate::base::clock::timeout;
 use crate::proto::{Reason, v1};
 use v1::ingest_features_response::Outcome;
 
@@ -67,7 +69,7 @@ async fn drive(
             // Polled before the next batch is taken, so that writes begin in the order they came.
             Some(acknowledged) = under_way.next() => send(&outbox, acknowledged),
             () = edge.draining.cancelled() => break Some(stopping()),
-            taken = take(&permits, &mut batches) => match taken {
+            taken = take(&permits, &mut batches, &intake, edge.stall) => match taken {
                 Ok(Some((batch, permit))) => {
                     under_way.push_back(write(&edge, batch, received(&intake), permit));
                 }
@@ -113,14 +115,30 @@ fn stopping() -> Status {
     .into()
 }
 
-/// The next batch, once there is a permit for it. Dropping this loses neither.
+/// The next batch, once there is a permit for it. Dropping this loses neither. A client may be silent between two batches
+/// as long as it likes, but not in the middle of one.
 async fn take(
     permits: &Arc<Semaphore>,
     batches: &mut Streaming<v1::IngestFeaturesRequest>,
+    intake: &Intake,
+    stall: Duration,
 ) -> Result<Option<(v1::IngestFeaturesRequest, OwnedSemaphorePermit)>, Status> {
     let permit = Arc::clone(permits).acquire_owned().await;
     let permit = permit.expect("the semaphore is never closed");
-    Ok(batches.message().await?.map(|batch| (batch, permit)))
+    loop {
+        if let Ok(batch) = timeout(stall, batches.message()).await {
+            return Ok(batch?.map(|batch| (batch, permit)));
+        }
+        let since = intake.arriving_since();
+        if since.is_some_and(|since| since.elapsed() >= stall) {
+            return Err(stalled(stall));
+        }
+    }
+}
+
+fn stalled(stall: Duration) -> Status {
+    let message = format!("a batch has not arrived as a whole for {stall:?}");
+    Failure::new(Reason::DeadlineExceeded, message).into()
 }
 
 /// A batch that is in memory from now on.

@@ -196,7 +196,8 @@ impl BoundServer {
         let probes = probes.with_lifetime(stall.saturating_mul(PROBE_LIFETIME));
         let slow = SlowLog::new(Duration::from_millis(self.options.slow_request_ms));
         let (tasks_of, addresses) = (tasks.clone(), self.addresses);
-        let edge = Edge::new(node, tasks_of, metrics, slow, addresses, self.insecure);
+        let insecure = self.insecure;
+        let edge = Edge::new(node, tasks_of, metrics, slow, addresses, insecure, stall);
         let (client_health, peer_health) = (Health::new().await, Health::new().await);
         let server = Server {
             draining: edge.draining.clone(),

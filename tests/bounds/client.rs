@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 pub const PUT: &str = "/steadfast.v1.FeatureService/PutFeatures";
+pub const INGEST: &str = "/steadfast.v1.FeatureService/IngestFeatures";
 pub const GET: &str = "/steadfast.v1.FeatureService/GetFeatures";
 
 /// A connection from this loopback address, which is what the node tells clients apart by.

@@ -1,14 +1,21 @@
 //! Clients that mean harm (scenario 20): each gets the right answer, memory stays below its sum, and others are served.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
 use futures::StreamExt as _;
+use http_body::Body as _;
+use steadfast::proto::v1::IngestFeaturesRequest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::http::Response;
+use tonic::{Code, Status};
 
-use super::client::{PUT, call, code_and_reason, connect, features, frame, get, status, until};
+use super::client::{
+    INGEST, PUT, call, code_and_reason, connect, features, frame, get, status, until,
+};
 use super::{BAD, Node};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -52,16 +59,21 @@ async fn hostile_messages_are_refused_and_others_are_served() {
         );
     }
 
-    // Empty rows by the million, which take most memory for their bytes, several at once.
-    let dense = [0x0a, 0].repeat(3 << 20);
-    let dense = frame(dense.len(), &dense);
-    let calls = (0..8).map(|_| call(&bad, PUT, &[], dense.clone().into()));
-    for answer in futures::future::join_all(calls).await {
-        let code = status(&answer.unwrap()).code();
-        assert!(
-            matches!(code, Code::InvalidArgument | Code::ResourceExhausted),
-            "{code:?}"
-        );
+    // Empty groups of rows, which take most memory for their bytes, several at once: as many as are decoded, and by the
+    // million.
+    for count in [450_000, 3 << 20] {
+        let dense = [0x0a, 0].repeat(count);
+        let dense = frame(dense.len(), &dense);
+        let calls = (0..8).map(|_| call(&bad, PUT, &[], dense.clone().into()));
+        for answer in futures::future::join_all(calls).await {
+            let (code, reason) = code_and_reason(&status(&answer.unwrap()));
+            let expected = match code {
+                Code::ResourceExhausted => "OVERLOADED",
+                _ if count > 450_000 => "TOO_LARGE",
+                _ => "INVALID_ARGUMENT",
+            };
+            assert_eq!(reason, expected, "{count}: {code:?}");
+        }
     }
 
     good.stop().await;
@@ -105,6 +117,52 @@ async fn one_client_cannot_take_the_memory_of_others() {
     good.stop().await;
     node.assert_bounded();
     node.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_stops_in_the_middle_of_a_batch_gives_its_memory_back() {
+    let node = Node::start().await;
+    let good = node.good_client();
+    let bad = connect(&node.process.client, BAD).await;
+    // A whole batch is followed by a part of one, of 3 of 4 MiB: ten of those take almost all that one client may have.
+    let whole = prost::Message::encode_to_vec(&IngestFeaturesRequest {
+        sequence: 1,
+        batch: Some(super::rows(0..1, 10)),
+    });
+    let begun = [
+        frame(whole.len(), &whole),
+        frame(4 << 20, &vec![0; 3 << 20]),
+    ];
+    let streams = (0..10).map(|_| {
+        let chunks = begun.concat();
+        let chunks = chunks.chunks(1 << 16).map(<[u8]>::to_vec);
+        let chunks: Vec<_> = chunks.map(Ok::<_, std::io::Error>).collect();
+        // The connection answers pings all the while.
+        let rest = futures::stream::pending();
+        let body = HttpBody::from_stream(futures::stream::iter(chunks).chain(rest));
+        async { trailers(call(&bad, INGEST, &[], body).await.unwrap()).await }
+    });
+    for status in futures::future::join_all(streams).await {
+        let (code, reason) = code_and_reason(&status);
+        let expected = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+        assert_eq!((code, reason.as_str()), expected, "{status:?}");
+    }
+    let again = super::rows(0..1_000, 2_000);
+    features(&bad).put_features(again).await.unwrap();
+    good.stop().await;
+    node.process.stop().await;
+}
+
+/// How a stream of answers ends.
+async fn trailers(answer: Response<Body>) -> Status {
+    let mut body = answer.into_body();
+    loop {
+        let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let frame = frame.expect("a stream ends with trailers").unwrap();
+        if let Some(trailers) = frame.trailers_ref() {
+            return Status::from_header_map(trailers).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
