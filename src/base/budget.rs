@@ -126,6 +126,12 @@ impl Held {
         self.account.hold()
     }
 
+    /// Bytes of the same account that are in memory already and cannot be refused any more.
+    #[must_use]
+    pub fn count(&self, bytes: usize) -> Held {
+        self.account.count(bytes)
+    }
+
     /// All that is held so far; nothing is left here.
     #[must_use]
     pub fn take(&mut self) -> Held {

@@ -34,6 +34,11 @@ use crate::wal::{self, Wal};
 const QUEUE_RECORDS: usize = 1_024;
 /// Records that the applier takes at once.
 const GROUP_RECORDS: usize = 256;
+/// Bytes of rows after which a lookup reads no more of them at once.
+const LOOKUP_BYTES: usize = 4 << 20;
+/// Rows that are first read from files at once, whatever they hold, and at the most, once many turned out to be small.
+/// RocksDB reads no more than these together.
+const FILE_ROWS: std::ops::RangeInclusive<usize> = 4..=32;
 
 /// An engine that has been opened but does not write yet: what the WAL holds is replayed first.
 #[derive(Debug)]
@@ -283,8 +288,8 @@ impl Engine {
         }
     }
 
-    /// The rows of some keys, in their order, as far as they are in memory: `None` where a file would have to be read.
-    /// Never waits for a disk.
+    /// The rows of some keys, in their order, as far as they are in memory: `None` where a file would have to be read,
+    /// and behind [`LOOKUP_BYTES`] that are not cached. Never waits for a disk.
     ///
     /// # Errors
     /// If the store has failed.
@@ -297,18 +302,22 @@ impl Engine {
             return Ok(rows);
         }
         self.cache.misses.inc_by(count(missed));
-        let found = self
-            .store
-            .rows_in_memory(missing.iter().map(|missing| missing.key))?;
-        for (missing, found) in missing.into_iter().zip(found) {
-            if let InMemory::Known(row) = found {
+        let look_up = self.store.in_memory();
+        let mut bytes = 0;
+        for missing in missing {
+            if bytes >= LOOKUP_BYTES {
+                break;
+            }
+            if let InMemory::Known(row) = look_up(missing.key)? {
+                bytes += row.as_deref().map_or(0, <[u8]>::len);
                 self.found(missing, row.as_deref(), &mut rows);
             }
         }
         Ok(rows)
     }
 
-    /// Reads from the store what is missing among the rows of some keys. Blocks while files are read.
+    /// Reads from the store what is missing among the rows of some keys. Where that is more than [`LOOKUP_BYTES`] it
+    /// returns the first rows only, at least one. Blocks while files are read.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -317,10 +326,19 @@ impl Engine {
         keys: &RowKeys,
         mut rows: Vec<Option<KeyedRow>>,
     ) -> Result<Vec<Option<KeyedRow>>, Error> {
-        let missing = self.missing(keys, &rows);
-        let found = self.store.rows(missing.iter().map(|missing| missing.key))?;
-        for (missing, row) in missing.into_iter().zip(found) {
-            self.found(missing, row.as_deref(), &mut rows);
+        let mut missing = self.missing(keys, &rows).into_iter();
+        let (mut bytes, mut at_once) = (0, *FILE_ROWS.start());
+        while bytes < LOOKUP_BYTES && missing.len() > 0 {
+            let part: Vec<_> = missing.by_ref().take(at_once).collect();
+            at_once = (at_once * 2).min(*FILE_ROWS.end());
+            let found = self.store.rows(part.iter().map(|missing| missing.key))?;
+            for (missing, row) in part.into_iter().zip(found) {
+                bytes += row.as_deref().map_or(0, <[u8]>::len);
+                self.found(missing, row.as_deref(), &mut rows);
+            }
+        }
+        if let Some(unread) = missing.next() {
+            rows.truncate(unread.at);
         }
         Ok(rows)
     }

@@ -346,6 +346,56 @@ fn a_store_that_fails_ends_writing_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn large_rows_are_read_a_few_at_a_time_and_all_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 1);
+    let large = |at: i64| {
+        let mut body = put(at, 1, at);
+        let Body::Rows(rows) = &mut body else {
+            unreachable!()
+        };
+        let mut cells = Vec::new();
+        let value = Value::Bytes(vec![1; 1 << 20].into());
+        let value_type = ValueType::Scalar(Scalar::Bytes);
+        put_cell(&mut cells, FeatureId(1), value_type, &value);
+        rows.groups[0].rows[0].cells = Some(cells.into());
+        body
+    };
+    // Small ones, large ones, none.
+    for at in 0..100 {
+        let body = if at % 4 == 0 {
+            put(at, 1, at)
+        } else {
+            large(at)
+        };
+        fixture.write(body);
+        if at == 60 {
+            fixture.engine.flush().unwrap();
+        }
+    }
+    let entities: Vec<_> = (0..110).rev().map(entity).collect();
+    let engine = &fixture.engine;
+    let mut read = 0;
+    while read < entities.len() {
+        let mut keys = RowKeys::default();
+        for entity in &entities[read..] {
+            keys.push(VIEW, entity.as_bytes());
+        }
+        let in_memory = engine.rows_in_memory(&keys).unwrap();
+        let rows = engine.complete(&keys, in_memory).unwrap();
+        let bytes: usize = rows.iter().flatten().map(KeyedRow::memory_bytes).sum();
+        // What is in memory, and what is in files.
+        let most = 2 * LOOKUP_BYTES + (*FILE_ROWS.end() << 20);
+        assert!(!rows.is_empty() && bytes < most, "{bytes}");
+        for (entity, row) in entities[read..].iter().zip(&rows) {
+            let stored = engine.row(VIEW, entity).unwrap();
+            assert_eq!(row.as_ref().unwrap().row(), stored.row());
+        }
+        read += rows.len();
+    }
+}
+
+#[test]
 fn a_log_that_fails_ends_writing_with_its_cause_and_reads_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut fixture = start(dir.path(), 1);

@@ -23,7 +23,7 @@ use crate::model::row::RowRef;
 use crate::model::{EntityKey, ViewPurge, limits};
 use crate::storage::{RowKeys, ScanStart};
 
-/// Rows read before they are resolved and forgotten, so that a lookup holds few of them, however large they are.
+/// Rows read at the most before they are resolved and forgotten; where they are large the engine reads fewer.
 const ROWS_AT_ONCE: usize = 256;
 
 /// One column list for each selection.
@@ -99,24 +99,26 @@ impl Serving {
         while entities.len() > 0 {
             deadline.check()?;
             let before = resolver.payload_bytes();
-            let part = entities.len().min(ROWS_AT_ONCE);
-            let keys = RowKeys::of_entities(id, entities.by_ref().take(part));
+            let keys = RowKeys::of_entities(id, entities.clone().take(ROWS_AT_ONCE));
             let rows = self.rows(keys, spent).await?;
+            let bytes = rows.iter().flatten().map(KeyedRow::memory_bytes).sum();
+            let _held = memory.count(bytes);
             let read = now_monotonic();
-            for row in &rows {
+            for (row, _) in rows.iter().zip(entities.by_ref()) {
                 resolve(&mut resolver, row.as_ref().and_then(KeyedRow::row))?;
+                let max = limits::ANSWER_BYTES;
+                if resolver.payload_bytes() > max {
+                    return Err(Error::AnswerTooLarge { max });
+                }
             }
             spent.resolving += read.elapsed();
-            let max = limits::ANSWER_BYTES;
-            if resolver.payload_bytes() > max {
-                return Err(Error::AnswerTooLarge { max });
-            }
             memory.grow(resolver.payload_bytes().saturating_sub(before))?;
         }
         Ok(resolver.finish())
     }
 
-    /// The rows of some keys. What memory holds is read at once; files are read where they block nobody.
+    /// The rows of some keys, or of the first of them if they are large. What memory holds is read at once; files are read
+    /// where they block nobody.
     async fn rows(&self, keys: RowKeys, spent: &mut Spent) -> Result<Vec<Option<KeyedRow>>, Error> {
         let begun = now_monotonic();
         let rows = self.engine.rows_in_memory(&keys).map_err(Error::Read)?;

@@ -509,26 +509,19 @@ impl Store {
             .map_err(|cause| self.engine_error(cause))
     }
 
-    /// Like [`rows`](Self::rows), but looks only at what is in memory: [`InMemory::Unknown`] where a file would have to
-    /// be read.
-    ///
-    /// # Errors
-    /// If RocksDB has failed.
-    pub fn rows_in_memory<'a>(
-        &self,
-        keys: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Vec<InMemory<'_>>, Error> {
+    /// A reader of single rows that looks only at what is in memory: it finds [`InMemory::Unknown`] where a file would
+    /// have to be read, and fails if RocksDB has failed.
+    pub fn in_memory<'a>(&'a self) -> impl Fn(&[u8]) -> Result<InMemory<'a>, Error> {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::BlockCache);
         let family = self.family(ROWS);
         // One by one: RocksDB's batched lookup reads files in spite of the option, and where it does not, it may answer
         // with success and no bytes.
-        let look_up = |key| match self.db.get_pinned_cf_opt(family, key, &options) {
+        move |key| match self.db.get_pinned_cf_opt(family, key, &options) {
             Ok(row) => Ok(InMemory::Known(row.map(RowBytes))),
             Err(cause) if cause.kind() == ErrorKind::Incomplete => Ok(InMemory::Unknown),
             Err(cause) => Err(self.engine_error(cause)),
-        };
-        keys.into_iter().map(look_up).collect()
+        }
     }
 
     /// Visits rows of a view in key order, those whose entity key begins with `prefix`, until `visit` says to stop.

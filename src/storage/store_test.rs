@@ -213,9 +213,9 @@ fn memory_never_contradicts_the_files() {
             .collect();
         keys.shuffle(&mut rng);
         let keys = || keys.iter().map(RowKey::as_bytes);
-        let in_memory = store.rows_in_memory(keys()).unwrap();
-        for (said, stored) in in_memory.iter().zip(store.rows(keys()).unwrap()) {
-            match said {
+        let in_memory: Vec<_> = keys().map(store.in_memory()).collect();
+        for (said, stored) in in_memory.into_iter().zip(store.rows(keys()).unwrap()) {
+            match said.unwrap() {
                 InMemory::Known(row) => {
                     known += 1;
                     assert_eq!(row.as_deref(), stored.as_deref());

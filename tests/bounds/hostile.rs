@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use super::client::{
     INGEST, PUT, call, code_and_reason, connect, features, frame, get, status, until,
 };
-use super::{BAD, Node};
+use super::{BAD, Node, ROWS};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -163,6 +163,37 @@ async fn trailers(answer: Response<Body>) -> Status {
             return Status::from_header_map(trailers).unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lookups_of_large_rows_take_no_more_than_they_are_counted_for() {
+    let node = Node::start().await;
+    let good = node.good_client();
+    let bad = connect(&node.process.client, BAD).await;
+    let large = ROWS..ROWS + 48;
+    for id in large.clone() {
+        let put = super::rows(id..id + 1, 1_040_000);
+        features(&bad).put_features(put).await.unwrap();
+    }
+    // Of rows of 1 MiB, each several times, their numbers alone are asked for, by many at once.
+    let lookups = (0..16).map(|_| {
+        let (bad, ids) = (bad.clone(), large.clone().cycle().take(256));
+        let mut request = tonic::Request::new(get(ids, &["number"]));
+        request.set_timeout(Duration::from_secs(60));
+        async move {
+            match features(&bad).get_features(request).await {
+                Ok(answer) => {
+                    let column = &answer.get_ref().views[0].columns[0];
+                    assert!(column.statuses.iter().all(|status| *status == 1));
+                }
+                Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
+            }
+        }
+    });
+    futures::future::join_all(lookups).await;
+    good.stop().await;
+    node.assert_bounded();
+    node.process.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
