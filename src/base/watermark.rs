@@ -24,6 +24,7 @@ struct State<T, E> {
     position: T,
     closed: Option<E>,
     waiting: Vec<(T, oneshot::Sender<()>)>,
+    watching: Vec<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl<T: Copy + Ord, E: Clone> Watermark<T, E> {
@@ -34,6 +35,7 @@ impl<T: Copy + Ord, E: Clone> Watermark<T, E> {
             position,
             closed: None,
             waiting: Vec::new(),
+            watching: Vec::new(),
         });
         Watermark {
             shared: Arc::new(Shared {
@@ -73,8 +75,7 @@ impl<T: Copy + Ord, E: Clone> Watermark<T, E> {
             .into_iter()
             .partition(|(place, _)| *place <= to);
         state.waiting = waiting;
-        drop(state);
-        self.wake(reached);
+        self.wake(state, reached);
     }
 
     /// Ends the watermark where it stands. The first reason stays.
@@ -82,11 +83,19 @@ impl<T: Copy + Ord, E: Clone> Watermark<T, E> {
         let mut state = self.state();
         state.closed.get_or_insert(reason);
         let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        self.wake(waiting);
+        self.wake(state, waiting);
     }
 
-    fn wake(&self, waiting: Vec<(T, oneshot::Sender<()>)>) {
+    /// Has `moved` called after every move from now on and after the end, by the thread that brings it about: it must be
+    /// short and must not wait for that thread. It learns no more than that it should look.
+    pub fn watch(&self, moved: impl Fn() + Send + Sync + 'static) {
+        self.state().watching.push(Arc::new(moved));
+    }
+
+    fn wake(&self, state: MutexGuard<'_, State<T, E>>, waiting: Vec<(T, oneshot::Sender<()>)>) {
+        let watching = state.watching.clone();
+        drop(state);
+        watching.iter().for_each(|moved| moved());
         self.shared.moved.notify_all();
         for (_, waiter) in waiting {
             // A waiter that has given up is not an error.
@@ -204,6 +213,25 @@ mod tests {
         mark.close("second");
         mark.advance(9);
         assert_eq!((mark.get(), mark.closed()), (5, Some("first")));
+    }
+
+    #[test]
+    fn who_watches_hears_of_every_move_and_of_the_end() {
+        let mark: Watermark<u64, &str> = Watermark::new(0);
+        let (seen, watched) = (Arc::new(Mutex::new(Vec::new())), mark.clone());
+        let heard = Arc::clone(&seen);
+        mark.watch(move || {
+            heard
+                .lock()
+                .unwrap()
+                .push((watched.get(), watched.closed()))
+        });
+        mark.advance(2);
+        mark.advance(1);
+        mark.advance(5);
+        mark.close("over");
+        let expected = [(2, None), (5, None), (5, Some("over"))];
+        assert_eq!(*seen.lock().unwrap(), expected);
     }
 
     #[test]
