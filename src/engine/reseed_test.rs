@@ -25,6 +25,7 @@ const VIEW: ViewId = ViewId(77);
 const KEYS: i64 = 20;
 const WAL: wal::Options = wal::Options {
     segment_bytes: 2 << 10,
+    retain_bytes: 1 << 30,
     stall_limit_ms: 10_000,
 };
 

@@ -23,7 +23,8 @@ pub(super) const FRAME_HEADER_BYTES: usize = 25;
 const COVERED_HEADER_BYTES: usize = FRAME_HEADER_BYTES - 8;
 
 /// Size of the frame around a payload.
-pub(super) fn frame_bytes(payload: &[u8]) -> u64 {
+#[must_use]
+pub fn frame_bytes(payload: &[u8]) -> u64 {
     u64::try_from(FRAME_HEADER_BYTES + payload.len()).expect("a usize fits into 64 bits")
 }
 

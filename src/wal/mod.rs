@@ -48,6 +48,7 @@ mod writer;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Error, IoFailure, Poisoned};
+pub use frame::frame_bytes;
 pub use log::Log;
 pub use metrics::Metrics;
 pub use reader::{Entry, Reader};
@@ -65,6 +66,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 pub struct Options {
     /// Size of a segment file, the unit in which space is reserved and released. 64 MiB: a few seconds of full load.
     pub segment_bytes: u64,
+    /// Bytes of log kept for other members of the set that have not taken it yet. One that lags by more needs a snapshot.
+    /// 1 GiB: a few minutes of full load.
+    pub retain_bytes: u64,
     /// How long the disk may take for one batch before the process gives itself up, in milliseconds. 10 s: longer than
     /// a busy disk, shorter than a dead one.
     pub stall_limit_ms: u64,
@@ -74,6 +78,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             segment_bytes: 64 << 20,
+            retain_bytes: 1 << 30,
             stall_limit_ms: 10_000,
         }
     }

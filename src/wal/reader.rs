@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::error::{Error, Poisoned, failed};
 use super::frame::{FRAME_HEADER_BYTES, Kind, Seal, claimed_bytes};
@@ -81,6 +81,14 @@ impl Reader {
     #[must_use]
     pub fn position(&self) -> Lsn {
         self.place
+    }
+
+    /// Goes on at `place`, where a frame begins, if that lies ahead.
+    pub fn skip_to(&mut self, place: Lsn) {
+        let skipped = place.bytes_since(self.place);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        self.window.advance(skipped.min(self.window.len()));
+        self.place = self.place.max(place);
     }
 
     /// Is there anything durable left to be read?

@@ -72,6 +72,11 @@ impl Segments {
         first.unwrap_or(Lsn::ZERO)
     }
 
+    /// Where the segments begin, oldest first.
+    pub(super) fn bases(&self) -> Vec<Lsn> {
+        self.known().keys().copied().collect()
+    }
+
     /// How many segments there are and how many bytes their files take.
     pub(super) fn size(&self) -> (u64, u64) {
         self.known()

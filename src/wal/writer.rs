@@ -147,6 +147,19 @@ impl Wal {
         self.segments.first()
     }
 
+    /// Where the segments begin, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Lsn> {
+        self.segments.bases()
+    }
+
+    /// Where the segment begins that holds `place`, or the oldest one if that has been released.
+    #[must_use]
+    pub fn segment_of(&self, place: Lsn) -> Lsn {
+        let span = self.segments.locate(place);
+        span.map_or_else(|| self.first(), |span| span.base)
+    }
+
     /// Removes the segments that lie entirely below `place`.
     ///
     /// # Errors

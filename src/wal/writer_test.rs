@@ -12,6 +12,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &TempDir) -> Opened {
     let options = Options {
         segment_bytes: 4096,
         stall_limit_ms: 0,
+        ..Options::default()
     };
     Wal::open(disk, dir.path(), LINEAGE, options, Lsn::ZERO).unwrap()
 }
