@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::digest::Digest;
-use super::record::{Body, Opening, Record};
+use super::record::{Body, Head, Opening, Record};
 use crate::base::codec::DecodeError;
 use crate::base::{LogId, Seq, Stamp};
 
-/// A record that has been logged somewhere. Its bytes never change (I2, I26).
-#[derive(Debug, Clone, PartialEq)]
+/// A record that has been logged somewhere. Its bytes never change (I2, I26), and everything else follows from them.
+#[derive(Debug, Clone)]
 pub struct Logged {
     /// When and where it was written.
     pub stamp: Stamp,
@@ -22,21 +22,47 @@ pub struct Logged {
     pub opening: Option<Arc<Opening>>,
     /// The record.
     pub bytes: Bytes,
+    /// All that it says, if more than its head has been read.
+    record: Option<Arc<Record>>,
 }
 
 impl Logged {
-    /// Takes a record apart.
+    /// Takes a record apart that comes from elsewhere.
     ///
     /// # Errors
     /// What is wrong with the bytes.
     pub fn read(bytes: Bytes) -> Result<Logged, DecodeError> {
         let record = Record::decode(&bytes)?;
-        Ok(Logged::new(&record, bytes))
+        Ok(Logged::with(record, bytes))
     }
 
-    /// A record with its encoding.
+    /// Reads no more than the head of a record whose bytes have been in use here, unless it is an opening record.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn read_head(bytes: Bytes) -> Result<Logged, DecodeError> {
+        let head = Head::read(&bytes)?;
+        if head.is_opening() {
+            return Logged::read(bytes);
+        }
+        Ok(Logged {
+            stamp: head.stamp,
+            chain_before: head.chain_before,
+            chain_after: Record::chain_after(&bytes),
+            opening: None,
+            bytes,
+            record: None,
+        })
+    }
+
+    /// A record that is made here.
     #[must_use]
-    pub fn new(record: &Record, bytes: Bytes) -> Logged {
+    pub fn new(record: Record) -> Logged {
+        let bytes = Bytes::from(record.encode());
+        Logged::with(record, bytes)
+    }
+
+    fn with(record: Record, bytes: Bytes) -> Logged {
         let opening = match &record.body {
             Body::Opening(opening) => Some(Arc::new(opening.clone())),
             Body::Rows(_) | Body::Definition(_) | Body::Marker(_) | Body::Horizon(_) => None,
@@ -47,6 +73,18 @@ impl Logged {
             chain_after: Record::chain_after(&bytes),
             opening,
             bytes,
+            record: Some(Arc::new(record)),
+        }
+    }
+
+    /// All that it says.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, if only the head has been read.
+    pub fn record(&self) -> Result<Arc<Record>, DecodeError> {
+        match &self.record {
+            Some(record) => Ok(Arc::clone(record)),
+            None => Record::decode(&self.bytes).map(Arc::new),
         }
     }
 
@@ -60,5 +98,11 @@ impl Logged {
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.stamp.seq
+    }
+}
+
+impl PartialEq for Logged {
+    fn eq(&self, other: &Logged) -> bool {
+        self.bytes == other.bytes
     }
 }

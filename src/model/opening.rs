@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::logged::Logged;
+use super::record::Opening;
 use crate::base::{IncarnationId, LogId, VersionVector};
 
 /// An opening record that is held.
@@ -17,14 +18,20 @@ pub struct HeldOpening {
 }
 
 impl HeldOpening {
-    /// What an opening record says.
+    /// What the first record of a log says.
+    #[must_use]
+    pub fn new(log: LogId, opening: &Opening) -> HeldOpening {
+        HeldOpening {
+            log,
+            members: opening.members.iter().copied().collect(),
+            recovered: opening.recovered.clone(),
+        }
+    }
+
+    /// What a record says if it is an opening record.
     #[must_use]
     pub fn of(record: &Logged) -> Option<HeldOpening> {
         let opening = record.opening.as_ref()?;
-        Some(HeldOpening {
-            log: record.log(),
-            members: opening.members.iter().copied().collect(),
-            recovered: opening.recovered.clone(),
-        })
+        Some(HeldOpening::new(record.log(), opening))
     }
 }

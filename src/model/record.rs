@@ -27,6 +27,8 @@ use crate::base::codec::{DecodeError, Reader, check_checksum, put_blob, put_chec
 use crate::base::{Epoch, Hlc, IncarnationId, Micros, RegionId, Seq, Stamp, VersionVector};
 
 const FORMAT: u8 = 1;
+/// The kind of opening records.
+const OPENING: u8 = 1;
 
 /// One logged write.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,16 @@ pub struct RequestId {
     pub id: String,
     /// Digest of what was asked for, so that another body under the same id is noticed.
     pub body_hash: Digest,
+}
+
+/// What every record begins with: enough to know it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The record's stamp.
+    pub stamp: Stamp,
+    /// The chain digest of the log up to the record before this one.
+    pub chain_before: Digest,
+    kind: u8,
 }
 
 /// What a record says.
@@ -186,18 +198,11 @@ impl Record {
     /// What is wrong first.
     pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         let mut reader = Reader::new(check_checksum("record", bytes)?);
-        match reader.u8("record format")? {
-            FORMAT => {}
-            other => {
-                return Err(DecodeError::Invalid {
-                    field: "record format",
-                    value: u64::from(other),
-                });
-            }
-        }
-        let kind = reader.u8("record kind")?;
-        let stamp = read_stamp(&mut reader)?;
-        let chain_before = Digest(reader.u128("chain digest")?);
+        let Head {
+            stamp,
+            chain_before,
+            kind,
+        } = Head::decode(&mut reader)?;
         let request = match reader.u8("request flag")? {
             0 => None,
             1 => Some(RequestId {
@@ -223,6 +228,39 @@ impl Record {
     }
 }
 
+impl Head {
+    /// Reads the beginning of a record's bytes, which are known to be what was written.
+    ///
+    /// # Errors
+    /// What is wrong first.
+    pub fn read(bytes: &[u8]) -> Result<Head, DecodeError> {
+        Head::decode(&mut Reader::new(bytes))
+    }
+
+    /// Is it the first record of an epoch's log?
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.kind == OPENING
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Head, DecodeError> {
+        match reader.u8("record format")? {
+            FORMAT => {}
+            other => {
+                return Err(DecodeError::Invalid {
+                    field: "record format",
+                    value: u64::from(other),
+                });
+            }
+        }
+        Ok(Head {
+            kind: reader.u8("record kind")?,
+            stamp: read_stamp(reader)?,
+            chain_before: Digest(reader.u128("chain digest")?),
+        })
+    }
+}
+
 fn read_stamp(reader: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
     let region = RegionId(reader.u64("region")?);
     let epoch = Epoch(reader.u64("epoch")?);
@@ -238,7 +276,7 @@ fn read_stamp(reader: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
 impl Body {
     fn kind(&self) -> u8 {
         match self {
-            Body::Opening(_) => 1,
+            Body::Opening(_) => OPENING,
             Body::Rows(_) => 2,
             Body::Definition(_) => 3,
             Body::Marker(_) => 4,
@@ -292,7 +330,7 @@ impl Body {
 
     fn decode(kind: u8, reader: &mut Reader<'_>) -> Result<Body, DecodeError> {
         Ok(match kind {
-            1 => {
+            OPENING => {
                 let floor = Hlc(reader.u64("floor")?);
                 let count = reader.count("members", 16)?;
                 let members = (0..count)

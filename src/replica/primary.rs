@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::action::{Action, Wanted, WriteId};
 use super::pending::Pending;
 use super::reign::{Refused, Reign, Stage};
@@ -104,7 +102,7 @@ impl Replica {
             request,
             body,
         };
-        let logged = Logged::new(&record, Bytes::from(record.encode()));
+        let logged = Logged::new(record);
         self.member.append(&logged);
         self.actions.push(Action::Append(vec![logged]));
         if let (Some((write, level)), Some(reign)) = (write, &mut self.reign) {

@@ -1,7 +1,5 @@
 //! Logs for tests of the cores.
 
-use bytes::Bytes;
-
 use super::{Append, Held, Logged, Round};
 use crate::base::{
     Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq, Stamp, VersionVector,
@@ -48,7 +46,7 @@ pub fn records(epoch: u64, count: u64, salt: u32) -> Vec<Logged> {
             request: None,
             body,
         };
-        let logged = Logged::new(&record, Bytes::from(record.encode()));
+        let logged = Logged::new(record);
         chain = logged.chain_after;
         made.push(logged);
     }

@@ -15,7 +15,7 @@ fn logs() -> impl Strategy<Value = LogId> {
 }
 
 fn logged() -> impl Strategy<Value = Vec<Logged>> {
-    let record = any_records().prop_map(|record| Logged::new(&record, record.encode().into()));
+    let record = any_records().prop_map(Logged::new);
     proptest::collection::vec(record, 0..4)
 }
 
