@@ -18,7 +18,7 @@ use crate::base::{Hlc, LogId, Lsn, Seq, Stamp, VersionVector};
 use crate::model::definition::Definition;
 use crate::model::record::{Body, Marker, Rows};
 use crate::model::row::{Merged, RowRef, merge_write};
-use crate::model::{Catalogue, Digest, Purge, Record, ViewId};
+use crate::model::{Catalogue, Digest, HeldOpening, Purge, Record, ViewId};
 use crate::storage::{self, Changes, RequestEntry, RowKeys, State, Store};
 
 /// How long the result of a named write is kept behind the horizon.
@@ -167,7 +167,9 @@ impl Applier {
                 folded: 0,
             };
             match &record.body {
-                Body::Opening(_) => state.opening = state.opening.max(Some(record.stamp.log())),
+                Body::Opening(opening) => {
+                    state.open(HeldOpening::new(record.stamp.log(), opening));
+                }
                 Body::Rows(rows) => {
                     self.merge(&mut state, &mut touched, record.stamp, rows, &mut outcome)?
                 }

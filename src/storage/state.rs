@@ -1,24 +1,27 @@
 //! Pure: what the store says of itself, in the batch of the rows it describes.
 //!
 //! ```text
-//! state := format u8 = 2 | lsn u64 | applied vv | newest hlc u64 | digest u128 | swept u64
-//!        | horizon u8: 0, or 1 and time u64, covered vv | opening u8: 0, or 1 and region u64, epoch u64
+//! state := format u8 = 3 | lsn u64 | applied vv | newest hlc u64 | digest u128 | swept u64
+//!        | horizon u8: 0, or 1 and time u64, covered vv
+//!        | opening u8: 0, or 1 and region u64, epoch u64, members u32, incarnation u128 each, recovered vv
 //!        | chains u32, (region u64, epoch u64, digest u128)* | views u32, (id u64, rows u64)*
 //!        | pending horizons u32, (time u64, covered vv)*
 //!        | sweep u8: 0, or 1 and horizon u64, next (length u32, bytes) | crc32 u32
 //! ```
-//! Format 1 ends before the pending horizons, and is still read.
+//! Format 1 ends before the pending horizons, and neither it nor format 2 tells of an opening more than its log. Both are
+//! still read, without the opening: they are those of lone nodes, which log another one when they start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BufMut;
 
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_blob, put_checksum, put_count};
-use crate::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId, VersionVector};
+use crate::base::{AppliedVv, Epoch, Hlc, IncarnationId, LogId, Lsn, RegionId, VersionVector};
 use crate::model::record::Horizon;
-use crate::model::{Digest, ViewId};
+use crate::model::{Digest, Heads, HeldOpening, ViewId};
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+const WITHOUT_OPENING: u8 = 2;
 const WITHOUT_SWEEP: u8 = 1;
 
 /// The position of the store and summaries over its rows.
@@ -41,8 +44,8 @@ pub struct State {
     pub horizon: Option<Horizon>,
     /// Greater horizons, applied before all that they cover.
     pub pending_horizons: Vec<Horizon>,
-    /// The log of the greatest epoch whose opening record has been applied.
-    pub opening: Option<LogId>,
+    /// The opening record of the greatest epoch of which one has been applied.
+    pub opening: Option<HeldOpening>,
     /// The chain digest at the applied end of each log that is not folded.
     pub chains: BTreeMap<LogId, Digest>,
     /// Rows that hold features, by view.
@@ -64,6 +67,28 @@ impl State {
     pub fn purge_horizon(&self) -> Hlc {
         let horizon = self.horizon.as_ref();
         horizon.map_or(Hlc::ZERO, |horizon| horizon.horizon)
+    }
+
+    /// What is applied, with the chain digests.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        Heads::new(self.applied.0.clone(), self.chains.clone())
+    }
+
+    /// Takes note of an opening record that is applied.
+    pub fn open(&mut self, opening: HeldOpening) {
+        let held = self.opening.as_ref();
+        if held.is_none_or(|held| held.log.epoch < opening.log.epoch) {
+            self.opening = Some(opening);
+        }
+    }
+
+    /// Declares that every log of `region` up to `through` is closed and applied to its end.
+    pub fn fold(&mut self, region: RegionId, through: Epoch) {
+        self.applied.0.fold(region, through);
+        self.chains
+            .retain(|log, _| log.region != region || log.epoch > through);
+        self.settle_horizon();
     }
 
     /// Acts from now on upon the greatest horizon that is covered. To be called when more has been applied.
@@ -106,7 +131,7 @@ impl State {
             .for_each(|horizon| put_horizon(&mut out, horizon));
         out.put_u8(u8::from(self.opening.is_some()));
         if let Some(opening) = &self.opening {
-            put_log(&mut out, *opening);
+            put_opening(&mut out, opening);
         }
         put_count(&mut out, self.chains.len());
         for (log, digest) in &self.chains {
@@ -138,7 +163,7 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
         let mut reader = Reader::new(check_checksum("store state", bytes)?);
         let format = reader.u8("state format")?;
-        if !matches!(format, WITHOUT_SWEEP | FORMAT) {
+        if !(WITHOUT_SWEEP..=FORMAT).contains(&format) {
             return Err(DecodeError::Invalid {
                 field: "state format",
                 value: u64::from(format),
@@ -156,7 +181,10 @@ impl State {
             state.horizon = Some(read_horizon(&mut reader)?);
         }
         if read_flag(&mut reader, "opening flag")? {
-            state.opening = Some(read_log(&mut reader)?);
+            let log = read_log(&mut reader)?;
+            if format > WITHOUT_OPENING {
+                state.opening = Some(read_opening(log, &mut reader)?);
+            }
         }
         for _ in 0..reader.count("chains", 32)? {
             let log = read_log(&mut reader)?;
@@ -168,7 +196,7 @@ impl State {
             let view = ViewId(reader.u64("view id")?);
             state.rows.insert(view, reader.u64("row count")?);
         }
-        if format != WITHOUT_SWEEP {
+        if format > WITHOUT_SWEEP {
             state.decode_sweep(&mut reader)?;
         }
         reader.finish("store state")?;
@@ -198,6 +226,26 @@ fn read_horizon(reader: &mut Reader<'_>) -> Result<Horizon, DecodeError> {
     Ok(Horizon {
         horizon: Hlc(reader.u64("horizon")?),
         covered: VersionVector::decode(reader)?,
+    })
+}
+
+fn put_opening(out: &mut Vec<u8>, opening: &HeldOpening) {
+    put_log(out, opening.log);
+    put_count(out, opening.members.len());
+    opening
+        .members
+        .iter()
+        .for_each(|member| out.put_u128_le(member.0));
+    opening.recovered.encode(out);
+}
+
+fn read_opening(log: LogId, reader: &mut Reader<'_>) -> Result<HeldOpening, DecodeError> {
+    let count = reader.count("members", 16)?;
+    let members = (0..count).map(|_| reader.u128("member").map(IncarnationId));
+    Ok(HeldOpening {
+        log,
+        members: members.collect::<Result<BTreeSet<_>, _>>()?,
+        recovered: VersionVector::decode(reader)?,
     })
 }
 
@@ -264,7 +312,7 @@ mod tests {
             lsn: u64,
             digest: u128,
             horizon: Option<u64>,
-            opening: Option<(u64, u64)>,
+            opening: Option<(u64, Vec<u128>)>,
             rows: BTreeMap<u64, u64>,
             sweep: Option<(u64, Vec<u8>)>,
         ) {
@@ -279,8 +327,12 @@ mod tests {
                 swept: Hlc(7),
                 sweep: sweep.map(|(at, next)| Sweep { horizon: Hlc(at), next }),
                 horizon: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied.clone() }),
-                pending_horizons: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied }).into_iter().collect(),
-                opening: opening.map(|(region, epoch)| LogId { region: RegionId(region), epoch: Epoch(epoch) }),
+                pending_horizons: horizon.map(|at| Horizon { horizon: Hlc(at), covered: applied.clone() }).into_iter().collect(),
+                opening: opening.map(|(epoch, members)| HeldOpening {
+                    log: LogId { region: RegionId(3), epoch: Epoch(epoch) },
+                    members: members.into_iter().map(IncarnationId).collect(),
+                    recovered: applied.clone(),
+                }),
                 chains: BTreeMap::from([(log, Digest(digest / 3))]),
                 rows: rows.into_iter().map(|(view, count)| (ViewId(view), count)).collect(),
             };

@@ -1,11 +1,11 @@
 //! What the store says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast::base::codec::{DecodeError, put_checksum};
-use steadfast::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId};
+use steadfast::base::{AppliedVv, Epoch, Hlc, IncarnationId, LogId, Lsn, RegionId};
 use steadfast::model::record::Horizon;
-use steadfast::model::{Digest, ViewId};
+use steadfast::model::{Digest, HeldOpening, ViewId};
 use steadfast::storage::{RequestEntry, State, Sweep};
 
 use crate::{VERSION_VECTOR, bytes, stamp, version_vector};
@@ -20,6 +20,11 @@ fn state() -> State {
         horizon: Hlc::from_millis(1000),
         covered: version_vector(),
     };
+    let opening = HeldOpening {
+        log,
+        members: BTreeSet::from([IncarnationId(0x70), IncarnationId(0x71)]),
+        recovered: version_vector(),
+    };
     State {
         applied: AppliedVv(version_vector()),
         lsn: Lsn(42),
@@ -27,7 +32,7 @@ fn state() -> State {
         digest: Digest(0x40),
         swept: Hlc::from_millis(1000),
         horizon: Some(horizon),
-        opening: Some(log),
+        opening: Some(opening),
         chains: BTreeMap::from([(log, Digest(0x50))]),
         rows: BTreeMap::from([(ViewId(0xabcd), 17)]),
         pending_horizons: Vec::new(),
@@ -35,8 +40,16 @@ fn state() -> State {
     }
 }
 
-/// [`state`] between its format and its sweep.
-fn golden_body() -> String {
+/// What formats 1 and 2 tell of it.
+fn state_without_opening() -> State {
+    State {
+        opening: None,
+        ..state()
+    }
+}
+
+/// [`state`] between its format and its sweep, with what follows the log of its opening.
+fn golden_body(opening: &str) -> String {
     [
         // lsn, applied
         "2a00000000000000",
@@ -50,6 +63,7 @@ fn golden_body() -> String {
         VERSION_VECTOR,
         // opening
         "0105000000000000000300000000000000",
+        opening,
         // one chain
         "0100000005000000000000000300000000000000",
         "50000000000000000000000000000000",
@@ -61,12 +75,18 @@ fn golden_body() -> String {
 
 #[test]
 fn a_state_of_version_1_is_still_read() {
-    let golden = bytes(&["01", &golden_body(), "c1240c09"]);
-    assert_eq!(State::decode(&golden), Ok(state()));
+    let golden = bytes(&["01", &golden_body(""), "c1240c09"]);
+    assert_eq!(State::decode(&golden), Ok(state_without_opening()));
 }
 
 #[test]
-fn the_state_of_a_store_is_as_in_version_2() {
+fn a_state_of_version_2_is_still_read() {
+    let golden = bytes(&["02", &golden_body(""), "0000000000f78ba63b"]);
+    assert_eq!(State::decode(&golden), Ok(state_without_opening()));
+}
+
+#[test]
+fn the_state_of_a_store_is_as_in_version_3() {
     let sweep = Sweep {
         horizon: Hlc::from_millis(2000),
         next: vec![0xab, 0xcd],
@@ -82,11 +102,18 @@ fn the_state_of_a_store_is_as_in_version_2() {
         ..state()
     };
     let pending = ["010000000000b80b00000000", VERSION_VECTOR].concat();
+    let opening = [
+        "02000000",
+        "70000000000000000000000000000000",
+        "71000000000000000000000000000000",
+        VERSION_VECTOR,
+    ]
+    .concat();
     for (state, end) in [
         (swept, "0000000000f78ba63b".to_owned()),
         (sweeping, pending + "010000d0070000000002000000abcd81318fca"),
     ] {
-        let golden = ["02", &golden_body(), &end].concat();
+        let golden = ["03", &golden_body(&opening), &end].concat();
         assert_eq!(hex::encode(state.encode()), golden);
         assert_eq!(State::decode(&bytes(&[&golden])), Ok(state));
     }
@@ -96,11 +123,11 @@ fn the_state_of_a_store_is_as_in_version_2() {
 fn a_state_of_a_newer_format_is_refused_by_its_number() {
     let mut newer = State::default().encode();
     newer.truncate(newer.len() - 4);
-    newer[0] = 3;
+    newer[0] = 4;
     put_checksum(&mut newer, 0);
     let refused = State::decode(&newer);
     assert!(
-        matches!(refused, Err(DecodeError::Invalid { value: 3, .. })),
+        matches!(refused, Err(DecodeError::Invalid { value: 4, .. })),
         "{refused:?}"
     );
 }

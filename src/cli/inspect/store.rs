@@ -136,7 +136,7 @@ fn summary(
         "swept": state.swept.to_string(),
         "sweep": state.sweep.as_ref().map(|sweep| json!({ "horizon": sweep.horizon.to_string(), "next": hex::encode(&sweep.next) })),
         "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
-        "opening": state.opening.map(|log| log.to_string()),
+        "opening": state.opening.as_ref().map(|opening| opening.log.to_string()),
         "chains": chains.collect::<serde_json::Map<_, Json>>(),
     });
     let name = |id| {

@@ -1,10 +1,12 @@
 //! What the store says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use steadfast::base::{AppliedVv, Epoch, Hlc, LogId, Lsn, RegionId, Seq, VersionVector};
+use steadfast::base::{
+    AppliedVv, Epoch, Hlc, IncarnationId, LogId, Lsn, RegionId, Seq, VersionVector,
+};
 use steadfast::model::record::Horizon;
-use steadfast::model::{Digest, ViewId};
+use steadfast::model::{Digest, HeldOpening, ViewId};
 use steadfast::storage::{State, Sweep};
 
 use super::{bounded, resealed};
@@ -52,7 +54,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         }),
         horizon: Some(horizon(9)),
         pending_horizons: vec![horizon(10), horizon(11)],
-        opening: Some(log(4)),
+        opening: Some(HeldOpening {
+            log: log(4),
+            members: BTreeSet::from([IncarnationId(12), IncarnationId(13)]),
+            recovered: applied.clone(),
+        }),
         chains: (2..5).map(|epoch| (log(epoch), Digest(1))).collect(),
         rows: BTreeMap::from([(ViewId(1), 2), (ViewId(3), 4)]),
     };
