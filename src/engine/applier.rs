@@ -4,17 +4,17 @@
 //! with the rows, requests, definitions and the state after the last of them.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{error, info};
 
 use super::cache::{KeyedRow, RowCache};
-use super::error::Error;
+use super::error::{DigestMismatch, Error};
 use super::metrics::Metrics;
 use crate::base::codec::DecodeError;
-use crate::base::{Hlc, LogId, Lsn, Seq, Stamp, VersionVector};
+use crate::base::{Epoch, Hlc, LogId, Lsn, RegionId, Seq, Stamp};
 use crate::model::definition::Definition;
 use crate::model::record::{Body, Marker, Rows};
 use crate::model::row::{Merged, RowRef, merge_write};
@@ -70,7 +70,7 @@ impl Fate {
 /// A durable record to apply.
 #[derive(Debug)]
 pub(super) struct Item {
-    pub record: Record,
+    pub record: Arc<Record>,
     /// The chain digest of its log with it.
     pub chain: Digest,
     /// Where its frame ends in the WAL.
@@ -83,9 +83,10 @@ pub(super) struct Item {
 pub(super) struct Published {
     pub state: ArcSwap<State>,
     pub catalogue: ArcSwap<Catalogue>,
-    pub durable: ArcSwap<VersionVector>,
     /// What reads leave out.
     pub purge: ArcSwap<Purge>,
+    /// The first marker that contradicts the rows.
+    pub mismatch: OnceLock<DigestMismatch>,
 }
 
 /// The store's only writer.
@@ -135,10 +136,10 @@ impl Applier {
         let state = store.state()?;
         let purge = purge_at(&store, state.sweep_horizon())?;
         let published = Published {
-            durable: ArcSwap::from_pointee(state.applied.0.clone()),
             catalogue: ArcSwap::from_pointee(store.catalogue()?),
             purge: ArcSwap::from_pointee(purge_at(&store, state.purge_horizon())?),
             state: ArcSwap::from_pointee(state),
+            mismatch: OnceLock::new(),
         };
         Ok(Applier {
             store,
@@ -177,7 +178,7 @@ impl Applier {
                     changes.put_definition(&record.stamp, definition);
                     definitions.push((record.stamp, definition));
                 }
-                Body::Marker(marker) => self.compare(&state, record.stamp, marker)?,
+                Body::Marker(marker) => self.compare(&state, record.stamp, marker),
                 Body::Horizon(horizon) => {
                     forget_requests(&mut changes, horizon.horizon)?;
                     state.pending_horizons.push(horizon.clone());
@@ -284,23 +285,28 @@ impl Applier {
         Ok(())
     }
 
-    fn compare(&self, state: &State, stamp: Stamp, marker: &Marker) -> Result<(), Error> {
+    /// Compares the rows with what a marker says they are (I22). A difference is an alarm and no more: what was written is
+    /// sound, and so is applying it, but these rows are not to be trusted.
+    fn compare(&self, state: &State, stamp: Stamp, marker: &Marker) {
         let is_comparable = state.sweep.is_none() && marker.swept == state.swept;
         if marker.applied != state.applied.0 || !is_comparable {
             self.metrics.markers_skipped.inc();
-            return Ok(());
+            return;
         }
-        if marker.digest != state.digest {
-            let (log, seq) = (stamp.log(), stamp.seq);
-            return Err(Error::DigestMismatch {
-                log,
-                seq,
-                computed: state.digest,
-                marked: marker.digest,
-            });
+        if marker.digest == state.digest {
+            self.metrics.markers_equal.inc();
+            return;
         }
-        self.metrics.markers_equal.inc();
-        Ok(())
+        let mismatch = DigestMismatch {
+            log: stamp.log(),
+            seq: stamp.seq,
+            computed: state.digest,
+            marked: marker.digest,
+        };
+        error!(%mismatch, "the rows here are not those of the marker's writer");
+        self.metrics.markers_different.inc();
+        // The first one stays: it is the closest to the cause.
+        let _first = self.published.mismatch.set(mismatch);
     }
 
     /// Makes the changes of a group visible; all of them or, on an error, none. Returns what each record did.
@@ -331,6 +337,15 @@ impl Applier {
         self.metrics.commits.inc();
         self.count(&outcomes);
         Ok(outcomes)
+    }
+
+    /// Declares that every log of `region` up to `through` is closed and applied to its end. Survives a crash on return.
+    pub fn fold(&self, region: RegionId, through: Epoch) -> Result<(), Error> {
+        let mut state = State::clone(&self.published.state.load());
+        state.fold(region, through);
+        self.store.changes().commit(&state)?;
+        self.store.flush()?;
+        self.publish(state)
     }
 
     /// Shows a state that has been committed, and what reads leave out from now on.

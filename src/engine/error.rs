@@ -52,6 +52,17 @@ pub enum Error {
     /// The cells of a write are not well-formed; nothing was logged.
     #[error("the cells of a write are not well-formed")]
     BadCells(#[from] DecodeError),
+    /// What is to be appended is no record; nothing was appended.
+    #[error("record {seq} of log {log} is malformed")]
+    Malformed {
+        /// The log.
+        log: LogId,
+        /// The record.
+        seq: Seq,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
     /// A record does not follow the one before it in its log (I2, I3).
     #[error(
         "fork: record {seq} of log {log} does not follow record {last} with chain digest {chain}"
@@ -66,26 +77,28 @@ pub enum Error {
         /// The chain digest held.
         chain: Digest,
     },
-    /// Equal records make different rows here than where the marker was written (I22).
-    #[error(
-        "digest of the rows at {log}/{seq} is {computed}, the marker there says {marked}: the store is damaged"
-    )]
-    DigestMismatch {
-        /// The marker's log.
-        log: LogId,
-        /// The marker's place.
-        seq: Seq,
-        /// The digest here.
-        computed: Digest,
-        /// The digest in the marker.
-        marked: Digest,
-    },
     /// The applier broke an invariant.
     #[error("the applier panicked")]
     Panicked,
     /// The engine has been stopped.
     #[error("the engine is stopped")]
     Stopped,
+}
+
+/// Equal records made different rows here than where a marker was written (I22).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "digest of the rows at {log}/{seq} is {computed}, the marker there says {marked}: the store is damaged"
+)]
+pub struct DigestMismatch {
+    /// The marker's log.
+    pub log: LogId,
+    /// The marker's place.
+    pub seq: Seq,
+    /// The digest here.
+    pub computed: Digest,
+    /// The digest in the marker.
+    pub marked: Digest,
 }
 
 impl From<wal::Error> for Error {

@@ -4,7 +4,7 @@
 //! it was opened with and below the ceiling given with each record.
 
 use crate::base::{Epoch, Hlc, LogId, RegionId, Seq, Stamp};
-use crate::model::{Body, Digest, Record, RequestId};
+use crate::model::{Body, Digest, Logged, Record, RequestId};
 
 /// The end of an epoch's log.
 #[derive(Debug, Clone)]
@@ -13,17 +13,6 @@ pub struct LogWriter {
     last: Seq,
     newest: Hlc,
     chain: Digest,
-}
-
-/// A record that fits the end of the log.
-#[derive(Debug)]
-pub(super) struct NextRecord {
-    /// The record.
-    pub record: Record,
-    /// Its bytes.
-    pub encoded: Vec<u8>,
-    /// The chain digest of its log with it.
-    pub chain: Digest,
 }
 
 impl LogWriter {
@@ -61,7 +50,7 @@ impl LogWriter {
     ///
     /// # Panics
     /// If `hlc` is not above every stamp before; the window arithmetic that chose it sees to that.
-    pub(super) fn next(&self, hlc: Hlc, request: Option<RequestId>, body: Body) -> NextRecord {
+    pub(super) fn next(&self, hlc: Hlc, request: Option<RequestId>, body: Body) -> Logged {
         assert!(hlc > self.newest, "stamps rise within a log");
         let stamp = Stamp {
             hlc,
@@ -69,19 +58,12 @@ impl LogWriter {
             epoch: self.log.epoch,
             seq: self.last.next(),
         };
-        let record = Record {
+        Logged::new(Record {
             stamp,
             chain_before: self.chain,
             request,
             body,
-        };
-        let encoded = record.encode();
-        let chain = Record::chain_after(&encoded);
-        NextRecord {
-            record,
-            encoded,
-            chain,
-        }
+        })
     }
 
     /// Moves the end of the log behind a record that the WAL has taken.

@@ -1,6 +1,9 @@
 //! What the engine counts.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Counters of the applier. Cloning shares them.
@@ -24,8 +27,12 @@ pub struct Metrics {
     pub cells_purged: Counter,
     /// Markers whose digest was compared and found equal.
     pub markers_equal: Counter,
+    /// Markers whose digest was compared and found different.
+    pub markers_different: Counter,
     /// Markers that could not be compared, because the positions differ.
     pub markers_skipped: Counter,
+    /// Bytes of WAL beyond what is to be retained, kept because they may be the only copy of some record.
+    pub wal_unspread_bytes: Gauge<u64, AtomicU64>,
 }
 
 impl Metrics {
@@ -71,9 +78,19 @@ impl Metrics {
             &self.markers_equal,
         );
         counter(
+            "markers_different",
+            "Markers whose digest is not that of the rows here",
+            &self.markers_different,
+        );
+        counter(
             "markers_skipped",
             "Markers not compared because positions differ",
             &self.markers_skipped,
+        );
+        registry.register(
+            "wal_unspread_bytes",
+            "Bytes of WAL beyond retain_bytes, kept because they may be the only copy of some record",
+            self.wal_unspread_bytes.clone(),
         );
     }
 }

@@ -1,13 +1,18 @@
-//! Replay: what the WAL holds beyond the store's state is applied before the node serves.
+//! Replay: what the WAL holds beyond the store's state is applied before the node serves; of what it holds before, only
+//! the places are noted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::applier::{Applier, Item};
+use super::durable::Durable;
 use super::error::Error;
-use crate::base::{Lsn, Seq};
+use crate::base::Lsn;
+use crate::base::codec::DecodeError;
 use crate::model::Record;
+use crate::model::record::Head;
 use crate::wal::Wal;
 
 /// Records and bytes applied at once: enough to make the multi-get and the batch worth it.
@@ -25,17 +30,18 @@ pub struct ReplayProgress {
     pub records: AtomicU64,
 }
 
-/// Applies everything in the WAL from `from` on.
+/// Applies everything in the WAL from `from` on, and notes where all that it holds stands.
 pub(super) fn replay(
     wal: &Wal,
     from: Lsn,
     applier: &Applier,
+    durable: &Durable,
     progress: &ReplayProgress,
 ) -> Result<(), Error> {
     progress
         .total_bytes
         .store(wal.durable().get().bytes_since(from), Ordering::Relaxed);
-    let mut reader = wal.read_from(from)?;
+    let mut reader = wal.read_from(wal.first())?;
     let (mut group, mut bytes) = (Vec::new(), 0);
     let flush = |group: &mut Vec<Item>| -> Result<(), Error> {
         applier.commit(applier.prepare(group)?)?;
@@ -51,8 +57,17 @@ pub(super) fn replay(
         Ok(())
     };
     while let Some(entry) = reader.next().transpose()? {
+        let bad_record = |source| Error::BadRecord {
+            lsn: entry.begin,
+            source,
+        };
+        let stamp = Head::read(&entry.payload).map_err(bad_record)?.stamp;
+        durable.found(wal, stamp.log(), stamp.seq, entry.begin);
+        if entry.begin < from {
+            continue;
+        }
         bytes += entry.payload.len();
-        group.push(item(entry.begin, entry.end, &entry.payload)?);
+        group.push(item(entry.end, &entry.payload).map_err(bad_record)?);
         if group.len() >= GROUP_RECORDS || bytes >= GROUP_BYTES {
             flush(&mut group)?;
             bytes = 0;
@@ -61,12 +76,9 @@ pub(super) fn replay(
     flush(&mut group)
 }
 
-fn item(begin: Lsn, end: Lsn, payload: &Bytes) -> Result<Item, Error> {
-    let record =
-        Record::decode(payload).map_err(|source| Error::BadRecord { lsn: begin, source })?;
-    debug_assert!(record.stamp.seq > Seq::NONE, "logs begin at 1");
+fn item(end: Lsn, payload: &Bytes) -> Result<Item, DecodeError> {
     Ok(Item {
-        record,
+        record: Arc::new(Record::decode(payload)?),
         chain: Record::chain_after(payload),
         end,
         fate: None,

@@ -154,7 +154,7 @@ fn write(engine: &Engine, log: &mut LogWriter, values: std::ops::Range<i64>) {
         let hlc = log.newest().next();
         let body = put(value % KEYS, value);
         engine
-            .append(log, hlc, None, body, Some(Fate::new(fate)))
+            .append_next(log, hlc, None, body, Some(Fate::new(fate)))
             .unwrap();
         told.blocking_recv().unwrap().unwrap();
     }

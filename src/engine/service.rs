@@ -1,57 +1,49 @@
-//! The engine as others use it: opening, appending, reading, flushing, stopping.
+//! The engine as others use it: appending, reading, flushing, stopping.
 
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender, sync_channel};
+use std::path::PathBuf;
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use tracing::{error, info};
+use tracing::error;
 
-use super::applier::{Applier, Fate, Item, Published};
+use super::applier::{Fate, Item, Published};
 use super::cache::{KeyedRow, RowCache, Ticket};
 use super::checkpoint::{Checkpoint, Pins};
-use super::error::Error;
-use super::log_writer::{LogWriter, NextRecord};
+use super::durable::Durable;
+use super::error::{DigestMismatch, Error};
+use super::log_writer::LogWriter;
 use super::metrics::Metrics;
 use super::options::Options;
-use super::replay::{ReplayProgress, replay};
-use super::reseed::{clear, put_back, store_dir, wal_dir};
+use super::records;
+use super::recovered::Recovered;
+use super::retention::{Need, Release, releasable};
 use super::sweeper::Pace;
-use crate::base::disk::Disk;
+use super::worker::{self, Fold, Work};
 use crate::base::task::{self, thread};
 use crate::base::{
-    AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LineageId, Lsn, RegionId, Stamp, Watermark,
-    explained,
+    AppliedVv, DurableVv, Epoch, FlushedVv, Hlc, LogId, Lsn, Missing, RegionId, Seq, Stamp,
+    VersionVector, Watermark,
 };
-use crate::model::{Body, Catalogue, EntityKey, Purge, RequestId, ViewId};
-use crate::storage::{self, InMemory, RequestEntry, RowKeys, ScanStart, State, Store};
-use crate::wal::{self, Wal};
+use crate::model::{Body, Catalogue, EntityKey, Logged, Purge, RequestId, ViewId};
+use crate::storage::{InMemory, RequestEntry, RowKeys, ScanStart, State, Store};
+use crate::wal::Wal;
 
 /// Records that may wait for the applier. When it is full, writers wait.
 const QUEUE_RECORDS: usize = 1_024;
-/// Records that the applier takes at once.
-const GROUP_RECORDS: usize = 256;
 /// Bytes of rows after which a lookup reads no more of them at once.
 const LOOKUP_BYTES: usize = 4 << 20;
 /// Rows that are first read from files at once, whatever they hold, and at the most, once many turned out to be small.
 /// RocksDB reads no more than these together.
 const FILE_ROWS: std::ops::RangeInclusive<usize> = 4..=32;
 
-/// An engine that has been opened but does not write yet: what the WAL holds is replayed first.
-#[derive(Debug)]
-pub struct Recovered {
-    wal: Arc<Wal>,
-    applier: Applier,
-    options: Options,
-}
-
 /// A WAL and a store with the applier between them.
 #[derive(Debug)]
 pub struct Engine {
     wal: Arc<Wal>,
+    durable: Durable,
     store: Arc<Store>,
     cache: Arc<RowCache>,
     published: Arc<Published>,
@@ -60,13 +52,14 @@ pub struct Engine {
     applied: Watermark<Lsn, Error>,
     metrics: Metrics,
     options: Options,
+    retain_bytes: u64,
     /// Guards the order of appending: records reach the applier in the order of the WAL. `None` once stopped.
-    queue: Mutex<Option<SyncSender<Item>>>,
+    queue: Mutex<Option<SyncSender<Work>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// A row that is to be read.
-struct Missing<'a> {
+struct Absent<'a> {
     /// Which of the rows asked for.
     at: usize,
     key: &'a [u8],
@@ -94,92 +87,22 @@ pub struct Places {
     pub flushed_lsn: Lsn,
 }
 
-impl Recovered {
-    /// Opens `dir/wal` and `dir/store`, creating them if they do not exist. Ends a [replacement](super::reseed) of the store
-    /// that has begun.
-    ///
-    /// # Errors
-    /// If either is damaged, of another lineage or later format, or the WAL lacks what the store has applied.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        lineage: LineageId,
-        options: &Options,
-        wal_options: wal::Options,
-        store_options: &storage::Options,
-    ) -> Result<Recovered, Error> {
-        put_back(&disk, dir)?;
-        let store = Arc::new(Store::open(&store_dir(dir), lineage, store_options)?);
-        let lsn = store.state()?.lsn;
-        let wal::Opened { wal, recovery } =
-            Wal::open(Arc::clone(&disk), &wal_dir(dir), lineage, wal_options, lsn)?;
-        clear(&disk, dir, &wal, lsn)?;
-        if recovery.cut_bytes > 0 {
-            info!(bytes = recovery.cut_bytes, "cut the torn tail of the wal");
-        }
-        let applier = Applier::new(store, options.row_cache_bytes)?;
-        Ok(Recovered {
-            wal: Arc::new(wal),
-            applier,
-            options: options.clone(),
-        })
-    }
-
-    /// Applies what the WAL holds beyond the store's state. Takes as long as that takes.
-    ///
-    /// # Errors
-    /// If the WAL or the store is damaged, or the records do not follow one another.
-    pub fn replay(&mut self, progress: &ReplayProgress) -> Result<(), Error> {
-        replay(&self.wal, self.state().lsn, &self.applier, progress)?;
-        self.applier
-            .published
-            .durable
-            .store(Arc::new(self.state().applied.0.clone()));
-        Ok(())
-    }
-
-    /// What the store is now.
-    #[must_use]
-    pub fn state(&self) -> Arc<State> {
-        self.applier.published.state.load_full()
-    }
-
-    /// Folds every log of `region` up to `epoch` into the base: they are closed and held whole. Durable on return.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn fold(&mut self, region: RegionId, epoch: Epoch) -> Result<(), Error> {
-        let mut state = State::clone(&self.state());
-        state.applied.0.fold(region, epoch);
-        state.settle_horizon();
-        state
-            .chains
-            .retain(|log, _| log.region != region || log.epoch > epoch);
-        self.applier.store.changes().commit(&state)?;
-        self.applier.store.flush()?;
-        self.applier
-            .published
-            .durable
-            .store(Arc::new(state.applied.0.clone()));
-        self.applier.publish(state)
-    }
-
-    /// Starts the applier.
-    ///
-    /// # Errors
-    /// If no thread can be started, or what was replayed cannot be flushed.
-    pub fn start(self) -> Result<Engine, Error> {
+impl Engine {
+    /// Starts the applier on what was recovered.
+    pub(super) fn new(recovered: Recovered) -> Result<Engine, Error> {
         let Recovered {
             wal,
+            durable,
             mut applier,
             options,
-        } = self;
+            retain_bytes,
+        } = recovered;
         let mut pace = Pace::new(options.sweep_rows_per_second);
-        let state = applier.published.state.load_full();
-        let applied = Watermark::new(state.lsn);
-        let (queue, items) = sync_channel(QUEUE_RECORDS);
+        let applied = Watermark::new(applier.published.state.load().lsn);
+        let (queue, work) = sync_channel(QUEUE_RECORDS);
         let engine = Engine {
             wal: Arc::clone(&wal),
+            durable,
             store: Arc::clone(&applier.store),
             cache: Arc::clone(&applier.cache),
             published: Arc::clone(&applier.published),
@@ -188,28 +111,106 @@ impl Recovered {
             applied: applied.clone(),
             metrics: applier.metrics.clone(),
             options,
+            retain_bytes,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(None),
         };
-        engine.flush()?;
+        engine.flush_store()?;
         let work = move || {
             // Lookups go first.
             task::give_way();
-            run_applier(&mut applier, &mut pace, &wal, &items, &applied);
+            worker::run(&mut applier, &mut pace, &wal, &work, &applied);
         };
         let handle = thread("applier", work).map_err(|_| Error::Stopped)?;
         *engine.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         Ok(engine)
     }
-}
 
-impl Engine {
+    /// Appends a record to the WAL, wherever it was made, and once it is durable there, to the store. `fate` hears what it
+    /// did, or why it is not known. Waits only for room in the queues. Returns where it ends in the WAL.
+    ///
+    /// # Errors
+    /// If the WAL or the applier has stopped, or the WAL refuses the record; nothing has been appended then.
+    pub fn append(&self, record: Logged, fate: Option<Fate>) -> Result<Lsn, Error> {
+        let (log, seq) = (record.log(), record.seq());
+        let malformed = |source| Error::Malformed { log, seq, source };
+        let (chain, whole) = (record.chain_after, record.record().map_err(malformed)?);
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(Error::Stopped)?;
+        if let Some(cause) = self.applied.closed() {
+            return Err(cause);
+        }
+        let end = self.durable.append(&self.wal, log, seq, record.bytes)?;
+        let item = Item {
+            record: whole,
+            chain,
+            end,
+            fate,
+        };
+        // In the WAL it may survive, so this is no failure to append: its fate is unknown.
+        if let Err(SendError(work)) = queue.send(Work::Apply(item)) {
+            work.give_up(&self.failure());
+        }
+        Ok(end)
+    }
+
+    /// Why nothing is applied any more.
+    fn failure(&self) -> Error {
+        self.applied.closed().unwrap_or(Error::Stopped)
+    }
+
+    /// Folds every log of `region` up to `through`: they are closed and applied to their ends. Durable on return, behind
+    /// everything appended before.
+    ///
+    /// # Errors
+    /// If the applier has stopped, or stops at this.
+    pub fn fold(&self, region: RegionId, through: Epoch) -> Result<(), Error> {
+        let (done, told) = sync_channel(1);
+        let work = Work::Fold(Fold {
+            region,
+            through,
+            done,
+        });
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.clone().ok_or(Error::Stopped)?;
+        queue.send(work).map_err(|_| self.failure())?;
+        told.recv().map_err(|_| self.failure())?;
+        self.durable.fold(region, through);
+        Ok(())
+    }
+
+    /// Reads records that others lack out of the WAL, in its order: what of them is durable here, about `max_bytes` at the
+    /// most but one at least. `None` if the WAL no longer reaches back to some of it. Blocks while files are read.
+    ///
+    /// # Errors
+    /// If the WAL is damaged.
+    pub fn records(
+        &self,
+        missing: &[Missing],
+        max_bytes: usize,
+    ) -> Result<Option<Vec<Logged>>, Error> {
+        records::read(&self.wal, &self.durable, missing, max_bytes)
+    }
+
+    /// How far each log is durable at this moment, applied or not. [`Watermark::watch`] of the WAL's durable mark tells
+    /// when to look again; what watches must not look by itself.
+    #[must_use]
+    pub fn durable(&self) -> VersionVector {
+        self.durable.vector(&self.wal)
+    }
+
+    /// The first marker here that says that these rows are not what they should be (I22).
+    #[must_use]
+    pub fn quarantined(&self) -> Option<&DigestMismatch> {
+        self.published.mismatch.get()
+    }
+
     /// Appends a record to `log`: to the WAL, and once it is durable there, to the store. `fate` hears what it did, or
     /// why it is not known. Waits only for room in the queues. Returns the record's stamp and where it ends in the WAL.
     ///
     /// # Errors
     /// If the WAL or the applier has stopped, or the WAL refuses the record; the log is as it was then.
-    pub fn append(
+    pub fn append_next(
         &self,
         log: &mut LogWriter,
         hlc: Hlc,
@@ -217,30 +218,10 @@ impl Engine {
         body: Body,
         fate: Option<Fate>,
     ) -> Result<(Stamp, Lsn), Error> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = queue.as_ref().ok_or(Error::Stopped)?;
-        if let Some(cause) = self.applied.closed() {
-            return Err(cause);
-        }
-        let NextRecord {
-            record,
-            encoded,
-            chain,
-        } = log.next(hlc, request, body);
-        let stamp = record.stamp;
-        let end = self.wal.append(encoded)?;
+        let record = log.next(hlc, request, body);
+        let (stamp, chain) = (record.stamp, record.chain_after);
+        let end = self.append(record, fate)?;
         log.advance(stamp, chain);
-        let item = Item {
-            record,
-            chain,
-            end,
-            fate,
-        };
-        // In the WAL it may survive, so this is no failure to append: its fate is unknown.
-        if let Err(SendError(item)) = queue.send(item) {
-            let cause = self.applied.closed().unwrap_or(Error::Stopped);
-            tell_all(std::iter::once(item), &cause);
-        }
         Ok((stamp, end))
     }
 
@@ -279,7 +260,7 @@ impl Engine {
     pub fn places(&self) -> Places {
         let (state, flushed) = (self.state(), self.flushed.load());
         Places {
-            durable: DurableVv(self.published.durable.load().as_ref().clone()),
+            durable: DurableVv(self.durable()),
             applied: state.applied.clone(),
             flushed: FlushedVv(flushed.applied.0.clone()),
             durable_lsn: self.wal.durable().get(),
@@ -344,10 +325,10 @@ impl Engine {
     }
 
     /// What is to be read for rows that are not known, with the right to cache it.
-    fn missing<'a>(&self, keys: &'a RowKeys, rows: &[Option<KeyedRow>]) -> Vec<Missing<'a>> {
+    fn missing<'a>(&self, keys: &'a RowKeys, rows: &[Option<KeyedRow>]) -> Vec<Absent<'a>> {
         let keyed = keys.iter().zip(rows).enumerate();
         let unknown = keyed.filter(|(_, (_, row))| row.is_none());
-        let missing = unknown.map(|(at, (key, _))| Missing {
+        let missing = unknown.map(|(at, (key, _))| Absent {
             at,
             key,
             ticket: self.cache.ticket(key),
@@ -355,7 +336,7 @@ impl Engine {
         missing.collect()
     }
 
-    fn found(&self, missing: Missing<'_>, row: Option<&[u8]>, rows: &mut [Option<KeyedRow>]) {
+    fn found(&self, missing: Absent<'_>, row: Option<&[u8]>, rows: &mut [Option<KeyedRow>]) {
         let row = KeyedRow::new(missing.key, row);
         self.cache.fill(row.clone(), missing.ticket);
         if let Some(slot) = rows.get_mut(missing.at) {
@@ -410,12 +391,34 @@ impl Engine {
     /// # Errors
     /// If the store fails, or a segment cannot be removed.
     pub fn flush(&self) -> Result<(), Error> {
+        self.flush_keeping(|_, _| Need::Nobody)
+    }
+
+    /// Like [`flush`](Self::flush), but keeps of the WAL what others need: see [`Need`]. Asked are the last records of the
+    /// logs in each segment.
+    ///
+    /// # Errors
+    /// If the store fails, or a segment cannot be removed.
+    pub fn flush_keeping(&self, need: impl Fn(LogId, Seq) -> Need) -> Result<(), Error> {
+        let flushed = self.pins.below(self.flush_store()?);
+        let Release {
+            below,
+            unspread_bytes,
+        } = releasable(&self.wal, &self.durable, flushed, self.retain_bytes, need);
+        self.metrics.wal_unspread_bytes.set(unspread_bytes);
+        // Before the files are gone, so that nobody looks for what was in them.
+        self.durable.release_below(below);
+        Ok(self.wal.release_below(below)?)
+    }
+
+    /// Returns up to where the WAL is no longer needed by the store.
+    fn flush_store(&self) -> Result<Lsn, Error> {
         let state = self.state();
         self.store.flush()?;
         self.metrics.flushes.inc();
-        // Before the release, which may fail: the store need not be flushed again for that.
-        self.flushed.store(Arc::clone(&state));
-        Ok(self.wal.release_below(self.pins.below(state.lsn))?)
+        let flushed = state.lsn;
+        self.flushed.store(state);
+        Ok(flushed)
     }
 
     /// Makes a checkpoint of the store in `dir`; see [`Store::checkpoint`]. As long as it is kept, the WAL keeps what has not
@@ -480,7 +483,7 @@ impl Engine {
             return Err(cause);
         }
         self.applied.close(Error::Stopped);
-        self.flush()?;
+        self.flush_store()?;
         Ok(self.wal.close()?)
     }
 }
@@ -490,87 +493,6 @@ impl Drop for Engine {
         if let Err(cause) = self.stop() {
             error!(%cause, "stopped after a failure");
         }
-    }
-}
-
-/// Ends when the queue does, or at the first failure; then everybody who waits gets the cause. Between the groups it
-/// sweeps as far as is due.
-fn run_applier(
-    applier: &mut Applier,
-    pace: &mut Pace,
-    wal: &Wal,
-    items: &Receiver<Item>,
-    applied: &Watermark<Lsn, Error>,
-) {
-    let _end = EndOfApplier(applied.clone());
-    while let Some(mut group) = next_group(items, pace.pause(applier)) {
-        let worked = apply_durable(applier, wal, &mut group, applied);
-        if let Err(cause) = worked.and_then(|()| pace.sweep(applier)) {
-            let why = explained(&cause);
-            error!(why, "the applier stops; nothing more is acknowledged");
-            applied.close(cause.clone());
-            tell_all(group.into_iter().chain(items.try_iter()), &cause);
-            return;
-        }
-    }
-}
-
-/// The next records, none if none come within `pause`; ends with the queue.
-fn next_group(items: &Receiver<Item>, pause: Option<Duration>) -> Option<Vec<Item>> {
-    let first = match pause {
-        None => items.recv().ok()?,
-        Some(pause) => match items.recv_timeout(pause) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => return None,
-        },
-    };
-    let mut group = vec![first];
-    group.extend(items.try_iter().take(GROUP_RECORDS - 1));
-    Some(group)
-}
-
-/// Whatever ends the applier, a panic included, ends waiting for it.
-struct EndOfApplier(Watermark<Lsn, Error>);
-
-impl Drop for EndOfApplier {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close(Error::Panicked);
-        }
-    }
-}
-
-fn apply_durable(
-    applier: &Applier,
-    wal: &Wal,
-    group: &mut [Item],
-    applied: &Watermark<Lsn, Error>,
-) -> Result<(), Error> {
-    let Some(end) = group.last().map(|last| last.end) else {
-        return Ok(());
-    };
-    // Rows are read and merged while the disk is at work on the log.
-    let prepared = applier.prepare(group);
-    wal.durable().reached_blocking(end)?;
-    let mut durable = applier.published.durable.load().as_ref().clone();
-    group
-        .iter()
-        .for_each(|item| durable.advance(item.record.stamp.log(), item.record.stamp.seq));
-    applier.published.durable.store(Arc::new(durable));
-    let outcomes = applier.commit(prepared?)?;
-    for (item, outcome) in group.iter_mut().zip(outcomes) {
-        if let Some(fate) = item.fate.take() {
-            fate.tell(Ok(outcome));
-        }
-    }
-    applied.advance(end);
-    Ok(())
-}
-
-fn tell_all(items: impl Iterator<Item = Item>, cause: &Error) {
-    for fate in items.filter_map(|item| item.fate) {
-        fate.tell(Err(cause.clone()));
     }
 }
 

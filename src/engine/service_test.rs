@@ -1,21 +1,22 @@
 //! What the engine promises, on real files.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::base::disk::RealDisk;
-use crate::base::{Epoch, Hlc, Micros, Seq};
-use crate::engine::LogWriter;
+use crate::base::{Epoch, Hlc, IncarnationId, LineageId, Micros, Seq};
 use crate::engine::testing::left_by_crash;
+use crate::engine::{LogWriter, ReplayProgress};
 use crate::model::cells::put_cell;
-use crate::model::record::{Body, Horizon, Marker, RequestId, RowGroup, RowWrite, Rows};
+use crate::model::record::{Body, Horizon, Marker, Opening, RequestId, RowGroup, RowWrite, Rows};
 use crate::model::row::Row;
 use crate::model::{Digest, FeatureId, KeyValue, MergeMode, Order, Scalar, Value, ValueType};
-use crate::storage::RowKey;
+use crate::storage::{self, RowKey};
+use crate::wal;
 
 const LINEAGE: LineageId = LineageId(9);
 const REGION: RegionId = RegionId(3);
@@ -96,7 +97,7 @@ impl Fixture {
         let hlc = self.log.newest().next();
         let fate = Some(Fate::new(fate));
         self.engine
-            .append(&mut self.log, hlc, request, body, fate)
+            .append_next(&mut self.log, hlc, request, body, fate)
             .unwrap();
         told
     }
@@ -200,7 +201,7 @@ fn a_named_write_keeps_its_result_across_a_crash_until_the_horizon_has_passed_it
 }
 
 #[test]
-fn a_marker_that_contradicts_the_rows_stops_the_applier() {
+fn a_marker_that_contradicts_the_rows_is_an_alarm_and_applying_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut fixture = start(dir.path(), 1);
     fixture.write(put(1, 5, 5));
@@ -215,7 +216,7 @@ fn a_marker_that_contradicts_the_rows_stops_the_applier() {
     let (sound, wrong) = (marker(state.digest), marker(Digest(1)));
     let mut elsewhere = state.applied.0.clone();
     elsewhere.advance(
-        crate::base::LogId {
+        LogId {
             region: RegionId(99),
             epoch: Epoch(1),
         },
@@ -223,6 +224,7 @@ fn a_marker_that_contradicts_the_rows_stops_the_applier() {
     );
     fixture.write(sound);
     assert_eq!(fixture.engine.metrics.markers_equal.get(), 1);
+    assert_eq!(fixture.engine.quarantined(), None);
     // Elsewhere is not here: nothing to compare.
     fixture.write(Body::Marker(Marker {
         applied: elsewhere,
@@ -235,10 +237,14 @@ fn a_marker_that_contradicts_the_rows_stops_the_applier() {
         unreachable!()
     };
     let told = fixture.send(None, Body::Marker(Marker { applied, ..wrong }));
-    let cause = told.blocking_recv().unwrap().unwrap_err();
-    assert!(matches!(cause, Error::DigestMismatch { .. }), "{cause}");
-    assert!(fixture.engine.applied().closed().is_some());
-    assert_eq!(fixture.rows().len(), 1, "reads go on");
+    told.blocking_recv().unwrap().unwrap();
+    let mismatch = fixture.engine.quarantined().unwrap();
+    let (computed, marked) = (mismatch.computed, mismatch.marked);
+    assert_eq!((computed, marked), (state.digest, Digest(1)));
+    assert_eq!((mismatch.log, mismatch.seq), (fixture.log.log(), Seq(4)));
+    assert_eq!(fixture.engine.metrics.markers_different.get(), 1);
+    fixture.write(put(2, 5, 5));
+    assert_eq!(fixture.rows().len(), 2);
 }
 
 #[test]
@@ -250,21 +256,11 @@ fn what_a_record_holds_is_given_back_before_its_fate_is_told() {
     let fate = Some(Fate::new(fate).holding(Arc::clone(&held)));
     let Fixture { engine, log, .. } = &mut fixture;
     let hlc = log.newest().next();
-    engine.append(log, hlc, None, put(1, 1, 1), fate).unwrap();
+    engine
+        .append_next(log, hlc, None, put(1, 1, 1), fate)
+        .unwrap();
     told.blocking_recv().unwrap().unwrap();
     assert_eq!(Arc::strong_count(&held), 1);
-}
-
-#[test]
-fn an_applier_that_panics_leaves_nobody_waiting() {
-    let applied = Watermark::new(Lsn(5));
-    let end = EndOfApplier(applied.clone());
-    let applier = thread("applier", move || {
-        assert!(end.0.get() > Lsn(5), "an invariant is broken");
-    });
-    let waited = applied.reached_blocking(Lsn(6));
-    assert!(matches!(waited, Err(Error::Panicked)));
-    assert!(applier.unwrap().join().is_err());
 }
 
 #[test]
@@ -277,7 +273,7 @@ fn a_record_that_the_wal_refuses_leaves_no_gap_in_its_log() {
     rows.groups[0].rows[0].cells = Some(vec![0; wal::MAX_PAYLOAD_BYTES].into());
     let Fixture { engine, log, .. } = &mut fixture;
     let hlc = log.newest().next();
-    let refused = engine.append(log, hlc, None, Body::Rows(rows), None);
+    let refused = engine.append_next(log, hlc, None, Body::Rows(rows), None);
     assert!(matches!(refused, Err(Error::Wal(_))), "{refused:?}");
     assert_eq!(fixture.write(put(1, 1, 1)).stamp.seq, Seq(1));
 }
@@ -293,7 +289,7 @@ fn a_record_that_does_not_follow_its_log_is_a_fork() {
     let fate = Some(Fate::new(fate));
     fixture
         .engine
-        .append(&mut other, hlc, None, put(1, 2, 2), fate)
+        .append_next(&mut other, hlc, None, put(1, 2, 2), fate)
         .unwrap();
     assert!(matches!(
         told.blocking_recv().unwrap(),
@@ -407,7 +403,7 @@ fn a_log_that_fails_ends_writing_with_its_cause_and_reads_go_on() {
         let (fate, told) = oneshot::channel();
         let Fixture { engine, log, .. } = &mut fixture;
         let (hlc, fate) = (log.newest().next(), Some(Fate::new(fate)));
-        let appended = engine.append(log, hlc, None, put(at % 20, 2, at), fate);
+        let appended = engine.append_next(log, hlc, None, put(at % 20, 2, at), fate);
         appended
             .err()
             .or_else(|| told.blocking_recv().unwrap().err())
@@ -415,7 +411,7 @@ fn a_log_that_fails_ends_writing_with_its_cause_and_reads_go_on() {
     let is_io = |error: &Error| matches!(error, Error::Poisoned(wal::Poisoned::Io(_)));
     assert!(cause.as_ref().is_some_and(is_io), "{cause:?}");
     let Fixture { engine, log, .. } = &mut fixture;
-    let refused = engine.append(log, log.newest().next(), None, put(1, 3, 3), None);
+    let refused = engine.append_next(log, log.newest().next(), None, put(1, 3, 3), None);
     assert!(refused.as_ref().err().is_some_and(is_io), "{refused:?}");
     let held = fixture.rows();
     assert!(acknowledged.keys().all(|key| held.contains_key(key)));
@@ -428,7 +424,7 @@ fn a_log_that_was_closed_takes_nothing() {
     fixture.engine.wal().close().unwrap();
     let Fixture { engine, log, .. } = &mut fixture;
     let hlc = log.newest().next();
-    let refused = engine.append(log, hlc, None, put(1, 1, 1), None);
+    let refused = engine.append_next(log, hlc, None, put(1, 1, 1), None);
     let is_closed = matches!(&refused, Err(Error::Poisoned(wal::Poisoned::Closed)));
     assert!(is_closed, "{refused:?}");
 }
@@ -475,7 +471,7 @@ fn an_engine_that_has_been_stopped_takes_nothing() {
     fixture.engine.stop().unwrap();
     let Fixture { engine, log, .. } = &mut fixture;
     let hlc = log.newest().next();
-    let refused = engine.append(log, hlc, None, put(1, 1, 1), None);
+    let refused = engine.append_next(log, hlc, None, put(1, 1, 1), None);
     assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
 }
 
@@ -521,12 +517,62 @@ fn folding_shortens_the_position_and_survives() {
 }
 
 #[test]
+fn folding_while_running_comes_behind_what_was_appended_and_survives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 4);
+    let told: Vec<_> = (0..300)
+        .map(|at| fixture.send(None, put(at % 20, at, at)))
+        .collect();
+    fixture.engine.fold(REGION, Epoch(4)).unwrap();
+    for mut fate in told {
+        fate.try_recv().unwrap().unwrap();
+    }
+    assert_eq!(fixture.engine.durable().base(REGION), Epoch(4));
+    let copy = fixture.crash();
+    let state = recover(copy.path()).unwrap().state();
+    assert_eq!(state.applied.base(REGION), Epoch(4));
+    assert!(state.chains.is_empty() && state.applied.logs().next().is_none());
+    assert_eq!(start(copy.path(), 5).rows(), fixture.rows());
+    // Another record of a log that is closed follows nothing.
+    let late = fixture.send(None, put(1, 1, 1)).blocking_recv().unwrap();
+    assert!(matches!(late, Err(Error::Fork { .. })), "{late:?}");
+    let folded = fixture.engine.fold(REGION, Epoch(5));
+    assert!(matches!(folded, Err(Error::Fork { .. })), "{folded:?}");
+}
+
+#[test]
+fn the_opening_of_the_greatest_epoch_is_kept_with_its_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = start(dir.path(), 7);
+    let opening = |member| {
+        Body::Opening(Opening {
+            floor: Hlc::ZERO,
+            members: vec![IncarnationId(member), IncarnationId(1)],
+            recovered: fixture.engine.durable(),
+        })
+    };
+    let (greater, lesser) = (opening(7), opening(6));
+    fixture.write(greater);
+    fixture.log = LogWriter::new(REGION, Epoch(6), fixture.log.newest());
+    fixture.write(lesser);
+    let copy = fixture.crash();
+    let held = start(copy.path(), 8)
+        .engine
+        .state()
+        .opening
+        .clone()
+        .unwrap();
+    assert_eq!(held.log.epoch, Epoch(7));
+    assert_eq!(held.members, [1, 7].map(IncarnationId).into());
+}
+
+#[test]
 fn a_horizon_that_folding_covers_is_acted_upon() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = start(dir.path(), 4);
     first.write(put(1, 1, 1));
     let horizon = first.engine.state().newest;
-    let mut covered = crate::base::VersionVector::new();
+    let mut covered = VersionVector::new();
     covered.fold(REGION, Epoch(6));
     first.write(Body::Horizon(Horizon { horizon, covered }));
     first.engine.stop().unwrap();

@@ -54,7 +54,7 @@ fn open(dir: &Path) -> Applier {
 
 fn item((encoded, end): &(Vec<u8>, Lsn)) -> Item {
     Item {
-        record: Record::decode(encoded).unwrap(),
+        record: Arc::new(Record::decode(encoded).unwrap()),
         chain: Record::chain_after(encoded),
         end: *end,
         fate: None,
@@ -100,10 +100,10 @@ impl Fixture {
 
     fn apply(&mut self, body: Body) {
         let next = self.log.next(self.hlc(), None, body);
-        self.log.advance(next.record.stamp, next.chain);
+        self.log.advance(next.stamp, next.chain_after);
         let end = Lsn(u64::try_from(self.records.len()).unwrap() + 1);
-        self.take_in(&next.record);
-        self.records.push((next.encoded, end));
+        self.take_in(&next.record().unwrap());
+        self.records.push((next.bytes.to_vec(), end));
         let item = item(self.records.last().unwrap());
         apply(&self.applier, &[item]);
     }

@@ -127,7 +127,7 @@ impl StartError {
                 | Engine::BadRecord { .. }
                 | Engine::BadRow { .. }
                 | Engine::Fork { .. }
-                | Engine::DigestMismatch { .. },
+                | Engine::Malformed { .. },
             )
             | StartError::File(sealed::Error::Damaged { .. } | sealed::Error::WrongKind { .. })
             | StartError::Control(

@@ -300,7 +300,9 @@ impl Writer {
         body: Body,
         fate: Option<engine::Fate>,
     ) -> Result<Stamp, Error> {
-        let appended = self.engine.append(&mut self.log, hlc, request, body, fate);
+        let appended = self
+            .engine
+            .append_next(&mut self.log, hlc, request, body, fate);
         let (stamp, end) = appended.map_err(|cause| Error::NotWritable {
             cause: explained(&cause),
         })?;

@@ -182,7 +182,7 @@ fn reason_of_engine(error: &engine::Error) -> Reason {
         | engine::Error::BadRecord { .. }
         | engine::Error::BadRow { .. }
         | engine::Error::Fork { .. }
-        | engine::Error::DigestMismatch { .. } => Reason::Damaged,
+        | engine::Error::Malformed { .. } => Reason::Damaged,
         engine::Error::Poisoned(_) => Reason::NotWritable,
         engine::Error::Stopped => Reason::Stopping,
         engine::Error::Wal(_)
