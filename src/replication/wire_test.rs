@@ -186,10 +186,8 @@ fn a_record_with_a_flipped_bit_is_refused() {
     for bit in 0..record.bytes.len() * 8 {
         let mut bytes = record.bytes.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let damaged = Logged {
-            bytes: bytes.into(),
-            ..record.clone()
-        };
+        let mut damaged = record.clone();
+        damaged.bytes = bytes.into();
         let fetched = Message::Fetched(Fetched {
             epoch: Epoch(3),
             records: Some(vec![damaged]),

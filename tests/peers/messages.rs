@@ -31,7 +31,7 @@ pub fn record(seq: u64, bytes: usize) -> Logged {
         }),
         body: Body::Rows(Rows::default()),
     };
-    Logged::new(&record, record.encode().into())
+    Logged::new(record)
 }
 
 pub fn append(number: u64, records: Vec<Logged>) -> Message {
