@@ -28,9 +28,11 @@ fn write_secrets(node: &Node, user: u32) -> Vec<Vec<u8>> {
     VIEWS.map(write).to_vec()
 }
 
-/// Which parts of the data directory hold these bytes. The store merges files when it likes, so a listing may name one
-/// that has gone when it is read: such a listing is made anew.
-fn holding(data: &Path, bytes: &[u8]) -> Vec<String> {
+/// Which parts of the data directory hold this secret, but for its ends, which the compressor may take for a repetition of
+/// what stands beside another one. The store merges files when it likes, so a listing may name one that has gone when it
+/// is read: such a listing is made anew.
+fn holding(data: &Path, secret: &[u8]) -> Vec<String> {
+    let bytes = &secret[8..secret.len() - 8];
     let files = loop {
         let names = listed(data);
         let read = |path: &PathBuf| Some((path.clone(), std::fs::read(path).ok()?));
