@@ -102,13 +102,14 @@ impl Queue {
         Ok(state.end)
     }
 
-    /// Asks for the end of the segment; returns the place behind everything queued so far, which is to lie in it.
-    pub(super) fn seal(&self) -> Result<Lsn, Poisoned> {
+    /// Asks for the end of the segment, unless all lies in sealed ones; returns the place behind everything queued so far,
+    /// which is to lie in it.
+    pub(super) fn seal(&self, sealed: Lsn) -> Result<Lsn, Poisoned> {
         let mut state = self.state();
         if let Some(cause) = self.ended(&state) {
             return Err(cause);
         }
-        state.sealing = true;
+        state.sealing |= state.end > sealed;
         self.work.notify_one();
         Ok(state.end)
     }
@@ -178,8 +179,13 @@ mod tests {
         assert_eq!(queue.put(Bytes::new()).unwrap(), Lsn(153));
         let batch = vec![Bytes::from_static(b"abc"), Bytes::new()];
         assert_eq!(queue.take(None), Work::Batch(batch, Lsn(153)));
-        assert_eq!(queue.seal().unwrap(), Lsn(153));
+        assert_eq!(queue.seal(Lsn(100)).unwrap(), Lsn(153));
         assert_eq!(queue.take(None), Work::Seal);
+        assert_eq!(
+            queue.seal(Lsn(153)).unwrap(),
+            Lsn(153),
+            "nothing is to be sealed"
+        );
         assert_eq!(queue.take(Some(Duration::ZERO)), Work::Mark);
         assert_eq!(queue.put(Bytes::new()).unwrap(), Lsn(203));
     }

@@ -118,7 +118,7 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`] once the log takes no more writes.
     pub fn seal(&self) -> Result<Lsn, Error> {
-        let end = self.shared.queue.seal()?;
+        let end = self.shared.queue.seal(self.shared.sealed.get())?;
         Ok(self.shared.sealed.reached_blocking(end)?)
     }
 
