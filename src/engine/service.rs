@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// The rows of some keys, in their order, as far as they are in memory: `None` where a file would have to be read,
-    /// and behind [`LOOKUP_BYTES`] that are not cached. Never waits for a disk.
+    /// and behind 4 MiB that are not cached. Never waits for a disk.
     ///
     /// # Errors
     /// If the store has failed.
@@ -297,7 +297,7 @@ impl Engine {
         Ok(rows)
     }
 
-    /// Reads from the store what is missing among the rows of some keys. Where that is more than [`LOOKUP_BYTES`] it
+    /// Reads from the store what is missing among the rows of some keys. Where that is more than 4 MiB it
     /// returns the first rows only, at least one. Blocks while files are read.
     ///
     /// # Errors
