@@ -1,4 +1,5 @@
 #![no_main]
+#![allow(dead_code, reason = "every target has all bodies and runs one")]
 
 #[path = "../../tests/fuzz/bodies/mod.rs"]
 mod bodies;
