@@ -84,9 +84,16 @@ impl Header {
         }
         let whole = Reader::new(bytes).bytes("segment header", SEGMENT_HEADER_BYTES)?;
         codec::check_checksum("segment header", whole)?;
+        let lineage = LineageId(start.u128("segment lineage")?);
+        let id = SegmentId(start.u64("segment id")?);
+        if id == SegmentId(u64::MAX) {
+            // No other could follow it.
+            let (field, value) = ("segment id", id.0);
+            return Err(DecodeError::Invalid { field, value }.into());
+        }
         Ok(Header {
-            lineage: LineageId(start.u128("segment lineage")?),
-            id: SegmentId(start.u64("segment id")?),
+            lineage,
+            id,
             base: Lsn(start.u64("segment base")?),
             previous: Lsn(start.u64("segment before")?),
         })
@@ -148,6 +155,20 @@ mod tests {
             let cut = Header::decode(&bytes[..len]);
             assert!(matches!(cut, Err(HeaderError::Damaged(_))), "{len}");
         }
+    }
+
+    #[test]
+    fn an_id_that_none_can_follow_is_damage() {
+        let with_id = |id| Header {
+            id: SegmentId(id),
+            ..header()
+        };
+        let last = with_id(u64::MAX - 1);
+        assert_eq!(Header::decode(&last.encode()), Ok(last));
+        let refused = Header::decode(&with_id(u64::MAX).encode());
+        let (field, value) = ("segment id", u64::MAX);
+        let expected = DecodeError::Invalid { field, value };
+        assert_eq!(refused, Err(HeaderError::Damaged(expected)));
     }
 
     #[test]
