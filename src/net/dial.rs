@@ -189,7 +189,7 @@ async fn connect(address: &str, owner: Owner) -> Result<Channel, Trouble> {
 }
 
 /// How peers are reached: the place for encryption and for proving who one is.
-fn endpoint(address: &str) -> Option<Endpoint> {
+pub(super) fn endpoint(address: &str) -> Option<Endpoint> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
     endpoint.uri().port()?;
     let endpoint = endpoint

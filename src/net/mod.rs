@@ -12,6 +12,8 @@
 //! its established connection has ended and a new one was refused: silence is not the end of a process. Who a peer is
 //! decides its incarnation, never its address, which is looked up at every connect.
 //!
+//! What members ask each other about their agreement goes by [`RaftLines`], a question and its answer at a time.
+//!
 //! Nothing here knows what a message means; nothing is encrypted yet, and nobody is asked to prove who they are: both
 //! belong into `dial::endpoint` and the peer port's listener.
 
@@ -21,10 +23,12 @@ mod hello;
 mod incoming;
 mod metrics;
 mod outbox;
+mod raft;
 mod wires;
 
 pub use hello::{FORMATS, Hello, Me, Refusal};
 pub use incoming::Incoming;
+pub use raft::{RAFT_MESSAGE_BYTES, RaftLines, Unreachable};
 pub use wires::{Inbound, PeerStatus, STALL, Wires};
 
 /// The greatest message: one record at least, however large, and what goes beside it.
