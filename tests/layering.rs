@@ -62,7 +62,11 @@ const IMPURE: &[&str] = &[
 /// Each name that belongs into some places only, with the beginnings of their paths.
 const PLACES: &[(&str, &[&str])] = &[
     // The baselines of `bench compare` use what the node uses, without the node.
-    ("rocksdb::", &["storage/", "cli/bench/bare.rs"]),
+    (
+        "rocksdb::",
+        &["storage/", "control/raft/store.rs", "cli/bench/bare.rs"],
+    ),
+    ("openraft", &["control/raft/"]),
     (
         "tonic::",
         &[

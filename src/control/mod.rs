@@ -12,6 +12,7 @@ mod joining;
 mod local;
 mod member;
 mod quorum;
+pub mod raft;
 mod rejection;
 mod settings;
 mod state;
