@@ -17,6 +17,7 @@ mod lanes;
 mod metrics;
 mod peer;
 mod port;
+pub mod raft;
 mod scan;
 mod slow;
 pub mod status;

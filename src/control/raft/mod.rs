@@ -184,10 +184,9 @@ impl Raft {
         let machine = StateMachine::new(store.clone(), store.agreed()?);
         let states = machine.states();
         let peers = Arc::new(Peers::new(number, states.clone(), Arc::clone(&clock)));
-        let config = config().map_err(|error| StartError::Raft(error.to_string()))?;
         let raft = openraft::Raft::new(
             number,
-            Arc::new(config),
+            Arc::new(config()?),
             Network(Arc::clone(&peers)),
             LogStore(store.clone()),
             machine,
@@ -367,7 +366,7 @@ fn stand_down(store: &Store, me: NodeNumber) -> Result<(), StoreError> {
     }
 }
 
-fn config() -> Result<Config, openraft::ConfigError> {
+fn config() -> Result<Config, StartError> {
     let lease = u64::try_from(election::LEASE.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "steadfast".to_owned(),
@@ -382,5 +381,6 @@ fn config() -> Result<Config, openraft::ConfigError> {
         enable_elect: false,
         ..Config::default()
     };
-    config.validate()
+    let config = config.validate();
+    config.map_err(|error| StartError::Raft(error.to_string()))
 }

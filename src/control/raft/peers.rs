@@ -69,10 +69,10 @@ impl Peers {
         let read = self.open(&answer, member).map_err(garbled)?;
         let now = self.clock.monotonic();
         self.clocks().hear(now, member, answer.wall_millis);
-        match read {
-            Answer::Refused(why) => Err(NoAnswer::Refused { member, why }),
-            answer => Ok(answer),
+        if let Answer::Refused(why) = read {
+            return Err(NoAnswer::Refused { member, why });
         }
+        Ok(read)
     }
 
     fn address(&self, member: NodeNumber, known: &Addresses) -> Result<String, NoAnswer> {

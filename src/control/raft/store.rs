@@ -13,6 +13,7 @@
 //! **Invariants.** What was written is synced before it is reported, but for what can be made again from the log. The log
 //! has no holes. Whatever is damaged is named, and nothing is guessed in its place.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::super::state::ControlState;
 use super::types::{Entry, LogId, StoredMembership, Vote};
 use crate::base::NodeNumber;
+use crate::base::disk::{Disk as _, RealDisk};
 
 const FORMAT: u32 = 1;
 /// Entries are few and small, and soon purged.
@@ -41,6 +43,15 @@ pub enum Error {
         /// What it said.
         #[source]
         source: rocksdb::Error,
+    },
+    /// Its directory cannot be made.
+    #[error("cannot make the directory of the Raft store {path}")]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
     },
     /// A value is not what was written, or is missing.
     #[error("the Raft store {path} is damaged: {what} {problem}")]
@@ -130,6 +141,12 @@ fn named(key: &[u8]) -> String {
 impl Store {
     /// Opens the store, or makes an empty one.
     pub fn open(path: &Path) -> Result<Store, Error> {
+        RealDisk
+            .create_dir(path)
+            .map_err(|source| Error::Directory {
+                path: path.to_owned(),
+                source,
+            })?;
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_paranoid_checks(true);
