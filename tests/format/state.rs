@@ -110,8 +110,8 @@ fn the_state_of_a_store_is_as_in_version_3() {
     ]
     .concat();
     for (state, end) in [
-        (swept, "0000000000f78ba63b".to_owned()),
-        (sweeping, pending + "010000d0070000000002000000abcd81318fca"),
+        (swept, "0000000000325a7d67".to_owned()),
+        (sweeping, pending + "010000d0070000000002000000abcd5dbdc635"),
     ] {
         let golden = ["03", &golden_body(&opening), &end].concat();
         assert_eq!(hex::encode(state.encode()), golden);
