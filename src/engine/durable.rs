@@ -56,7 +56,8 @@ impl Durable {
         bytes: bytes::Bytes,
     ) -> Result<Lsn, Error> {
         let frame_bytes = wal::frame_bytes(&bytes);
-        // Held across the call, so that nobody hears of the frame who cannot know its record.
+        // Held across the call, so that nobody hears of the frame who cannot know its record. If the WAL's queue is full,
+        // whoever looks waits too; the WAL's thread never looks.
         let mut known = self.lock();
         let end = wal.append(bytes)?;
         known.appended.push_back(Appended {

@@ -28,6 +28,11 @@ fn log(epoch: u64) -> LogId {
     }
 }
 
+/// Where what belongs to an epoch's log stands in a list.
+fn index(epoch: u64) -> usize {
+    usize::try_from(epoch).unwrap() - 1
+}
+
 fn recover(dir: &Path) -> Recovered {
     let wal_options = wal::Options {
         segment_bytes: 16 << 10,
@@ -95,7 +100,7 @@ impl Fixture {
 
     fn append(&mut self, epoch: u64, bytes: usize) {
         let epoch = epoch.max(self.folded + 1);
-        let record = next(&mut self.writers[epoch as usize - 1], bytes);
+        let record = next(&mut self.writers[index(epoch)], bytes);
         self.appended.push(record.clone());
         self.end = self.engine.append(record, None).unwrap();
     }
@@ -185,7 +190,7 @@ impl Fixture {
     fn check_release(&self, spread: &[u64], taken: &[u64]) {
         self.catch_up();
         let need = |log: LogId, Seq(seq): Seq| {
-            let of = |seqs: &[u64]| seqs[log.epoch.0 as usize - 1];
+            let of = |seqs: &[u64]| seqs[index(log.epoch.0)];
             match seq {
                 _ if seq > of(spread) => Need::OnlyCopy,
                 _ if seq > of(taken) => Need::Laggard,
@@ -230,7 +235,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         let spans = spans.map(|(log, (after, through))| (log, after, through));
         Step::Read(spans.collect(), bytes)
     });
-    let seqs = || proptest::collection::vec(0..40u64, LOGS as usize);
+    let seqs = || proptest::collection::vec(0..40u64, index(LOGS) + 1);
     let release = (seqs(), seqs()).prop_map(|(spread, taken)| Step::Release(spread, taken));
     let step = prop_oneof![
         30 => append,
@@ -276,7 +281,7 @@ proptest! {
 
 #[test]
 fn who_follows_gets_every_record_once_in_order_while_more_are_appended_and_what_was_taken_goes() {
-    const RECORDS: u64 = 4_000;
+    const RECORDS: usize = 4_000;
     let mut fixture = Fixture::new();
     let mut held = VersionVector::new();
     let is_done = AtomicBool::new(false);
@@ -285,8 +290,8 @@ fn who_follows_gets_every_record_once_in_order_while_more_are_appended_and_what_
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for at in 0..RECORDS {
-                let writer = &mut writers[(at / 7 % LOGS) as usize];
-                let record = next(writer, (at as usize * 37) % 900);
+                let writer = &mut writers[at / 7 % index(LOGS)];
+                let record = next(writer, at * 37 % 900);
                 engine.append(record, None).unwrap();
             }
             is_done.store(true, Ordering::Release);
@@ -316,8 +321,8 @@ fn who_follows_gets_every_record_once_in_order_while_more_are_appended_and_what_
                 }
             };
             engine.flush_keeping(lacks).unwrap();
-            let count: u64 = held.logs().map(|(_, Seq(seq))| seq).sum();
-            if was_done && count == RECORDS {
+            let taken: u64 = held.logs().map(|(_, Seq(seq))| seq).sum();
+            if was_done && usize::try_from(taken).unwrap() == RECORDS {
                 break;
             }
         }
@@ -344,8 +349,8 @@ fn a_record_is_known_to_be_durable_when_the_wal_says_so_and_not_before() {
     let ends = std::thread::scope(|scope| {
         let appending = scope.spawn(|| {
             let mut writer = LogWriter::new(REGION, Epoch(1), Hlc::ZERO);
-            let mut append = |at: u64| {
-                let record = next(&mut writer, at as usize % 100);
+            let mut append = |_| {
+                let record = next(&mut writer, 50);
                 let (log, seq) = (record.log(), record.seq());
                 durable.append(&wal, log, seq, record.bytes).unwrap()
             };

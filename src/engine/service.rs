@@ -171,10 +171,14 @@ impl Engine {
             through,
             done,
         });
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = queue.clone().ok_or(Error::Stopped)?;
-        queue.send(work).map_err(|_| self.failure())?;
-        told.recv().map_err(|_| self.failure())?;
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let sent = queue.ok_or(Error::Stopped)?.send(work);
+        sent.map_err(|_| self.failure())?;
+        told.recv().map_err(|_| self.failure())??;
         self.durable.fold(region, through);
         Ok(())
     }

@@ -29,8 +29,8 @@ pub(super) enum Work {
 pub(super) struct Fold {
     pub region: RegionId,
     pub through: Epoch,
-    /// Told when it is durable; dropped if it fails.
-    pub done: SyncSender<()>,
+    /// Told when it is durable, or has failed; dropped if it is not done.
+    pub done: SyncSender<Result<(), Error>>,
 }
 
 /// Work that is done together.
@@ -123,10 +123,10 @@ fn apply_durable(
 
 impl Fold {
     fn work(self, applier: &Applier) -> Result<(), Error> {
-        applier.fold(self.region, self.through)?;
+        let folded = applier.fold(self.region, self.through);
         // Whoever asked waits for it.
-        let _told = self.done.send(());
-        Ok(())
+        let _told = self.done.send(folded.clone());
+        folded
     }
 }
 

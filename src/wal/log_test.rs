@@ -240,3 +240,21 @@ fn a_log_of_another_lineage_is_refused_and_left_alone() {
     assert_eq!(found, LINEAGE);
     assert_eq!(payloads(&open(&dir).unwrap().0), [b"one"]);
 }
+
+#[test]
+fn a_reader_skips_ahead_to_any_frame_and_never_back() {
+    let (_dir, log) = written(&[
+        b"aaaa", b"bbbb", b"cccc", b"dddd", b"eeee", b"ffff", b"gggg",
+    ]);
+    let all = log.read_from(log.first()).unwrap();
+    let all: Vec<_> = all.map(Result::unwrap).collect();
+    for read in 0..all.len() {
+        for (at, target) in all.iter().enumerate() {
+            let mut reader = log.read_from(log.first()).unwrap();
+            reader.by_ref().take(read).for_each(drop);
+            reader.skip_to(target.begin);
+            let rest: Vec<_> = reader.map(Result::unwrap).collect();
+            assert_eq!(rest, all[at.max(read)..], "{read} read, then to {at}");
+        }
+    }
+}
