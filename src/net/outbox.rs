@@ -1,8 +1,8 @@
 //! The messages that wait for one peer.
 //!
 //! Those that carry records wait in one line, and so do pings, in order with them: a ping that overtook records would make
-//! the member's answer look as if they had been lost. Everything else goes first, so that a seal or a question never
-//! waits behind megabytes.
+//! the member's answer look as if they had been lost. Everything else goes first and has room of its own, so that a seal
+//! or a question never waits behind megabytes, nor is dropped for them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,10 @@ use crate::proto::v1;
 use v1::PeerMessage;
 use v1::peer_message::Content;
 
-/// Bytes that may wait: twice what a primary lets be on its way to one member, and what else there is to say.
-pub(super) const OUTBOX_BYTES: usize = 16 << 20;
+/// Bytes with records that may wait: twice what a primary lets be on its way to one member.
+const BULK_BYTES: usize = 16 << 20;
+/// Bytes of all else: thousands of messages.
+const URGENT_BYTES: usize = 1 << 20;
 
 /// A queue that never makes its sender wait.
 #[derive(Debug, Default)]
@@ -29,46 +31,40 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Lines {
-    urgent: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
-    bytes: usize,
+    urgent: Line,
+    bulk: Line,
     /// Since when there are messages and none was taken.
     stands: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    message: PeerMessage,
+#[derive(Debug, Default)]
+struct Line {
+    messages: VecDeque<(PeerMessage, usize)>,
     bytes: usize,
 }
 
 impl Outbox {
-    /// Puts a message in line, unless too much waits already. One that is larger than all that may wait still goes alone.
-    /// Says whether it was taken.
+    /// Puts a message in line, unless too much waits there already. One that is larger than all that may wait still goes
+    /// alone. Says whether it was taken.
     pub fn push(&self, message: PeerMessage) -> bool {
-        let bytes = message.encoded_len();
         let mut lines = self.lines();
-        if lines.bytes > 0 && lines.bytes.saturating_add(bytes) > OUTBOX_BYTES {
-            return false;
-        }
-        lines.bytes += bytes;
-        lines.stands.get_or_insert_with(now_monotonic);
-        let line = if is_bulk(&message) {
-            &mut lines.bulk
+        let taken = if is_bulk(&message) {
+            lines.bulk.push(message, BULK_BYTES)
         } else {
-            &mut lines.urgent
+            lines.urgent.push(message, URGENT_BYTES)
         };
-        line.push_back(Waiting { message, bytes });
-        drop(lines);
-        self.filled.notify_one();
-        true
+        if taken {
+            lines.stands.get_or_insert_with(now_monotonic);
+            self.filled.notify_one();
+        }
+        taken
     }
 
     /// The next message, with its size. For one reader at a time; dropping this loses nothing.
     pub async fn take(&self) -> (PeerMessage, usize) {
         loop {
-            if let Some(Waiting { message, bytes }) = self.lines().pop() {
-                return (message, bytes);
+            if let Some(next) = self.lines().pop() {
+                return next;
             }
             self.filled.notified().await;
         }
@@ -77,12 +73,13 @@ impl Outbox {
     /// Drops everything; says how many messages that were.
     pub fn clear(&self) -> usize {
         let dropped = std::mem::take(&mut *self.lines());
-        dropped.urgent.len() + dropped.bulk.len()
+        dropped.urgent.messages.len() + dropped.bulk.messages.len()
     }
 
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.lines().bytes
+        let lines = self.lines();
+        lines.urgent.bytes + lines.bulk.bytes
     }
 
     /// For how long messages have waited without one being taken.
@@ -97,11 +94,28 @@ impl Outbox {
 }
 
 impl Lines {
-    fn pop(&mut self) -> Option<Waiting> {
-        let next = self.urgent.pop_front().or_else(|| self.bulk.pop_front())?;
-        self.bytes -= next.bytes;
-        let is_empty = self.urgent.is_empty() && self.bulk.is_empty();
+    fn pop(&mut self) -> Option<(PeerMessage, usize)> {
+        let next = self.urgent.pop().or_else(|| self.bulk.pop())?;
+        let is_empty = self.urgent.messages.is_empty() && self.bulk.messages.is_empty();
         self.stands = (!is_empty).then(now_monotonic);
+        Some(next)
+    }
+}
+
+impl Line {
+    fn push(&mut self, message: PeerMessage, most: usize) -> bool {
+        let bytes = message.encoded_len();
+        let fits = self.bytes.saturating_add(bytes) <= most || self.messages.is_empty();
+        if fits {
+            self.bytes += bytes;
+            self.messages.push_back((message, bytes));
+        }
+        fits
+    }
+
+    fn pop(&mut self) -> Option<(PeerMessage, usize)> {
+        let next = self.messages.pop_front()?;
+        self.bytes -= next.1;
         Some(next)
     }
 }
@@ -171,14 +185,26 @@ mod tests {
             pushed += 1;
         }
         assert_eq!(pushed, 15);
-        assert!(outbox.bytes() <= OUTBOX_BYTES);
-        assert!(outbox.push(probe(1)), "there is room for a small one");
+        assert!(outbox.bytes() <= BULK_BYTES);
+        assert!(outbox.push(append(pushed, 0)), "a ping still fits");
         assert_eq!(outbox.clear(), 16);
         assert_eq!(outbox.bytes(), 0);
-        assert!(outbox.push(append(1, 2 * OUTBOX_BYTES)));
-        assert!(!outbox.push(probe(2)));
-        assert_eq!(taken(&outbox).len(), 1);
-        assert!(outbox.push(probe(3)));
+        assert!(outbox.push(append(1, 2 * BULK_BYTES)));
+        assert!(!outbox.push(append(2, 0)));
+        assert_eq!(taken(&outbox), [append(1, 2 * BULK_BYTES)]);
+        assert!(outbox.push(append(3, 0)));
+    }
+
+    #[test]
+    fn records_take_no_room_from_other_messages_which_are_bounded_too() {
+        let outbox = Outbox::default();
+        while outbox.push(append(1, 1 << 20)) {}
+        let mut pushed = 0;
+        while outbox.push(probe(1 << 30)) {
+            pushed += 1;
+        }
+        assert!((10_000..1_000_000).contains(&pushed), "{pushed}");
+        assert!(outbox.bytes() <= BULK_BYTES + URGENT_BYTES);
     }
 
     #[test]
