@@ -9,42 +9,42 @@ use crate::run;
 /// Every rule that the cores contain, with the first seed whose run notices that it is left out. A change of the cores or
 /// of the simulator makes other runs of the same seeds: `survey_of_the_rules` then finds the new ones.
 const RULES: &[(Rule, u64)] = &[
-    (Rule::Fence, 0),
-    (Rule::StopOld, 9),
+    (Rule::Fence, 1),
+    (Rule::StopOld, 37),
     (Rule::PromiseSync, 0),
     (Rule::AckDurable, 0),
     (Rule::OwnSync, 0),
-    (Rule::BootToken, 10),
-    (Rule::BootCovers, 9),
-    (Rule::BootPromise, 502),
-    (Rule::MuteUntilBoot, 5),
-    (Rule::SealBasis, 53),
-    (Rule::SealSize, 10),
-    (Rule::CatchUp, 2),
-    (Rule::Transfer, 22),
-    (Rule::AckEpoch, 21),
-    (Rule::CommitSize, 0),
-    (Rule::Contact, 79),
-    (Rule::ConfirmSize, 103),
-    (Rule::ConfirmAfter, 175),
+    (Rule::BootToken, 9),
+    (Rule::BootCovers, 6),
+    (Rule::MuteUntilBoot, 1),
+    (Rule::SealBasis, 71),
+    (Rule::SealSize, 30),
+    (Rule::CatchUp, 1),
+    (Rule::Transfer, 51),
+    (Rule::AckEpoch, 475),
+    (Rule::CommitSize, 1),
+    (Rule::Contact, 157),
+    (Rule::ConfirmSize, 43),
+    (Rule::ConfirmAfter, 133),
     (Rule::ReadIndex, 0),
-    (Rule::WaitNewest, 240),
-    (Rule::OpenCovers, 0),
-    (Rule::MergeTail, 0),
-    (Rule::ReadOpening, 229),
+    (Rule::WaitNewest, 1558),
+    (Rule::OpenFirst, 222),
+    (Rule::OpenCovers, 5),
+    (Rule::MergeTail, 5),
     (Rule::ReadMembers, 0),
-    (Rule::ReadSize, 0),
-    (Rule::ReadAgree, 1),
+    (Rule::ReadSize, 1),
+    (Rule::ReadAgree, 0),
     (Rule::Ceiling, 0),
-    (Rule::Freeze, 10),
+    (Rule::Freeze, 3),
     (Rule::Floor, 0),
-    (Rule::CloseComplete, 25),
+    (Rule::CloseComplete, 0),
     (Rule::KeepTail, 1),
-    (Rule::SnapshotCovers, 188),
+    (Rule::SnapshotCovers, 74),
+    (Rule::SnapshotTail, 27),
 ];
 
-/// Rules whose absence no seed up to 2,000 has shown yet; the model of the protocol shows it.
-const NOT_YET: &[Rule] = &[Rule::OpenFirst, Rule::CloseLatest];
+/// Rules whose absence no seed up to 1,200 has shown yet; the model of the protocol shows it.
+const NOT_YET: &[Rule] = &[Rule::BootPromise, Rule::ReadOpening, Rule::CloseLatest];
 
 /// What a run without a rule ends with; a broken assertion of the code counts.
 fn violation(rule: Rule, seed: u64) -> Option<String> {
