@@ -25,11 +25,11 @@ const LAYERS: &[(&str, &str)] = &[
     ("replica", "base model control replication epoch read"),
     (
         "node",
-        "base model proto wal storage net engine control config",
+        "base model proto wal storage net engine control config replication epoch read replica",
     ),
     (
         "server",
-        "base model proto wal storage net engine control config node",
+        "base model proto wal storage net engine control config replication epoch read replica node",
     ),
     ("client", "base model proto net"),
     (

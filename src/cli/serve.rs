@@ -18,7 +18,6 @@ use crate::base::disk::RealDisk;
 use crate::base::task::threads;
 use crate::base::{TaskGroup, explained};
 use crate::config::{self, Config};
-use crate::control::raft;
 use crate::node::{Node, StartError};
 use crate::server::{self, Server};
 
@@ -92,7 +91,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let server = bound.serve(node.clone(), &tasks).await?;
 
     tokio::select! {
-        opened = node.open() => opened?,
+        opened = node.open(addresses.reached(), None) => opened?,
         name = signals.next() => {
             // Nothing has been acknowledged yet, and a start that is cut off is as good as a crash.
             info!(signal = name, "told to stop while starting");
@@ -123,8 +122,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn start_logging(format: LogFormat) -> Result<(), CliError> {
-    let wanted =
-        std::env::var("STEADFAST_LOG").unwrap_or_else(|_| format!("info,{}", raft::LOG_FILTER));
+    let wanted = std::env::var("STEADFAST_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(&wanted)
         .map_err(|error| CliError::usage(format!("STEADFAST_LOG={wanted}: {error}")))?;
     let log = tracing_subscriber::fmt()

@@ -1,4 +1,8 @@
 //! What others are given out of the WAL, and what the WAL lets go of, against all that was ever appended.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "places in small tests fit everything"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

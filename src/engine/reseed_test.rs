@@ -182,7 +182,7 @@ fn copy(from: &Path, to: &Path) {
 fn receive(checkpoint: &Path, dir: &Path, snapshot: &Snapshot) -> Received {
     copy(checkpoint, &incoming_dir(dir));
     let mut incoming = Incoming::open(&incoming_dir(dir), snapshot.clone()).unwrap();
-    assert!(incoming.next().unwrap().is_none());
+    assert!(incoming.next_part().unwrap().is_none());
     incoming.verify(LINEAGE).unwrap()
 }
 

@@ -20,8 +20,8 @@ use bytes::{BufMut, Bytes};
 use super::cells::{self, CellRef, Expected};
 use super::version::{Order, Version};
 use super::view::{FeatureId, MergeMode};
-use crate::base::Micros;
 use crate::base::codec::{DecodeError, Reader};
+use crate::base::{Micros, Stamp};
 
 const FORMAT: u8 = 1;
 const CELL_MODE: u8 = 1;
@@ -314,7 +314,7 @@ fn encode_cells(out: &mut Vec<u8>, cells: &BTreeMap<FeatureId, VersionedCell>) {
     }
 }
 
-fn version_key(version: &Version) -> (Micros, crate::base::Stamp) {
+fn version_key(version: &Version) -> (Micros, Stamp) {
     (version.event_time, version.stamp)
 }
 
@@ -421,6 +421,26 @@ impl<'a> RowRef<'a> {
                 reader: Some(Reader::new(cells)),
                 source: Source::Table(versions),
             },
+        }
+    }
+
+    /// Of which writes the row is the merge, as far as they left anything in it.
+    ///
+    /// # Errors
+    /// If a version cannot be read.
+    pub fn stamps(&self) -> Result<Vec<Stamp>, DecodeError> {
+        match self.body {
+            BodyRef::Whole { version, .. } => Ok(vec![version.stamp]),
+            BodyRef::Cells {
+                tombstone,
+                versions,
+                ..
+            } => {
+                let table = versions.chunks(Version::BYTES);
+                let cells = table.map(|version| Version::decode(&mut Reader::new(version)));
+                let all = tombstone.map(Ok).into_iter().chain(cells);
+                all.map(|version| Ok(version?.stamp)).collect()
+            }
         }
     }
 

@@ -28,7 +28,7 @@ mod wires;
 
 pub use hello::{FORMATS, Hello, Me, Refusal};
 pub use incoming::Incoming;
-pub use raft::{RAFT_MESSAGE_BYTES, RaftLines, Unreachable};
+pub use raft::{RAFT_MESSAGE_BYTES, RaftLines, Unreachable, join};
 pub use wires::{Inbound, PeerStatus, STALL, Wires};
 
 /// The greatest message: one record at least, however large, and what goes beside it.

@@ -7,8 +7,8 @@ use tonic::transport::Channel;
 
 use super::dial::endpoint;
 use crate::base::NodeNumber;
-use crate::proto::v1::RaftMessage;
 use crate::proto::v1::raft_service_client::RaftServiceClient;
+use crate::proto::v1::{JoinRequest, JoinResponse, RaftMessage};
 
 /// A snapshot of the control state is the greatest message by far; thousands of members and logs fit into this.
 pub const RAFT_MESSAGE_BYTES: usize = 16 << 20;
@@ -73,4 +73,20 @@ impl Line {
         let address = address.to_owned();
         Some(Line { address, client })
     }
+}
+
+/// Asks a member, at its peer address, to let a directory join.
+///
+/// # Errors
+/// If the address is none, does not answer or refuses: what it said.
+pub async fn join(address: &str, request: JoinRequest) -> Result<JoinResponse, Unreachable> {
+    let unreachable = |cause: String| Unreachable {
+        address: address.to_owned(),
+        cause,
+    };
+    let line = Line::to(address).ok_or_else(|| unreachable("it is no address".to_owned()))?;
+    let mut client = line.client;
+    let answer = client.join(request).await;
+    let answer = answer.map_err(|status| unreachable(status.message().to_owned()))?;
+    Ok(answer.into_inner())
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::Serving;
 use super::request::{Error, WriteRequest};
-use crate::base::{CommitLevel, Micros};
-use crate::engine::{self, Engine};
+use crate::base::clock::timeout;
+use crate::base::{CommitLevel, Lsn, Micros};
+use crate::engine::{self, Engine, Need};
 use crate::model::row::{BodyRef, RowRef};
 use crate::model::{Batch, Change, EntityKey, RowChange, Version, View, ViewRows};
 use crate::storage::RowKeys;
@@ -85,11 +86,33 @@ impl Serving {
 
     pub(super) async fn erase_from_log(&self) -> Result<(), Error> {
         let engine = Arc::clone(&self.engine);
-        self.blocking(move || Ok(engine.wal().seal()?)).await?;
+        let end = self.blocking(move || Ok(engine.wal().seal()?)).await?;
         // What lies behind the segment's end, so that all before it is no longer needed.
         self.log(Vec::new(), RECORD_WITHIN).await?;
-        let engine = Arc::clone(&self.engine);
-        self.blocking(move || engine.flush()).await
+        let released = timeout(RECORD_WITHIN, self.release_below(end)).await;
+        let limit = RECORD_WITHIN;
+        released.map_err(|_| Error::DeadlineExceeded { limit })?
+    }
+
+    /// Lets go of the log below a place, as soon as all of it is known to be on enough members.
+    async fn release_below(&self, place: Lsn) -> Result<(), Error> {
+        loop {
+            let (engine, standing) = (Arc::clone(&self.engine), self.member.standing());
+            let index = standing.control.index;
+            let only_copies = move |log, seq| {
+                if standing.control.is_spread(log, seq) {
+                    Need::Nobody
+                } else {
+                    Need::OnlyCopy
+                }
+            };
+            self.blocking(move || engine.flush_keeping(only_copies))
+                .await?;
+            if self.engine.wal().first() >= place {
+                return Ok(());
+            }
+            self.member.agreed().reached(index + 1).await?;
+        }
     }
 
     pub(super) async fn erase_from_store(&self, entities: &[Entity]) -> Result<(), Error> {

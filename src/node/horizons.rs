@@ -19,17 +19,15 @@ pub(super) struct Horizons {
 }
 
 impl Horizons {
-    /// Begins with one such time: all that is `applied` lies at or below it, and everything to come above.
-    pub fn new(lag: Duration, at: Hlc, applied: VersionVector) -> Horizons {
-        let mut horizons = Horizons {
+    /// None noted yet.
+    pub fn new(lag: Duration) -> Horizons {
+        Horizons {
             lag,
             noted: VecDeque::new(),
-        };
-        horizons.note(at, applied);
-        horizons
+        }
     }
 
-    /// Notes one more.
+    /// Notes one: all that is `applied` lies at or below it, and everything to come above.
     pub fn note(&mut self, at: Hlc, applied: VersionVector) {
         self.noted.push_back(Horizon {
             horizon: at,
@@ -72,7 +70,8 @@ mod tests {
 
     #[test]
     fn the_horizon_lags_just_enough_and_is_covered_by_what_the_next_time_noted_had() {
-        let mut horizons = Horizons::new(Duration::from_secs(60), Hlc::from_millis(0), vector(0));
+        let mut horizons = Horizons::new(Duration::from_secs(60));
+        horizons.note(Hlc::from_millis(0), vector(0));
         for minute in 1..=5 {
             horizons.note(Hlc::from_millis(minute * 40_000), vector(minute));
         }
@@ -96,7 +95,8 @@ mod tests {
     #[test]
     fn after_a_start_it_goes_on_where_it_stood() {
         let at = Hlc::from_millis(10_000_000);
-        let mut horizons = Horizons::new(Duration::from_secs(3_600), at, vector(7));
+        let mut horizons = Horizons::new(Duration::from_secs(3_600));
+        horizons.note(at, vector(7));
         assert_eq!(
             due(&mut horizons, 10_000_001, 6_390_000),
             Some((6_400_001, vector(7)))

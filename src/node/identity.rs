@@ -124,6 +124,14 @@ impl IdentityFile {
         self.change(|identity| identity.promise = epoch.max(identity.promise))
     }
 
+    /// Takes the lineage and region of the set that this directory joins. It holds no data of its own then.
+    ///
+    /// # Errors
+    /// If it cannot be made durable.
+    pub fn adopt(&mut self, lineage: LineageId, region: RegionId) -> Result<(), sealed::Error> {
+        self.change(|identity| (identity.lineage, identity.region) = (lineage, region))
+    }
+
     fn change(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), sealed::Error> {
         let mut next = self.identity.clone();
         change(&mut next);

@@ -7,11 +7,17 @@
 //! copies named (I18). A deadline makes the fate of a write unknown, never failed (I19). After a failure of log, store
 //! or control nothing more is acknowledged, while reads go on (I20).
 
+mod agreement;
 mod forget;
 mod horizons;
 mod identity;
+mod joining;
+mod member;
+mod members;
+mod peers;
 mod reads;
 mod request;
+mod set;
 mod start;
 mod status;
 mod upkeep;
@@ -26,28 +32,34 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::start::{Started, extend};
-use self::writer::{Accepted, Ceiling, Job};
+use self::agreement::{Agreement, RaftPlace};
+use self::member::{Awaited, Member};
+use self::start::Started;
+use self::writer::{Accepted, Job, Writer};
 use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
 use crate::base::task::{give_way, thread, threads};
-use crate::base::{Budget, Clock, Epoch, IncarnationId, TaskGroup, explained};
+use crate::base::{Budget, Clock, CommitLevel, Stamp, TaskGroup, explained};
 use crate::config::{Config, MemoryBound};
-use crate::control::LocalControl;
 use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
-use crate::net::Wires;
+use crate::net::{Me, Wires};
 use crate::storage::RequestEntry;
 
+pub use crate::control::Addresses;
 pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
+pub use joining::Joining;
 pub use reads::Columns;
 pub use request::{
     Answered, CatalogueChange, Error, Health, LookupRequest, Replay, ScanPage, ScanRequest,
     Selection, Spent, WriteRequest, Written,
 };
+pub use set::{AgreementStatus, Applicant, JoinToken, Joined, MemberStatus, SetChange, SetStatus};
 pub use start::StartError;
 
+/// How long the tasks of a start that failed may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Jobs that may wait for the writer thread; beyond it, writes wait for room until their deadline.
 const JOBS: usize = 256;
 /// A write under way is in memory as a batch for the applier and as a record for the log.
@@ -68,6 +80,8 @@ struct Shared {
     budgets: Budgets,
     /// Set once the node knows who it is to its peers.
     wires: OnceLock<Wires>,
+    /// Set once it knows where it agrees.
+    raft: OnceLock<Arc<Agreement>>,
     /// Set once the node serves.
     serving: OnceLock<Arc<Serving>>,
 }
@@ -87,18 +101,15 @@ struct Serving {
     config: Config,
     budgets: Budgets,
     memory_bound: MemoryBound,
+    /// As it was at the start.
     identity: Identity,
-    epoch: Epoch,
-    /// The data members of the epoch.
-    members: Vec<IncarnationId>,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
-    /// Locked for as long as a command takes to become durable: only by those who may block.
-    control: Arc<Mutex<LocalControl>>,
+    agreement: Arc<Agreement>,
+    place: RaftPlace,
+    member: Arc<Member>,
+    wires: Wires,
     engine: Arc<Engine>,
-    ceiling: Ceiling,
-    /// Where the last record appended ends in the WAL.
-    appended: Arc<AtomicU64>,
     /// Bytes available on the disk when last looked; `u64::MAX` before.
     disk_available: AtomicU64,
     disk_is_low: AtomicBool,
@@ -129,17 +140,31 @@ impl Node {
                 progress,
                 budgets,
                 wires: OnceLock::new(),
+                raft: OnceLock::new(),
                 serving: OnceLock::new(),
             }),
         }
     }
 
-    /// Opens the data directory, replays its log and becomes primary. To be called once.
+    /// Opens the data directory, replays its log and takes part in its set, alone as primary. To be called once; others
+    /// reach this node at `addresses`. With `joining` the
+    /// directory first becomes a member of a set.
     ///
     /// # Errors
     /// Why it cannot start; nothing in the directory is changed for the worse.
-    pub async fn open(&self) -> Result<(), StartError> {
+    pub async fn open(
+        &self,
+        addresses: Addresses,
+        joining: Option<Joining>,
+    ) -> Result<(), StartError> {
         let shared = Arc::clone(&self.shared);
+        if let Some(joining) = &joining {
+            let dir = shared.config.data_dir.as_path();
+            joining.join(&shared.disk, dir, &addresses).await?;
+        }
+        let there = addresses.clone();
+        let tasks = TaskGroup::new();
+        let group = tasks.clone();
         let started = tokio::task::spawn_blocking(move || {
             let Shared {
                 config,
@@ -148,15 +173,44 @@ impl Node {
                 progress,
                 ..
             } = shared.as_ref();
-            start::start(config, disk, clock, progress)
+            start::start(config, disk, clock, progress, there, &group)
         });
         let started = started.await.map_err(|_| StartError::Aborted)??;
-        let serving = Arc::new(Serving::assemble(&self.shared, started)?);
+        let wires = Wires::start(
+            Me {
+                lineage: started.identity.lineage,
+                incarnation: started.identity.incarnation,
+                address: addresses.peer.clone(),
+            },
+            started.member.inbox(),
+            &tasks,
+        );
+        self.connect(wires.clone());
+        started.member.connect(wires.clone());
+        let _first = self.shared.raft.set(Arc::clone(&started.agreement));
+        peers::follow(&started.member, wires.clone(), &tasks);
+        if let Some(joining) = joining {
+            joining.insist(&started.member, addresses, &tasks);
+        }
+        // Alone it is primary at once; a member of more takes part as soon as it is there.
+        let mut standings = started.member.standings();
+        let stands = standings.wait_for(|standing| standing.has_started());
+        let standing = stands.await.map_err(|_| StartError::Aborted)?.clone();
+        if let Some(halt) = &standing.halted {
+            let halt = halt.clone();
+            // Another start may try the directory at once.
+            tasks.stop(STOP_LIMIT).await;
+            let stopped = tokio::task::spawn_blocking(move || started.stop());
+            stopped.await.map_err(|_| StartError::Aborted)?;
+            return Err(halt.into());
+        }
+        let serving = Arc::new(Serving::assemble(&self.shared, started, wires, tasks)?);
         self.shared
             .serving
             .set(Arc::clone(&serving))
             .map_err(|_| StartError::Aborted)?;
         upkeep::spawn(&serving);
+        members::coordinate(&serving, &serving.tasks);
         Ok(())
     }
 
@@ -293,19 +347,30 @@ impl Node {
 }
 
 impl Serving {
-    fn assemble(shared: &Shared, started: Started) -> Result<Serving, StartError> {
+    fn assemble(
+        shared: &Shared,
+        started: Started,
+        wires: Wires,
+        tasks: TaskGroup,
+    ) -> Result<Serving, StartError> {
         let Started {
             lock,
             identity,
-            control,
+            agreement,
             engine,
-            writer,
-            ceiling,
-            appended,
-            epoch,
-            members,
+            member,
+            place,
         } = started;
         let (jobs, queue) = mpsc::channel(JOBS);
+        let config = &shared.config;
+        let writer = Writer::new(
+            Arc::clone(&engine),
+            Arc::clone(&member),
+            Arc::clone(&agreement),
+            Arc::clone(&shared.clock),
+            Duration::from_secs(config.write.event_time_ahead_seconds),
+            config.purge.horizon_lag(),
+        );
         let writer = thread("writer", move || {
             // Lookups go first.
             give_way();
@@ -323,19 +388,18 @@ impl Serving {
             budgets: shared.budgets.clone(),
             config: shared.config.clone(),
             identity,
-            epoch,
-            members,
             clock: Arc::clone(&shared.clock),
             disk: Arc::clone(&shared.disk),
-            control,
+            agreement,
+            place,
+            member,
+            wires,
             engine,
-            ceiling,
-            appended,
             disk_available: AtomicU64::new(u64::MAX),
             disk_is_low: AtomicBool::new(false),
             jobs: RwLock::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
-            tasks: TaskGroup::new(),
+            tasks,
             registry,
             gauges,
             lock: Mutex::new(Some(lock)),
@@ -347,8 +411,11 @@ impl Serving {
     }
 
     async fn write(&self, request: WriteRequest) -> Result<Written, Error> {
-        if let Err(refusal) = self.check_writable() {
-            return self.written_before(&request).await.ok_or(refusal);
+        match self.check_writable() {
+            Err(refusal @ Error::LowDisk { .. }) => {
+                return self.written_before(&request).await.ok_or(refusal);
+            }
+            refused => refused?,
         }
         let WriteRequest {
             batch,
@@ -371,6 +438,7 @@ impl Serving {
         self.submit(
             Job::Write {
                 batch,
+                level,
                 request_id,
                 memory,
                 reply,
@@ -381,24 +449,29 @@ impl Serving {
 
         let accepted = self.within(until, accepted, None).await??;
         let logged = self.clock.monotonic();
-        let (stamp, fate) = match accepted {
-            Accepted::Logged { stamp, fate } => (stamp, fate),
-            Accepted::Repeated(entry) => return Ok(repeated(&entry, level)),
+        let (stamp, fate, mut reached) = match accepted {
+            Accepted::Logged {
+                stamp,
+                fate,
+                reached,
+            } => (stamp, fate, reached),
+            Accepted::Repeated { entry, mut reached } => {
+                let copies = self.copies(until, &mut reached, entry.stamp).await?;
+                return Ok(repeated(&entry, level, copies));
+            }
         };
-        let unknown = |reason: String| Error::Unknown {
-            reason,
+        let outcome = self.within(until, fate, Some(stamp)).await?;
+        let outcome = outcome.map_err(|cause| Error::Unknown {
+            reason: explained(&cause),
             stamp: Some(stamp),
-        };
-        let outcome = self
-            .within(until, fate, Some(stamp))
-            .await?
-            .map_err(|cause| unknown(explained(&cause)))?;
+        })?;
+        let copies = self.copies(until, &mut reached, stamp).await?;
         Ok(Written {
             applied: outcome.applied,
             older: outcome.older,
             folded: outcome.folded,
             stamp,
-            copies: 1,
+            copies,
             level,
             repeated: false,
             spent: Spent {
@@ -409,14 +482,40 @@ impl Serving {
         })
     }
 
+    /// Waits until a write has reached its level; then says how many durable copies there are.
+    async fn copies(
+        &self,
+        until: Duration,
+        reached: &mut Awaited,
+        stamp: Stamp,
+    ) -> Result<u32, Error> {
+        let left = until.saturating_sub(self.clock.monotonic());
+        let unknown = |reason: &str| Error::Unknown {
+            reason: reason.to_owned(),
+            stamp: Some(stamp),
+        };
+        match timeout(left, reached.reached()).await {
+            Ok(Some(copies)) => Ok(u32::try_from(copies).unwrap_or(u32::MAX)),
+            Ok(None) => Err(unknown(
+                "this node ceased to be primary before it was acknowledged",
+            )),
+            Err(_) => Err(unknown("its deadline passed")),
+        }
+    }
+
     /// The result of a named write that is applied, which can be told even if nothing more is written.
     async fn written_before(&self, request: &WriteRequest) -> Option<Written> {
+        let until = self.clock.monotonic() + request.deadline;
         let (caller, id) = request.request_id.clone()?;
         let engine = Arc::clone(&self.engine);
         let found = self.blocking(move || engine.request(&caller, &id));
         let entry = timeout(request.deadline, found).await.ok()?.ok()??;
-        let is_same = entry.body_hash == request.batch.digest();
-        is_same.then(|| repeated(&entry, request.level))
+        if entry.body_hash != request.batch.digest() {
+            return None;
+        }
+        let mut reached = self.member.await_level(entry.stamp, request.level).ok()?;
+        let copies = self.copies(until, &mut reached, entry.stamp).await.ok()?;
+        Some(repeated(&entry, request.level, copies))
     }
 
     async fn define(
@@ -447,8 +546,14 @@ impl Serving {
                 cause: explained(&cause),
             });
         }
-        if let Some(cause) = self.ceiling.closed() {
-            return Err(Error::NotWritable { cause });
+        let standing = self.member.standing();
+        if let Some(halt) = &standing.halted {
+            return Err(halt.clone().into());
+        }
+        if standing.serves.is_none() {
+            return Err(Error::NotPrimary {
+                primary: standing.primary(),
+            });
         }
         if self.disk_is_low.load(Ordering::Acquire) {
             let available = self.disk_available.load(Ordering::Acquire);
@@ -478,7 +583,7 @@ impl Serving {
         &self,
         until: Duration,
         reply: oneshot::Receiver<T>,
-        stamp: Option<crate::base::Stamp>,
+        stamp: Option<Stamp>,
     ) -> Result<T, Error> {
         let left = until.saturating_sub(self.clock.monotonic());
         let unknown = |reason: &str| Error::Unknown {
@@ -493,6 +598,7 @@ impl Serving {
     }
 
     async fn stop(&self, limit: Duration) -> Result<(), engine::Error> {
+        self.hand_over_first().await;
         self.jobs
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -502,17 +608,21 @@ impl Serving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let engine = Arc::clone(&self.engine);
-        let (control, clock, epoch) = (self.control.clone(), self.clock.clone(), self.epoch);
+        let (engine, member) = (Arc::clone(&self.engine), Arc::clone(&self.member));
+        let agreement = Arc::clone(&self.agreement);
         let ended = tokio::task::spawn_blocking(move || {
             if writer.is_some_and(|writer| writer.join().is_err()) {
                 warn!("the writer thread had panicked");
             }
+            let serves = member.standing().serves;
+            member.stop();
             engine.stop()?;
-            // From now on a directory that lacks any of it is known to have lost it.
-            let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(cause) = extend(&mut control, epoch, clock.as_ref(), &engine) {
-                warn!(%cause, "could not record what is held");
+            if let Some(epoch) = serves {
+                // From now on a directory that lacks any of it is known to have lost it.
+                let held = vec![(member.incarnation(), engine.places().durable.0)];
+                if let Err(cause) = agreement.record_held(epoch, held) {
+                    warn!(%cause, "could not record what is held");
+                }
             }
             Ok(())
         });
@@ -520,6 +630,7 @@ impl Serving {
             ended = ended => Some(ended.unwrap_or(Err(engine::Error::Stopped))),
             () = self.given_up(limit) => None,
         };
+        self.agreement.end().await;
         // What is still at work may still write, so after a failure the directory stays locked until the process ends.
         if self.tasks.stop(limit).await && matches!(ended, Some(Ok(()))) {
             self.lock
@@ -540,13 +651,13 @@ impl Serving {
     }
 }
 
-fn repeated(entry: &RequestEntry, level: crate::base::CommitLevel) -> Written {
+fn repeated(entry: &RequestEntry, level: CommitLevel, copies: u32) -> Written {
     Written {
         applied: entry.applied,
         older: entry.older,
         folded: entry.folded,
         stamp: entry.stamp,
-        copies: 1,
+        copies,
         level,
         repeated: true,
         spent: Spent::default(),

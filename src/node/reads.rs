@@ -1,12 +1,12 @@
 //! Lookups and scans on this node's rows.
 //!
-//! A set of one is its own quorum: its primary read waits for what was appended before it, and every other level reads
-//! the applied rows, which miss nothing that was acknowledged.
+//! A primary read goes through the member's core: rows are read once a round of pings has confirmed the primary and all
+//! that was appended before is applied, and answered once they are committed. Other levels read the applied rows.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,12 +15,12 @@ use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection, Spent};
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::codec::DecodeError;
-use crate::base::{Held, Lsn, ReadLevel};
+use crate::base::{Held, LogId, ReadLevel, Seq};
 use crate::engine::{self, KeyedRow};
 use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
-use crate::model::{EntityKey, ViewPurge, limits};
+use crate::model::{EntityKey, ViewId, ViewPurge, limits};
 use crate::storage::{RowKeys, ScanStart};
 
 /// Rows read at the most before they are resolved and forgotten; where they are large the engine reads fewer.
@@ -33,15 +33,17 @@ impl Serving {
     pub(super) async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
         let level = request.level;
         let deadline = Deadline::after(request.deadline);
+        // Before the rows are read: they are at least as fresh.
+        let (standing, begun) = (self.member.standing(), self.clock.monotonic());
         let answer = timeout(request.deadline, self.look_up(request, deadline)).await;
         let (answer, memory, spent) = answer.map_err(|_| deadline.passed())??;
-        let (node, epoch) = (self.identity.incarnation, self.epoch);
+        let staleness = standing.staleness(begun);
         Ok(Answered {
             answer,
             level,
-            node,
-            epoch,
-            staleness: Duration::ZERO,
+            node: self.identity.incarnation,
+            epoch: standing.control.open_epoch(),
+            staleness: staleness.unwrap_or(Duration::MAX),
             memory,
             spent,
         })
@@ -60,22 +62,39 @@ impl Serving {
             ..
         } = request;
         let mut spent = Spent::default();
+        let mut sources = Sources::default();
+        let begun = now_monotonic();
+        let mut read = None;
         if level == ReadLevel::Primary {
-            let begun = now_monotonic();
-            let appended = Lsn(self.appended.load(Ordering::Acquire));
-            self.engine
-                .applied()
-                .reached(appended)
-                .await
-                .map_err(Error::Read)?;
+            let mut primary = self.member.read_primary().await?;
+            primary.ready().await.ok_or_else(|| self.deposed())?;
             spent.waiting = begun.elapsed();
+            read = Some(primary);
         }
         let mut columns = Vec::with_capacity(selections.len());
         for selection in selections {
-            let selected = self.select(selection, wanted, deadline, &mut memory, &mut spent);
+            let mut taken = Taken {
+                memory: &mut memory,
+                spent: &mut spent,
+                sources: read.is_some().then_some(&mut sources),
+            };
+            let selected = self.select(selection, wanted, deadline, &mut taken);
             columns.push(selected.await?);
         }
+        if let Some(primary) = &mut read {
+            let read = now_monotonic();
+            self.member
+                .rows_read(primary.id, sources.into_iter().collect());
+            primary.confirmed().await.ok_or_else(|| self.deposed())?;
+            spent.waiting += read.elapsed();
+        }
         Ok((columns, memory, spent))
+    }
+
+    /// The node ceased to be primary while it read.
+    fn deposed(&self) -> Error {
+        let primary = self.member.standing().primary();
+        Error::NotPrimary { primary }
     }
 
     async fn select(
@@ -83,8 +102,7 @@ impl Serving {
         selection: Selection,
         wanted: Wanted,
         deadline: Deadline,
-        memory: &mut Held,
-        spent: &mut Spent,
+        taken: &mut Taken<'_>,
     ) -> Result<Vec<Column>, Error> {
         let Selection {
             view,
@@ -94,25 +112,31 @@ impl Serving {
         let id = view.id;
         let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall())
             .leaving_out(self.engine.purge().of(id));
-        memory.grow(resolver.blank_bytes(keys.len()))?;
+        taken.memory.grow(resolver.blank_bytes(keys.len()))?;
         let mut entities = keys.iter();
         while entities.len() > 0 {
             deadline.check()?;
             let before = resolver.payload_bytes();
             let keys = RowKeys::of_entities(id, entities.clone().take(ROWS_AT_ONCE));
-            let rows = self.rows(keys, spent).await?;
+            let rows = self.rows(keys, taken.spent).await?;
             let bytes = rows.iter().flatten().map(KeyedRow::memory_bytes).sum();
-            let _held = memory.count(bytes);
+            let _held = taken.memory.count(bytes);
             let read = now_monotonic();
             for (row, _) in rows.iter().zip(entities.by_ref()) {
-                resolve(&mut resolver, row.as_ref().and_then(KeyedRow::row))?;
+                let row = row.as_ref().and_then(KeyedRow::row);
+                if let (Some(sources), Some(row)) = (&mut taken.sources, row) {
+                    note_sources(id, row, sources)?;
+                }
+                resolve(&mut resolver, row)?;
                 let max = limits::ANSWER_BYTES;
                 if resolver.payload_bytes() > max {
                     return Err(Error::AnswerTooLarge { max });
                 }
             }
-            spent.resolving += read.elapsed();
-            memory.grow(resolver.payload_bytes().saturating_sub(before))?;
+            taken.spent.resolving += read.elapsed();
+            taken
+                .memory
+                .grow(resolver.payload_bytes().saturating_sub(before))?;
         }
         Ok(resolver.finish())
     }
@@ -178,6 +202,27 @@ impl Serving {
     }
 }
 
+/// The last record of each log from which the rows of a primary read come.
+type Sources = BTreeMap<LogId, Seq>;
+
+/// What a lookup takes and finds out as it goes.
+struct Taken<'a> {
+    memory: &'a mut Held,
+    spent: &'a mut Spent,
+    /// Only where they are asked for.
+    sources: Option<&'a mut Sources>,
+}
+
+fn note_sources(view: ViewId, row: &[u8], sources: &mut Sources) -> Result<(), Error> {
+    let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
+    let stamps = RowRef::parse(row).and_then(|row| row.stamps());
+    for stamp in stamps.map_err(damaged)? {
+        let last = sources.entry(stamp.log()).or_insert(stamp.seq);
+        *last = stamp.seq.max(*last);
+    }
+    Ok(())
+}
+
 fn resolve(resolver: &mut Resolver, row: Option<&[u8]>) -> Result<(), Error> {
     let view = resolver.view().id;
     let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
@@ -188,7 +233,7 @@ type Page = (Vec<EntityKey>, Vec<Bytes>, bool);
 
 fn page(
     engine: &engine::Engine,
-    view: crate::model::ViewId,
+    view: ViewId,
     prefix: &EntityKey,
     start: &ScanStart,
     max_rows: usize,

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{CommitLevel, Epoch, Held, IncarnationId, PackedBytes, ReadLevel, Stamp, budget};
+use crate::base::{
+    CommitLevel, Epoch, Held, IncarnationId, NodeNumber, PackedBytes, ReadLevel, Stamp, budget,
+    explained,
+};
+use crate::control::{Rejection, raft};
 use crate::engine;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
@@ -257,6 +261,38 @@ pub enum Error {
         /// What failed.
         cause: String,
     },
+    /// Another node is primary, or none; nothing was written or read.
+    #[error("this node is not the primary of its set{}", primary.map(|primary| format!(": {primary} is")).unwrap_or_default())]
+    NotPrimary {
+        /// Who is.
+        primary: Option<IncarnationId>,
+    },
+    /// No member has this number.
+    #[error("no member of the set has number {number}")]
+    NoSuchMember {
+        /// The number.
+        number: NodeNumber,
+    },
+    /// The set refuses a change of itself.
+    #[error(transparent)]
+    SetRefused(#[from] Rejection),
+    /// The set cannot agree on a change of itself now; it may have, or may yet.
+    #[error("the set does not agree: {cause}")]
+    NotAgreed {
+        /// Why.
+        cause: String,
+    },
+    /// The primary is handing over, or has just taken over; nothing was written.
+    #[error("the primary is handing over")]
+    HandingOver,
+    /// Too few members are in contact with the primary for the level asked for; nothing was written.
+    #[error("only {present} of {needed} data members that the level needs are in contact")]
+    TooFewMembers {
+        /// How many are, the primary included.
+        present: usize,
+        /// How many the level needs.
+        needed: usize,
+    },
     /// The write may be there or not, and may still come.
     #[error("the fate of the write is unknown: {reason}")]
     Unknown {
@@ -289,4 +325,23 @@ pub enum Error {
     /// The node is stopping; nothing was written.
     #[error("the node is stopping")]
     Stopping,
+}
+
+impl From<super::agreement::Error> for Error {
+    fn from(error: super::agreement::Error) -> Error {
+        match error {
+            super::agreement::Error::Rejected(why) => Error::SetRefused(why),
+            error @ (super::agreement::Error::Unsettled(_) | super::agreement::Error::Lost(_)) => {
+                Error::NotAgreed {
+                    cause: explained(&error),
+                }
+            }
+        }
+    }
+}
+
+impl From<raft::Error> for Error {
+    fn from(error: raft::Error) -> Error {
+        super::agreement::Error::from(error).into()
+    }
 }

@@ -1,33 +1,26 @@
-//! Starting: from a directory to a primary that serves. The order is the safety of it.
+//! Starting: from a directory to a member of its set. The order is the safety of it.
 //!
 //! 1. lock the directory, learn who it is
-//! 2. recover the WAL, open the store, replay
-//! 3. register the start: a copied or rolled-back directory ends here
-//! 4. begin an epoch, promise it, open it; close the logs of the epochs before
-//! 5. fold what is closed, start the applier, get a first window, log the opening record
+//! 2. recover the WAL, open the store, replay, start the applier
+//! 3. leave the token of this start in the directory, and start the member: it takes part once the start is registered,
+//!    which a copied or rolled-back directory never is; alone, it then becomes primary
 
-use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tracing::{info, warn};
 
-use super::horizons::Horizons;
+use super::agreement::{Agreement, FoundError, RaftPlace};
 use super::identity::{Identity, IdentityFile};
-use super::writer::{Ceiling, Writer};
+use super::member::{Halt, Member, Parts};
 use crate::base::clock::now_monotonic;
 use crate::base::disk::{DirLock, Disk, LockError};
-use crate::base::{BootNumber, Clock, Epoch, Hlc, IncarnationId, LogId, Seq, sealed};
+use crate::base::{Clock, TaskGroup, sealed};
 use crate::config::Config;
-use crate::control::{
-    self, Addresses, Attempt, BootClaim, Command, ControlState, Effect, LEVEL, LocalControl,
-    LogState, grant,
-};
-use crate::engine::{self, Engine, LogWriter, Recovered, ReplayProgress};
-use crate::model::record::Opening;
-use crate::storage::State;
+use crate::control::{self, Addresses, BootClaim, ControlState, LEVEL, LocalControl, Rejection};
+use crate::engine::{self, Engine, Recovered, ReplayProgress};
+use crate::replica::Found;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +68,23 @@ pub enum StartError {
         /// The control state's lineage.
         control: crate::base::LineageId,
     },
-    /// The epoch's first record could not be logged.
-    #[error("cannot log the opening record")]
-    Opening(#[source] super::request::Error),
+    /// The member takes no part.
+    #[error(transparent)]
+    Halted(#[from] Halt),
+    /// The agreement with other members cannot begin.
+    #[error(transparent)]
+    Agreement(#[from] FoundError),
+    /// A directory that joins must have no data of its own.
+    #[error("{path} cannot join a set: it holds {present}, data of its own")]
+    HasData {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        present: &'static str,
+    },
+    /// The set does not let this directory join, or does not answer.
+    #[error("cannot join: {0}")]
+    NotJoined(String),
     /// No thread could be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -91,15 +98,17 @@ impl StartError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         use crate::{storage, wal};
-        use control::{Error as Control, Rejection};
+        use control::Error as Control;
         use engine::Error as Engine;
         match self {
             StartError::Lock(LockError::Held { .. }) => "DIRECTORY_LOCKED",
+            StartError::HasData { .. } => "HAS_DATA",
+            StartError::NotJoined(_) => "NOT_JOINED",
             StartError::Directory { .. } | StartError::Lock(LockError::Io { .. }) => {
                 "BAD_DIRECTORY"
             }
             StartError::Incomplete { .. } => "FILES_LOST",
-            StartError::Control(Control::Rejected(
+            StartError::Halted(Halt::Refused(
                 Rejection::DeadDirectory { .. } | Rejection::LostRecords { .. },
             )) => "DEAD_DIRECTORY",
             StartError::OtherLineage { .. }
@@ -137,7 +146,8 @@ impl StartError {
             StartError::File(_)
             | StartError::Control(_)
             | StartError::Engine(_)
-            | StartError::Opening(_)
+            | StartError::Halted(_)
+            | StartError::Agreement(_)
             | StartError::Thread(_)
             | StartError::Aborted => "CANNOT_START",
         }
@@ -148,21 +158,30 @@ impl StartError {
 pub(super) struct Started {
     pub lock: DirLock,
     pub identity: Identity,
-    pub control: Arc<Mutex<LocalControl>>,
+    pub agreement: Arc<Agreement>,
     pub engine: Arc<Engine>,
-    pub writer: Writer,
-    pub ceiling: Ceiling,
-    pub appended: Arc<AtomicU64>,
-    pub epoch: Epoch,
-    pub members: Vec<IncarnationId>,
+    pub member: Arc<Member>,
+    pub place: RaftPlace,
 }
 
-/// Starts the lone member of a replica set. Blocks as long as the replay takes.
+impl Started {
+    /// Gives the directory free. Blocks.
+    pub fn stop(self) {
+        self.member.stop();
+        if let Err(cause) = self.engine.stop() {
+            warn!(%cause, "not everything ended as it should");
+        }
+    }
+}
+
+/// Starts the member that a directory is. Blocks as long as the replay takes.
 pub(super) fn start(
     config: &Config,
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
     progress: &ReplayProgress,
+    addresses: Addresses,
+    tasks: &TaskGroup,
 ) -> Result<Started, StartError> {
     let dir = config.data_dir.as_path();
     let in_directory = |source| StartError::Directory {
@@ -172,23 +191,96 @@ pub(super) fn start(
     disk.create_dir(dir).map_err(in_directory)?;
     let lock = DirLock::acquire(dir)?;
     let names = disk.list(dir).map_err(in_directory)?;
-    let mut identity = open_identity(disk, dir, &names)?;
-    let mut control = open_control(disk, dir, &names, identity.get())?;
-
+    let mut file = open_identity(disk, dir, &names)?;
+    let known = file.get().tokens.clone();
+    let mut place = RaftPlace {
+        path: dir.join(RaftPlace::NAME),
+        incarnation: file.get().incarnation,
+        addresses: addresses.clone(),
+        known,
+    };
+    let agreement = if RaftPlace::is_there(dir) {
+        let agreement = Agreement::of_many(place.open(clock)?, Arc::clone(clock), tasks.clone());
+        adopt(&mut file, &agreement.state(), dir, &names)?;
+        agreement
+    } else {
+        let control = open_control(disk, dir, &names, file.get())?;
+        Agreement::of_one(control, Arc::clone(clock), tasks.clone())
+    };
+    let mut recovered = Recovered::open(
+        Arc::clone(disk),
+        dir,
+        file.get().lineage,
+        &config.engine,
+        config.wal,
+        &config.store,
+    )?;
+    replay(&mut recovered, progress)?;
+    let claim = claim(&mut file, &recovered, addresses)?;
+    let identity = file.get().clone();
+    place.known.clone_from(&identity.tokens);
+    let state = recovered.state();
+    let found = Found {
+        incarnation: identity.incarnation,
+        claim,
+        promise: identity.promise,
+        held: state.heads(),
+        opening: state.opening.clone(),
+        applied: state.applied.0.clone(),
+        newest: state.newest,
+    };
+    let engine = Arc::new(recovered.start()?);
+    let agreement = Arc::new(agreement);
+    let member = Member::start(Parts {
+        found,
+        identity: file,
+        engine: Arc::clone(&engine),
+        agreement: Arc::clone(&agreement),
+        clock: Arc::clone(clock),
+        seed: rand::random(),
+    })
+    .map_err(StartError::Thread)?;
     let Identity {
         lineage,
         region,
         incarnation,
         ..
-    } = *identity.get();
-    let mut recovered = Recovered::open(
-        Arc::clone(disk),
-        dir,
-        lineage,
-        &config.engine,
-        config.wal,
-        &config.store,
-    )?;
+    } = identity;
+    info!(%lineage, %region, %incarnation, "opened the data directory");
+    Ok(Started {
+        lock,
+        identity,
+        agreement,
+        engine,
+        member,
+        place,
+    })
+}
+
+/// A directory that has joined takes the set's lineage, if its start was cut off before it did.
+fn adopt(
+    identity: &mut IdentityFile,
+    control: &ControlState,
+    dir: &Path,
+    names: &[String],
+) -> Result<(), StartError> {
+    if identity.get().lineage == control.lineage {
+        return Ok(());
+    }
+    if ["wal", "store"]
+        .iter()
+        .any(|part| names.iter().any(|name| name == part))
+    {
+        return Err(StartError::OtherLineage {
+            path: dir.to_owned(),
+            identity: identity.get().lineage,
+            control: control.lineage,
+        });
+    }
+    Ok(identity.adopt(control.lineage, control.region)?)
+}
+
+fn replay(recovered: &mut Recovered, progress: &ReplayProgress) -> Result<(), StartError> {
     let begun = now_monotonic();
     recovered.replay(progress)?;
     let records = progress.records.load(Ordering::Relaxed);
@@ -197,52 +289,24 @@ pub(super) fn start(
         let seconds = begun.elapsed().as_secs_f64();
         info!(records, bytes, seconds, "replayed the log");
     }
-    let boot = register(&mut identity, &mut control, &recovered.state())?;
+    Ok(())
+}
 
-    let attempt = open_epoch(&mut identity, &mut control)?;
-    close_older_logs(&mut control, attempt.epoch, &recovered.state())?;
-    recovered.fold(region, control.state().closed_through())?;
-    let state = recovered.state();
-    let engine = Arc::new(recovered.start()?);
-
-    let ceiling = extend(&mut control, attempt.epoch, clock.as_ref(), &engine)?;
-    let above = attempt.floor.max(state.newest);
-    let appended = Arc::new(AtomicU64::new(state.lsn.0));
-    let ceiling = Ceiling::new(ceiling);
-    let control = Arc::new(Mutex::new(control));
-    let mut writer = Writer {
-        engine: Arc::clone(&engine),
-        control: Arc::clone(&control),
-        clock: Arc::clone(clock),
-        incarnation,
-        log: LogWriter::new(region, attempt.epoch, above),
-        ceiling: ceiling.clone(),
-        event_time_ahead: Duration::from_secs(config.write.event_time_ahead_seconds),
-        appended: Arc::clone(&appended),
-        recent: HashMap::new(),
-        unmarked: 0,
-        last_write: state.newest,
-        horizons: Horizons::new(config.purge.horizon_lag(), above, state.applied.0.clone()),
-    };
-    let members: Vec<IncarnationId> = attempt.members.iter().copied().collect();
-    let opening = Opening {
-        floor: attempt.floor,
-        members: members.clone(),
-        recovered: state.applied.0.clone(),
-    };
-    writer.open_log(opening).map_err(StartError::Opening)?;
-    info!(%lineage, %region, %incarnation, %boot, epoch = %attempt.epoch, "primary of a set of one");
-    let identity = identity.get().clone();
-    Ok(Started {
-        lock,
-        identity,
-        control,
-        engine,
-        writer,
-        ceiling,
-        appended,
-        epoch: attempt.epoch,
-        members,
+/// With what the start is to be registered. Its token stays in the directory.
+fn claim(
+    identity: &mut IdentityFile,
+    recovered: &Recovered,
+    addresses: Addresses,
+) -> Result<BootClaim, StartError> {
+    let known = identity.get().tokens.clone();
+    let token = identity.try_boot()?;
+    Ok(BootClaim {
+        incarnation: identity.get().incarnation,
+        known,
+        token,
+        held: recovered.state().applied.0.clone(),
+        addresses,
+        level: LEVEL,
     })
 }
 
@@ -299,100 +363,4 @@ fn open_control(
     }
     let state = ControlState::new(identity.lineage, identity.region, identity.incarnation);
     Ok(LocalControl::create(Arc::clone(disk), &path, state)?)
-}
-
-fn register(
-    identity: &mut IdentityFile,
-    control: &mut LocalControl,
-    state: &State,
-) -> Result<BootNumber, StartError> {
-    let known = identity.get().tokens.clone();
-    let token = identity.try_boot()?;
-    let claim = BootClaim {
-        incarnation: identity.get().incarnation,
-        known,
-        token,
-        held: state.applied.0.clone(),
-        addresses: Addresses::default(),
-        level: LEVEL,
-    };
-    match control.propose(Command::Boot(claim))? {
-        Effect::Booted(boot) => {
-            identity.booted(boot, token)?;
-            Ok(boot)
-        }
-        Effect::Begun(_) | Effect::Done => Ok(identity.get().boot),
-    }
-}
-
-/// CHANGE for a set of one: begin, seal by promising, open.
-fn open_epoch(
-    identity: &mut IdentityFile,
-    control: &mut LocalControl,
-) -> Result<Attempt, StartError> {
-    let me = identity.get().incarnation;
-    let begin = Command::Begin {
-        candidate: me,
-        boot: identity.get().boot,
-        members: BTreeSet::from([me]),
-        expected_open: control.state().open_epoch(),
-        expected_attempt: control.state().attempt_epoch(),
-    };
-    control.propose(begin)?;
-    let attempt = control
-        .state()
-        .attempt
-        .clone()
-        .expect("begin leaves an attempt");
-    identity.promise(attempt.epoch)?;
-    control.propose(Command::Open {
-        epoch: attempt.epoch,
-    })?;
-    Ok(attempt)
-}
-
-fn close_older_logs(
-    control: &mut LocalControl,
-    open: Epoch,
-    state: &State,
-) -> Result<(), StartError> {
-    let region = control.state().region;
-    let is_active = |(epoch, log): (&Epoch, &LogState)| {
-        (*log == LogState::Active && *epoch < open).then_some(*epoch)
-    };
-    let active: Vec<Epoch> = control.state().logs.iter().filter_map(is_active).collect();
-    for epoch in active {
-        let log = LogId { region, epoch };
-        let last = state.applied.last(log).unwrap_or(Seq::NONE);
-        let digest = state.chains.get(&log).map_or(0, |digest| digest.0);
-        control.propose(Command::Close {
-            by: open,
-            epoch,
-            last,
-            digest,
-        })?;
-    }
-    Ok(())
-}
-
-/// Asks for a higher ceiling and reports what is held; returns the ceiling granted.
-pub(super) fn extend(
-    control: &mut LocalControl,
-    epoch: Epoch,
-    clock: &dyn Clock,
-    engine: &Engine,
-) -> Result<Hlc, control::Error> {
-    let me = control.state().members.keys().copied();
-    let held = engine.places().durable.0;
-    let acked = me.map(|member| (member, held.clone())).collect();
-    let ceiling = grant(clock.wall_millis(), control.state().ceiling);
-    // The answer of each request is awaited, so they need not be told apart.
-    let number = 0;
-    control.propose(Command::Extend {
-        epoch,
-        number,
-        ceiling,
-        acked,
-    })?;
-    Ok(control.state().ceiling)
 }

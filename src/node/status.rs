@@ -74,11 +74,7 @@ impl Gauges {
             "Bytes left on the disk",
             gauges.disk_available.clone(),
         );
-        registry.register(
-            "epoch",
-            "The epoch of which this node is primary",
-            gauges.epoch.clone(),
-        );
+        registry.register("epoch", "The open epoch", gauges.epoch.clone());
         registry.register(
             "horizon_age_seconds",
             "How far the purge horizon lies behind",
@@ -146,6 +142,12 @@ impl Serving {
 
     fn status(&self) -> Json {
         let (places, state) = (self.engine.places(), self.engine.state());
+        let standing = self.member.standing();
+        let role = if standing.serves.is_some() {
+            "primary"
+        } else {
+            "member"
+        };
         let named = |parts: &[(&str, u64)]| -> Json {
             let named = parts
                 .iter()
@@ -161,17 +163,17 @@ impl Serving {
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "role": "primary",
+            "role": role,
             "writable": ready.is_ok(),
             "not_writable_because": ready.err(),
             "lineage": self.identity.lineage,
             "region": self.identity.region,
             "incarnation": self.identity.incarnation,
-            "boot": self.identity.boot,
-            "epoch": self.epoch,
-            "promise": self.identity.promise,
-            "members": self.members.len(),
-            "window_ceiling": self.ceiling.get().to_string(),
+            "boot": standing.boot,
+            "epoch": standing.control.open_epoch(),
+            "promise": standing.promise,
+            "members": standing.control.open.as_ref().map_or(0, |open| open.members.len()),
+            "window_ceiling": standing.control.ceiling.to_string(),
             "horizon": state.horizon.as_ref().map(|horizon| horizon.horizon.to_string()),
             "swept": (state.swept > Hlc::ZERO).then(|| state.swept.to_string()),
             "sweep": state.sweep.as_ref().map(|sweep| self.progress(sweep)),
@@ -268,7 +270,9 @@ impl Serving {
             gauges.swept_age.set(age(state.swept));
         }
         gauges.sweeping.set(u64::from(state.sweep.is_some()));
-        gauges.epoch.set(self.epoch.0);
+        gauges
+            .epoch
+            .set(self.member.standing().control.open_epoch().0);
         gauges.writable.set(u64::from(self.ready().is_ok()));
     }
 }

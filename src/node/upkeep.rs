@@ -1,18 +1,16 @@
-//! What a node does unasked: asks for windows, watches log and disk, flushes, marks, raises the horizon.
+//! What a node does unasked: watches log and disk, flushes, marks, raises the horizon.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Serving;
-use super::start::extend;
 use super::writer::Job;
 use crate::base::clock::sleep;
 use crate::base::explained;
-use crate::control::EXTEND_EVERY;
-use crate::engine;
+use crate::engine::{self, Need};
 use crate::wal::Poisoned;
 
 /// How often the log is asked whether the disk still answers.
@@ -32,7 +30,6 @@ pub(super) fn spawn(node: &Arc<Serving>) {
     let lag = node.config.purge.horizon_lag();
     let horizon_every = (lag / 60).clamp(HORIZON_EVERY_MIN, HORIZON_EVERY_MAX);
     let node = || Arc::clone(node);
-    every(node(), "extend", EXTEND_EVERY, extend_window);
     every(node(), "stall check", STALL_CHECK_EVERY, check_stall);
     every(node(), "watch", WATCH_EVERY, watch);
     every(node(), "flush", FLUSH_CHECK_EVERY, flush);
@@ -70,26 +67,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| error.to_string())
-}
-
-/// Gets a higher ceiling. If control fails, writes end where the ceiling stands, and reads go on.
-async fn extend_window(node: Arc<Serving>) -> Result<(), String> {
-    if node.ceiling.closed().is_some() {
-        return Ok(());
-    }
-    let work = Arc::clone(&node);
-    let granted = blocking(move || {
-        let mut control = work.control.lock().unwrap_or_else(PoisonError::into_inner);
-        extend(&mut control, work.epoch, work.clock.as_ref(), &work.engine)
-    });
-    match granted.await? {
-        Ok(ceiling) => node.ceiling.advance(ceiling),
-        Err(cause) => {
-            error!(%cause, "no stamps beyond the window: writing ends");
-            node.ceiling.close(explained(&cause));
-        }
-    }
-    Ok(())
 }
 
 /// Ends the process if the disk stalls (I20). Waits for nothing, least of all for a thread: all of them may be waiting
@@ -144,7 +121,19 @@ async fn flush(node: Arc<Serving>) -> Result<(), String> {
         return Ok(());
     }
     let work = Arc::clone(&node);
-    match blocking(move || work.engine.flush()).await? {
+    let control = Arc::clone(&node.member.standing().control);
+    let need = move |log, seq| {
+        let mut holders = control.members.values();
+        if !control.is_spread(log, seq) {
+            Need::OnlyCopy
+        } else if holders.any(|member| member.role.holds_rows() && !member.acked.contains(log, seq))
+        {
+            Need::Laggard
+        } else {
+            Need::Nobody
+        }
+    };
+    match blocking(move || work.engine.flush_keeping(need)).await? {
         Ok(()) => Ok(()),
         Err(engine::Error::Store(cause)) => {
             Err(format!("cannot flush the store: {}", explained(&cause)))

@@ -1,28 +1,30 @@
 //! The write path: one thread that decides, stamps and appends, in one order.
 //!
 //! **Invariants.** What depends on stored rows or on the catalogue is decided only after everything appended before has
-//! been applied (M3). Stamps lie below the granted ceiling (I7). A named write is logged once: its repetition gets the
-//! first result (I19).
+//! been applied (M3); if something else was appended meanwhile, such as the tail of an earlier reign, it is decided anew.
+//! A named write is logged once: its repetition gets the first result (I19).
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
+use super::agreement::Agreement;
 use super::horizons::Horizons;
+use super::member::{Awaited, Entry, Member, NotAppended, Place};
 use super::request::{CatalogueChange, Error};
-use crate::base::{AppliedVv, Clock, Held, Hlc, IncarnationId, Lsn, Stamp, Watermark, explained};
-use crate::control::{Command, LocalControl, Tick, tick};
-use crate::engine::{self, Engine, LogWriter, Outcome};
+use crate::base::{AppliedVv, Clock, CommitLevel, Epoch, Held, Hlc, Lsn, Stamp, explained};
+use crate::control::{Command, LogState};
+use crate::engine::{self, Engine, Fate, Outcome};
 use crate::model::batch::Moment;
 use crate::model::definition::Definition;
-use crate::model::record::{Horizon, Marker, Opening, RequestId};
+use crate::model::record::{Horizon, Marker, RequestId};
 use crate::model::row::Row;
 use crate::model::view_file::parse_feature;
 use crate::model::{Batch, Body, Catalogue, Change, EntityKey, View, ViewId, ViewRows};
+use crate::replica::Turn;
 use crate::storage::RequestEntry;
 
 /// What the writer is asked to do.
@@ -31,6 +33,7 @@ pub(super) enum Job {
     /// Log a batch.
     Write {
         batch: Batch,
+        level: CommitLevel,
         request_id: Option<(String, String)>,
         memory: Held,
         reply: oneshot::Sender<Result<Accepted, Error>>,
@@ -53,50 +56,72 @@ pub(super) enum Accepted {
     Logged {
         stamp: Stamp,
         fate: oneshot::Receiver<Result<Outcome, engine::Error>>,
+        reached: Awaited,
     },
-    /// It was written before.
-    Repeated(RequestEntry),
+    /// It was written before; whether it has reached its level follows.
+    Repeated {
+        entry: RequestEntry,
+        reached: Awaited,
+    },
 }
-
-/// Ends with the cause when no higher ceiling can be had.
-pub(super) type Ceiling = Watermark<Hlc, String>;
 
 /// The thread's state.
 pub(super) struct Writer {
-    pub engine: Arc<Engine>,
-    pub control: Arc<Mutex<LocalControl>>,
-    pub clock: Arc<dyn Clock>,
-    pub incarnation: IncarnationId,
-    pub log: LogWriter,
-    pub ceiling: Ceiling,
-    pub event_time_ahead: Duration,
-    /// Where the last record appended ends; shared with primary reads.
-    pub appended: Arc<AtomicU64>,
+    engine: Arc<Engine>,
+    member: Arc<Member>,
+    agreement: Arc<Agreement>,
+    clock: Arc<dyn Clock>,
+    event_time_ahead: Duration,
     /// Named writes that may not be applied yet.
-    pub recent: HashMap<(String, String), Lsn>,
+    recent: HashMap<(String, String), Lsn>,
     /// Rows and definitions logged since the last marker.
-    pub unmarked: u64,
+    unmarked: u64,
     /// The stamp of the last rows or definition.
-    pub last_write: Hlc,
-    pub horizons: Horizons,
+    last_write: Hlc,
+    horizon_lag: Duration,
+    /// Of the epoch in which they were noted.
+    horizons: (Epoch, Horizons),
 }
 
 /// Named writes remembered here before those applied are forgotten.
 const RECENT_MAX: usize = 10_000;
 
 impl Writer {
+    pub fn new(
+        engine: Arc<Engine>,
+        member: Arc<Member>,
+        agreement: Arc<Agreement>,
+        clock: Arc<dyn Clock>,
+        event_time_ahead: Duration,
+        horizon_lag: Duration,
+    ) -> Writer {
+        let last_write = engine.state().newest;
+        Writer {
+            engine,
+            member,
+            agreement,
+            clock,
+            event_time_ahead,
+            recent: HashMap::new(),
+            unmarked: 0,
+            last_write,
+            horizon_lag,
+            horizons: (Epoch::NONE, Horizons::new(horizon_lag)),
+        }
+    }
+
     /// Works until the last sender is gone.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let _end = EndOfWriter(self.ceiling.clone());
         while let Some(job) = jobs.blocking_recv() {
             match job {
                 Job::Write {
                     batch,
+                    level,
                     request_id,
                     memory,
                     reply,
                 } => {
-                    let accepted = self.write(batch, request_id, memory);
+                    let accepted = self.write(batch, level, request_id, memory);
                     // Whoever asked may have given up at its deadline.
                     let _gone = reply.send(accepted);
                 }
@@ -110,17 +135,22 @@ impl Writer {
     }
 
     fn upkeep(&mut self, what: &str, work: fn(&mut Self) -> Result<(), Error>) {
-        if let Err(cause) = work(self) {
-            warn!(%cause, "could not log a {what}");
+        match work(self) {
+            // Somebody else is primary: this is their task.
+            Ok(()) | Err(Error::NotPrimary { .. }) => {}
+            Err(cause) => warn!(%cause, "could not log a {what}"),
         }
     }
 
     fn write(
         &mut self,
         batch: Batch,
+        level: CommitLevel,
         request_id: Option<(String, String)>,
         memory: Held,
     ) -> Result<Accepted, Error> {
+        let refused = |refused| self.member.refusal(refused);
+        self.member.admits(level).map_err(refused)?;
         let request = request_id.map(|(caller, id)| RequestId {
             caller,
             id,
@@ -129,40 +159,71 @@ impl Writer {
         if let Some(request) = &request
             && let Some(entry) = self.repeated(request)?
         {
-            return Ok(Accepted::Repeated(entry));
+            let reached = self.member.await_level(entry.stamp, level)?;
+            return Ok(Accepted::Repeated { entry, reached });
         }
+        self.check_views(&batch)?;
+        let (tell, fate) = oneshot::channel();
+        let mut told = Fate::new(tell).holding(memory);
+        let (place, awaited) = loop {
+            let behind = batch.reads_stored_rows().then(|| self.catch_up());
+            let behind = behind.transpose()?;
+            let (turn, body) = self.decide(batch.clone())?;
+            let entry = Entry {
+                turn,
+                request: request.clone(),
+                body,
+                fate: Some(told),
+                behind,
+            };
+            match self.member.append(entry, Some(level)) {
+                Ok(appended) => break appended,
+                Err(NotAppended::Refused(cause)) => return Err(cause),
+                Err(NotAppended::Moved(entry)) => {
+                    told = entry
+                        .fate
+                        .expect("an entry that is not appended is as it was");
+                }
+            }
+        };
+        self.note_write(place.stamp.hlc);
+        if let Some(RequestId { caller, id, .. }) = request {
+            self.remember((caller, id), place.end);
+        }
+        Ok(Accepted::Logged {
+            stamp: place.stamp,
+            fate,
+            reached: awaited.expect("a level was asked for"),
+        })
+    }
+
+    fn check_views(&self, batch: &Batch) -> Result<(), Error> {
         let catalogue = self.engine.catalogue();
         let is_gone = |group: &&ViewRows| catalogue.by_id(group.view.id).is_none();
         // What is left of a dropped view can be deleted before a sweep takes it.
         let puts = |group: &&ViewRows| group.rows.iter().any(|row| row.change != Change::Delete);
-        if let Some(gone) = batch.groups.iter().filter(is_gone).find(puts) {
-            return Err(Error::ViewDropped {
+        match batch.groups.iter().filter(is_gone).find(puts) {
+            Some(gone) => Err(Error::ViewDropped {
                 view: gone.view.spec.name.clone(),
-            });
+            }),
+            None => Ok(()),
         }
-        if batch.reads_stored_rows() {
-            self.catch_up()?;
-        }
-        let hlc = self.tick()?;
+    }
+
+    fn decide(&self, batch: Batch) -> Result<(Turn, Body), Error> {
+        let turn = self.member.turn()?;
         let moment = Moment {
-            at: hlc.micros(),
+            at: turn.hlc.micros(),
             bound_ahead: self.event_time_ahead,
         };
-        let engine = Arc::clone(&self.engine);
-        let stored = |view, key: &EntityKey| stored_event_time(&engine, view, key);
+        let stored = |view, key: &EntityKey| stored_event_time(&self.engine, view, key);
         let rows = batch.decide(moment, stored).map_err(Error::Read)??;
+        Ok((turn, Body::Rows(rows)))
+    }
+
+    fn note_write(&mut self, hlc: Hlc) {
         self.unmarked += 1;
         self.last_write = hlc;
-        let named = request
-            .as_ref()
-            .map(|request| (request.caller.clone(), request.id.clone()));
-        let (fate, told) = oneshot::channel();
-        let fate = engine::Fate::new(fate).holding(memory);
-        let stamp = self.append(hlc, request, Body::Rows(rows), Some(fate))?;
-        if let Some(named) = named {
-            self.remember(named);
-        }
-        Ok(Accepted::Logged { stamp, fate: told })
     }
 
     /// The result of the write that had this id before.
@@ -188,34 +249,31 @@ impl Writer {
         }
     }
 
-    fn remember(&mut self, named: (String, String)) {
+    fn remember(&mut self, named: (String, String), end: Lsn) {
         if self.recent.len() >= RECENT_MAX {
             let applied = self.engine.applied().get();
             self.recent.retain(|_, end| *end > applied);
         }
-        self.recent.insert(named, self.appended());
-    }
-
-    /// Logs the first record of the epoch and waits until it is applied.
-    pub fn open_log(&mut self, opening: Opening) -> Result<(), Error> {
-        let hlc = self.tick()?;
-        self.append(hlc, None, Body::Opening(opening), None)?;
-        self.catch_up()
+        self.recent.insert(named, end);
     }
 
     fn define(&mut self, change: CatalogueChange) -> Result<Option<Arc<View>>, Error> {
-        self.catch_up()?;
-        let catalogue = self.engine.catalogue();
-        let (name, definition) = plan(&catalogue, change)?;
-        let hlc = self.tick()?;
-        self.unmarked += 1;
-        self.last_write = hlc;
-        let stamp = self.append(hlc, None, Body::Definition(definition), None)?;
+        let (name, place) = loop {
+            let behind = self.catch_up()?;
+            let catalogue = self.engine.catalogue();
+            let (name, definition) = plan(&catalogue, change.clone())?;
+            let turn = self.member.turn()?;
+            match self.log(turn, Body::Definition(definition), behind) {
+                Ok(place) => break (name, place),
+                Err(NotAppended::Refused(cause)) => return Err(cause),
+                Err(NotAppended::Moved(_)) => {}
+            }
+        };
+        self.note_write(place.stamp.hlc);
         // The next job must find the change in force.
-        let applied = self.catch_up();
-        applied.map_err(|cause| Error::Unknown {
+        self.catch_up().map_err(|cause| Error::Unknown {
             reason: explained(&cause),
-            stamp: Some(stamp),
+            stamp: Some(place.stamp),
         })?;
         Ok(self.engine.catalogue().view(&name).cloned())
     }
@@ -224,7 +282,8 @@ impl Writer {
         if self.unmarked == 0 {
             return Ok(());
         }
-        self.catch_up()?;
+        let turn = self.member.turn()?;
+        let behind = self.catch_up()?;
         let state = self.engine.state();
         if state.sweep.is_some() {
             // Half swept, the rows are like nobody else's.
@@ -236,98 +295,90 @@ impl Writer {
             swept: state.swept,
             digest: state.digest,
         };
-        let hlc = self.tick()?;
-        self.append(hlc, None, Body::Marker(marker), None)?;
-        self.unmarked = 0;
+        match self.log(turn, Body::Marker(marker), behind) {
+            Ok(_) => self.unmarked = 0,
+            // It would not be true any more: the next time it is.
+            Err(NotAppended::Moved(_)) => {}
+            Err(NotAppended::Refused(cause)) => return Err(cause),
+        }
         Ok(())
     }
 
     fn raise_horizon(&mut self) -> Result<(), Error> {
-        let agreed = self.control().state().horizon;
+        let control = self.agreement.state();
+        let agreed = control.horizon;
         if self.last_write <= agreed && !self.engine.catalogue().views().any(|view| view.forgets())
         {
             return Ok(());
         }
-        self.catch_up()?;
-        let AppliedVv(applied) = self.engine.state().applied.clone();
         // Everything stamped so far is applied, and everything to come is stamped above.
-        let closed = self.tick()?;
-        self.log.close_up_to(closed);
-        self.horizons.note(closed, applied.clone());
-        let Some(Horizon { horizon, covered }) =
-            self.horizons.due(self.clock.wall_millis(), agreed)
-        else {
+        let closed = self.member.turn()?;
+        if self.horizons.0 != closed.epoch {
+            self.horizons = (closed.epoch, Horizons::new(self.horizon_lag));
+        }
+        let behind = self.catch_up()?;
+        let is_open =
+            |(epoch, log): (&Epoch, &LogState)| *log == LogState::Active && *epoch != closed.epoch;
+        if control.logs.iter().any(is_open) {
+            // An earlier reign's tail may still come, with stamps below.
+            return Ok(());
+        }
+        let AppliedVv(applied) = self.engine.state().applied.clone();
+        self.horizons.1.note(closed.hlc, applied.clone());
+        let now = self.clock.wall_millis();
+        let Some(Horizon { horizon, covered }) = self.horizons.1.due(now, agreed) else {
             return Ok(());
         };
+        let mut everywhere: BTreeMap<_, _> = self.member.applied_elsewhere();
+        everywhere.insert(self.member.incarnation(), applied);
+        let log = control.log(closed.epoch);
         let command = Command::SetHorizon {
             horizon,
             covered: covered.clone(),
-            closed_marks: vec![(self.log.log(), closed)],
-            applied: vec![(self.incarnation, applied)],
+            closed_marks: vec![(log, closed.hlc)],
+            applied: everywhere.into_iter().collect(),
         };
-        let agreed = self.control().propose(command);
+        let agreed = self.agreement.propose(command);
         agreed.map_err(|cause| Error::NotWritable {
             cause: explained(&cause),
         })?;
-        let hlc = self.tick()?;
-        self.append(hlc, None, Body::Horizon(Horizon { horizon, covered }), None)?;
-        debug!(%horizon, "raised the purge horizon");
-        Ok(())
+        self.log_horizon(Horizon { horizon, covered }, behind)
     }
 
-    fn control(&self) -> MutexGuard<'_, LocalControl> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The time of the next stamp. Waits for a grant only at the ceiling.
-    fn tick(&self) -> Result<Hlc, Error> {
+    fn log_horizon(&self, horizon: Horizon, mut behind: Lsn) -> Result<(), Error> {
         loop {
-            let ceiling = self.ceiling.get();
-            match tick(self.log.newest(), self.clock.wall_millis(), ceiling) {
-                Tick::At(hlc) => return Ok(hlc),
-                Tick::AtCeiling => {
-                    let granted = self.ceiling.reached_blocking(ceiling.next());
-                    granted.map_err(|cause| Error::NotWritable { cause })?;
+            let turn = self.member.turn()?;
+            match self.log(turn, Body::Horizon(horizon.clone()), behind) {
+                Ok(_) => {
+                    debug!(horizon = %horizon.horizon, "raised the purge horizon");
+                    return Ok(());
                 }
+                Err(NotAppended::Refused(cause)) => return Err(cause),
+                Err(NotAppended::Moved(_)) => behind = self.member.end(),
             }
         }
     }
 
-    fn append(
-        &mut self,
-        hlc: Hlc,
-        request: Option<RequestId>,
-        body: Body,
-        fate: Option<engine::Fate>,
-    ) -> Result<Stamp, Error> {
-        let appended = self
-            .engine
-            .append_next(&mut self.log, hlc, request, body, fate);
-        let (stamp, end) = appended.map_err(|cause| Error::NotWritable {
+    fn log(&self, turn: Turn, body: Body, behind: Lsn) -> Result<Place, NotAppended> {
+        let entry = Entry {
+            turn,
+            request: None,
+            body,
+            fate: None,
+            behind: Some(behind),
+        };
+        let (place, _) = self.member.append(entry, None)?;
+        Ok(place)
+    }
+
+    /// Waits until all that was appended is applied; says where it ended.
+    fn catch_up(&self) -> Result<Lsn, Error> {
+        let end = self.member.end();
+        let applied = self.engine.applied().reached_blocking(end);
+        applied.map_err(|cause| Error::NotWritable {
             cause: explained(&cause),
         })?;
-        self.appended.store(end.0, Ordering::Release);
-        Ok(stamp)
-    }
-
-    fn appended(&self) -> Lsn {
-        Lsn(self.appended.load(Ordering::Acquire))
-    }
-
-    fn catch_up(&self) -> Result<(), Error> {
-        let applied = self.engine.applied().reached_blocking(self.appended());
-        applied.map(drop).map_err(|cause| Error::NotWritable {
-            cause: explained(&cause),
-        })
-    }
-}
-
-/// Whatever ends the writer, a panic included, is seen: nothing more can be stamped.
-struct EndOfWriter(Ceiling);
-
-impl Drop for EndOfWriter {
-    fn drop(&mut self) {
-        self.0.close("the writer has ended".to_owned());
+        Ok(end)
     }
 }
 

@@ -7,11 +7,13 @@ use rand::{Rng, SeedableRng};
 
 use super::super::start::{Started, start};
 use super::*;
-use crate::base::Micros;
 use crate::base::clock::ManualClock;
 use crate::base::disk::{Disk, RealDisk};
+use crate::base::{Micros, TaskGroup};
 use crate::config::Config;
+use crate::control::Addresses;
 use crate::engine::ReplayProgress;
+use crate::epoch::timing::HEARTBEAT;
 use crate::model::Record;
 use crate::model::record::Rows;
 use crate::model::view_file::parse_view;
@@ -26,6 +28,7 @@ const VIEW: &str = r#"
 
 struct Fixture {
     started: Started,
+    writer: Writer,
 }
 
 impl Fixture {
@@ -37,28 +40,63 @@ impl Fixture {
         config.purge.horizon_lag_seconds = LAG_SECONDS;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let time: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-        let started = start(&config, &disk, &time, &ReplayProgress::default()).unwrap();
-        started.ceiling.advance(Hlc(u64::MAX));
-        Fixture { started }
+        let started = start(
+            &config,
+            &disk,
+            &time,
+            &ReplayProgress::default(),
+            Addresses::default(),
+            &TaskGroup::new(),
+        )
+        .unwrap();
+        let fixture = Fixture {
+            writer: Writer::new(
+                Arc::clone(&started.engine),
+                Arc::clone(&started.member),
+                Arc::clone(&started.agreement),
+                time,
+                Duration::ZERO,
+                config.purge.horizon_lag(),
+            ),
+            started,
+        };
+        fixture.settle(clock);
+        fixture
+    }
+
+    /// Waits until it serves and the logs of earlier reigns are closed. It takes time to pass for that.
+    fn settle(&self, clock: &ManualClock) {
+        loop {
+            let standing = self.started.member.standing();
+            let logs = standing.control.logs.values();
+            let active = logs.filter(|log| **log == LogState::Active).count();
+            if standing.serves.is_some() && active == 1 {
+                return;
+            }
+            clock.advance(HEARTBEAT);
+            let next = standing.control.index + 1;
+            let agreed = self.started.member.agreed();
+            agreed.reached_within(next, HEARTBEAT).unwrap();
+        }
     }
 
     fn log(&mut self) {
-        let writer = &mut self.started.writer;
-        let hlc = writer.tick().unwrap();
-        let appended = writer.append(hlc, None, Body::Rows(Rows::default()), None);
-        appended.unwrap();
+        let turn = self.writer.member.turn().unwrap();
+        let behind = self.writer.member.end();
+        let logged = self.writer.log(turn, Body::Rows(Rows::default()), behind);
+        logged.unwrap();
     }
 
     fn raise_horizon(&mut self) {
-        self.started.writer.raise_horizon().unwrap();
+        self.writer.raise_horizon().unwrap();
     }
 
     fn agreed(&self) -> Hlc {
-        self.started.writer.control().state().horizon
+        self.started.agreement.state().horizon
     }
 
     fn records(&self) -> Vec<Record> {
-        self.started.writer.catch_up().unwrap();
+        self.writer.catch_up().unwrap();
         let wal = self.started.engine.wal();
         let entries = wal.read_from(wal.first()).unwrap();
         let records = entries.map(|entry| Record::decode(&entry.unwrap().payload).unwrap());
@@ -103,7 +141,7 @@ fn a_horizon_is_agreed_and_logged_and_covers_all_that_lies_at_or_below_it() {
     let mut fixture = Fixture::start(dir.path(), &clock);
     let spec = Box::new(parse_view(VIEW).unwrap());
     let create = CatalogueChange::Create(spec);
-    fixture.started.writer.define(create).unwrap();
+    fixture.writer.define(create).unwrap();
     for _ in 0..40 {
         match rng.random_range(0..8) {
             0..4 => fixture.log(),
@@ -131,6 +169,7 @@ fn the_horizon_goes_on_after_a_restart() {
         fixture.raise_horizon();
         fixture.check();
         horizons.push(fixture.agreed());
+        fixture.started.member.stop();
         fixture.started.engine.stop().unwrap();
     }
     assert!(horizons.is_sorted_by(|a, b| a < b), "{horizons:?}");

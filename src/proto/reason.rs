@@ -43,6 +43,14 @@ pub enum Reason {
     LowDisk,
     /// The node has as much to do as it admits.
     Overloaded,
+    /// Another node is primary, or none is just now; its address is in the error details if it is known.
+    NotPrimary,
+    /// Fewer members are in contact than the level needs.
+    NoQuorum,
+    /// No member of the set has this number.
+    NoSuchMember,
+    /// A change of the set makes no sense as the set is.
+    SetRefused,
     /// The node is not ready yet.
     Starting,
     /// The node is about to end.
@@ -76,7 +84,7 @@ pub enum Retry {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 25] = [
+    pub const ALL: [Reason; 29] = [
         Reason::InvalidArgument,
         Reason::UnknownView,
         Reason::UnknownFeature,
@@ -93,6 +101,10 @@ impl Reason {
         Reason::NotWritable,
         Reason::LowDisk,
         Reason::Overloaded,
+        Reason::NotPrimary,
+        Reason::NoQuorum,
+        Reason::NoSuchMember,
+        Reason::SetRefused,
         Reason::Starting,
         Reason::Stopping,
         Reason::Damaged,
@@ -124,6 +136,10 @@ impl Reason {
             Reason::NotWritable => "NOT_WRITABLE",
             Reason::LowDisk => "LOW_DISK",
             Reason::Overloaded => "OVERLOADED",
+            Reason::NotPrimary => "NOT_PRIMARY",
+            Reason::NoQuorum => "NO_QUORUM",
+            Reason::NoSuchMember => "NO_SUCH_MEMBER",
+            Reason::SetRefused => "SET_REFUSED",
             Reason::Starting => "STARTING",
             Reason::Stopping => "STOPPING",
             Reason::Damaged => "DAMAGED",
@@ -153,15 +169,20 @@ impl Reason {
             | Reason::EventTimeTooFarAhead
             | Reason::TooLate
             | Reason::RequestIdReused => Code::InvalidArgument,
-            Reason::UnknownView | Reason::UnknownFeature => Code::NotFound,
+            Reason::UnknownView | Reason::UnknownFeature | Reason::NoSuchMember => Code::NotFound,
             Reason::ViewExists | Reason::FeatureExists => Code::AlreadyExists,
             Reason::IdCollision
+            | Reason::SetRefused
             | Reason::WrongLineage
             | Reason::WrongIncarnation
             | Reason::NoCommonFormat => Code::FailedPrecondition,
             Reason::OutcomeUnknown => Code::Unknown,
             Reason::LowDisk | Reason::Overloaded => Code::ResourceExhausted,
-            Reason::NotWritable | Reason::Starting | Reason::Stopping => Code::Unavailable,
+            Reason::NotWritable
+            | Reason::NotPrimary
+            | Reason::NoQuorum
+            | Reason::Starting
+            | Reason::Stopping => Code::Unavailable,
             Reason::Damaged => Code::DataLoss,
             Reason::DeadlineExceeded => Code::DeadlineExceeded,
             Reason::Unimplemented => Code::Unimplemented,
@@ -177,6 +198,8 @@ impl Reason {
             Reason::NotWritable
             | Reason::LowDisk
             | Reason::Overloaded
+            | Reason::NotPrimary
+            | Reason::NoQuorum
             | Reason::Starting
             | Reason::Stopping => Retry::AfterDelay,
             Reason::InvalidArgument
@@ -191,6 +214,8 @@ impl Reason {
             | Reason::EventTimeTooFarAhead
             | Reason::TooLate
             | Reason::RequestIdReused
+            | Reason::NoSuchMember
+            | Reason::SetRefused
             | Reason::Damaged
             | Reason::WrongLineage
             | Reason::WrongIncarnation

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use action::{Action, Fault, ReadId, Wanted, WriteId};
-pub use primary::Turn;
+pub use primary::{Report, Turn};
 pub use reign::Refused;
 
 use crate::base::rule::Rule;

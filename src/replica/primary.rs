@@ -25,6 +25,19 @@ pub struct Turn {
     pub hlc: Hlc,
 }
 
+/// What a member has reported to its primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What it had promised.
+    pub promise: Epoch,
+    /// What was durable there.
+    pub durable: VersionVector,
+    /// What could be read there.
+    pub applied: VersionVector,
+    /// Was it heard within L?
+    pub is_heard: bool,
+}
+
 /// How often a member is sent a snapshot that it does not seem to get.
 const SEED_AGAIN: Duration = Duration::from_secs(5);
 
@@ -120,6 +133,25 @@ impl Replica {
             Some((*member, sender.reported()?.applied.clone()))
         };
         senders.filter_map(applied).collect()
+    }
+
+    /// What other members have reported to this one, their primary.
+    #[must_use]
+    pub fn reports(&self, now: Duration) -> BTreeMap<IncarnationId, Report> {
+        let Some(reign) = &self.reign else {
+            return BTreeMap::new();
+        };
+        let report = |(member, sender): (&IncarnationId, &Sender)| {
+            let held = sender.reported()?;
+            let report = Report {
+                promise: held.epoch,
+                durable: held.durable.clone(),
+                applied: held.applied.clone(),
+                is_heard: reign.hears(now, *member),
+            };
+            Some((*member, report))
+        };
+        reign.senders.iter().filter_map(report).collect()
     }
 
     /// Nobody waits for this write any more.

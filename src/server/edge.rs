@@ -14,7 +14,7 @@ use super::slow::SlowLog;
 use super::status::Failure;
 use crate::base::TaskGroup;
 use crate::model::Catalogue;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::proto::Reason;
 
 /// Where a node listens.
@@ -26,6 +26,17 @@ pub struct Addresses {
     pub peer: SocketAddr,
     /// Health, metrics and status.
     pub http: SocketAddr,
+}
+
+impl Addresses {
+    /// Where others reach the node.
+    #[must_use]
+    pub fn reached(&self) -> node::Addresses {
+        node::Addresses {
+            peer: self.peer.to_string(),
+            client: self.client.to_string(),
+        }
+    }
 }
 
 /// What a handler needs; a handle that is cheap to clone.

@@ -17,7 +17,7 @@ mod lanes;
 mod metrics;
 mod peer;
 mod port;
-pub mod raft;
+mod raft;
 mod scan;
 mod slow;
 pub mod status;
@@ -246,6 +246,7 @@ fn peer_routes(edge: &Edge, health: &Health) -> Routes {
         .max_decoding_message_size(net::MESSAGE_BYTES);
     let mut routes = health_routes(health);
     routes.add_service(replication);
+    routes.add_service(raft::raft_service(edge.clone()));
     routes.routes()
 }
 

@@ -81,7 +81,7 @@ impl Incoming {
     ///
     /// # Errors
     /// If the file system fails.
-    pub fn next(&mut self) -> Result<Option<Part>, Error> {
+    pub fn next_part(&mut self) -> Result<Option<Part>, Error> {
         while let Some(expected) = self.missing.front() {
             let part = Part::open(&self.dir, expected.clone())?;
             if part.written < part.expected.bytes {
@@ -92,7 +92,7 @@ impl Incoming {
         Ok(None)
     }
 
-    /// Takes the file that was [`next`](Self::next) as whole.
+    /// Takes the file that was [`next_part`](Self::next_part) as whole.
     ///
     /// # Errors
     /// [`Error::Differs`] if it is not what was offered, or something of it is still missing; it is `next` again then.

@@ -54,7 +54,7 @@ fn rows(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
 fn receive(from: &Path, to: &Path, snapshot: &Snapshot, limit: u64, piece: usize) -> u64 {
     let mut incoming = Incoming::open(to, snapshot.clone()).unwrap();
     let mut sent = 0;
-    while let Some(mut part) = incoming.next().unwrap() {
+    while let Some(mut part) = incoming.next_part().unwrap() {
         let bytes = std::fs::read(from.join(part.name().as_str())).unwrap();
         let at = usize::try_from(part.offset()).unwrap();
         for piece in bytes[at..].chunks(piece) {
@@ -178,7 +178,7 @@ fn what_was_received_before_is_not_sent_again() {
 
 /// Verifies what is there whole.
 fn verified(mut incoming: Incoming) -> Result<Received, Error> {
-    assert!(incoming.next()?.is_none());
+    assert!(incoming.next_part()?.is_none());
     incoming.verify(LINEAGE)
 }
 
@@ -203,12 +203,12 @@ fn what_was_damaged_on_the_way_or_on_the_disk_is_sent_again() {
         // On the disk, since then.
         std::fs::write(&path, &bytes).unwrap();
         let mut incoming = Incoming::open(&to, snapshot.clone()).unwrap();
-        let mut part = incoming.next().unwrap().unwrap();
+        let mut part = incoming.next_part().unwrap().unwrap();
         assert_eq!((part.name(), part.offset()), (&file.name, 0));
         // On the way.
         part.write(&bytes).unwrap();
         assert!(matches!(incoming.finish(part), Err(Error::Differs { .. })));
-        let part = incoming.next().unwrap().unwrap();
+        let part = incoming.next_part().unwrap().unwrap();
         assert_eq!((part.name(), part.offset()), (&file.name, 0));
         drop(part);
         let incoming = Incoming::open(&to, snapshot.clone()).unwrap();
@@ -224,7 +224,7 @@ fn a_file_is_neither_shorter_nor_longer_than_offered() {
     let dir = tempfile::tempdir().unwrap();
     let (from, snapshot) = snapshot_in(dir.path());
     let mut incoming = Incoming::open(&dir.path().join("to"), snapshot).unwrap();
-    let mut part = incoming.next().unwrap().unwrap();
+    let mut part = incoming.next_part().unwrap().unwrap();
     let bytes = std::fs::read(from.join(part.name().as_str())).unwrap();
     part.write(&bytes[1..]).unwrap();
     assert!(matches!(part.write(b"ab"), Err(Error::Differs { .. })));
@@ -251,7 +251,7 @@ fn a_store_of_another_lineage_or_state_is_refused() {
     let to = dir.path().join("to");
     receive(&from, &to, &snapshot, u64::MAX, 10_000);
     let mut incoming = Incoming::open(&to, snapshot.clone()).unwrap();
-    assert!(incoming.next().unwrap().is_none());
+    assert!(incoming.next_part().unwrap().is_none());
     let other = incoming.verify(LineageId(8));
     assert!(matches!(other, Err(Error::OtherLineage { .. })));
     let mut ahead = snapshot;

@@ -67,10 +67,12 @@ async fn hostile_messages_are_refused_and_others_are_served() {
         let calls = (0..8).map(|_| call(&bad, PUT, &[], dense.clone().into()));
         for answer in futures::future::join_all(calls).await {
             let (code, reason) = code_and_reason(&status(&answer.unwrap()));
-            let expected = match code {
-                Code::ResourceExhausted => "OVERLOADED",
-                _ if count > 450_000 => "TOO_LARGE",
-                _ => "INVALID_ARGUMENT",
+            let expected = if code == Code::ResourceExhausted {
+                "OVERLOADED"
+            } else if count > 450_000 {
+                "TOO_LARGE"
+            } else {
+                "INVALID_ARGUMENT"
             };
             assert_eq!(reason, expected, "{count}: {code:?}");
         }

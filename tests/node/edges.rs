@@ -221,7 +221,7 @@ async fn a_node_that_has_not_opened_its_data_says_so_to_everybody() {
     assert_eq!(node.http("/metrics").await.0, 200);
     await_health(node.addresses.client, ServingStatus::NotServing).await;
 
-    node.node.open().await.unwrap();
+    node.open().await.unwrap();
     await_health(node.addresses.client, ServingStatus::Serving).await;
     node.views()
         .list_views(v1::ListViewsRequest {})

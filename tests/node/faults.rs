@@ -18,7 +18,8 @@ use steadfast::model::resolve::{Status, Wanted};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{EntityKey, Items, KeyValue, Value};
 use steadfast::node::{
-    CatalogueChange, Error, LookupRequest, Node, Selection, StartError, WriteRequest, Written,
+    Addresses, CatalogueChange, Error, LookupRequest, Node, Selection, StartError, WriteRequest,
+    Written,
 };
 
 use crate::support::config_in;
@@ -170,7 +171,7 @@ fn node(config: &Config, disk: Arc<dyn Disk>) -> Node {
 
 async fn opened(config: &Config, disk: Arc<dyn Disk>) -> Node {
     let node = node(config, disk);
-    node.open().await.unwrap();
+    node.open(Addresses::default(), None).await.unwrap();
     node
 }
 
@@ -416,7 +417,7 @@ async fn a_start_cut_off_at_any_disk_call_can_be_repeated_and_loses_nothing() {
             }
             let disk = FaultyDisk::new("", calls);
             let cut_off = node(&config, disk.clone());
-            let outcome = cut_off.open().await;
+            let outcome = cut_off.open(Addresses::default(), None).await;
             disk.left.store(u64::MAX, Ordering::SeqCst);
             close(cut_off).await;
             let again = opened(&config, Arc::new(RealDisk)).await;
@@ -434,7 +435,10 @@ async fn a_start_cut_off_at_any_disk_call_can_be_repeated_and_loses_nothing() {
 }
 
 async fn refusal(config: &Config) -> StartError {
-    node(config, Arc::new(RealDisk)).open().await.unwrap_err()
+    node(config, Arc::new(RealDisk))
+        .open(Addresses::default(), None)
+        .await
+        .unwrap_err()
 }
 
 /// Makes a closed directory with one row.

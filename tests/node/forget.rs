@@ -172,7 +172,7 @@ async fn restart(directory: TempDir) -> Running {
     let config = config_in(directory.path());
     let disk = std::sync::Arc::new(steadfast::base::disk::RealDisk);
     let running = start_with(directory, config, disk).await;
-    running.node.open().await.unwrap();
+    running.open().await.unwrap();
     running
 }
 

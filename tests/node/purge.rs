@@ -19,7 +19,7 @@ async fn start_with_lag(seconds: u64) -> Running {
     config.purge.horizon_lag_seconds = seconds;
     let disk = std::sync::Arc::new(steadfast::base::disk::RealDisk);
     let running = start_with(directory, config, disk).await;
-    running.node.open().await.unwrap();
+    running.open().await.unwrap();
     let definition_toml = VIEW.to_owned();
     let create = v1::CreateViewRequest { definition_toml };
     running.views().create_view(create).await.unwrap();

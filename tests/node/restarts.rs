@@ -10,7 +10,7 @@ async fn again(node: Running) -> Running {
     let directory = node.stop_keeping_data().await;
     let config = config_in(directory.path());
     let node = start_with(directory, config, Arc::new(RealDisk)).await;
-    node.node.open().await.unwrap();
+    node.open().await.unwrap();
     node
 }
 

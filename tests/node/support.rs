@@ -9,7 +9,7 @@ use steadfast::base::clock::SystemClock;
 use steadfast::base::disk::{Disk, RealDisk};
 use steadfast::config::{Config, Listen};
 use steadfast::model::{Items, Value};
-use steadfast::node::Node;
+use steadfast::node::{Node, StartError};
 use steadfast::proto::v1::admin_service_client::AdminServiceClient;
 use steadfast::proto::v1::feature_service_client::FeatureServiceClient;
 use steadfast::proto::v1::view_service_client::ViewServiceClient;
@@ -102,7 +102,7 @@ pub async fn start_with(directory: TempDir, config: Config, disk: Arc<dyn Disk>)
 /// A ready node without views.
 pub async fn start_empty() -> Running {
     let running = start_unopened().await;
-    running.node.open().await.unwrap();
+    running.open().await.unwrap();
     running
 }
 
@@ -119,6 +119,11 @@ pub async fn connect(address: std::net::SocketAddr) -> Channel {
 }
 
 impl Running {
+    /// Opens the data.
+    pub async fn open(&self) -> Result<(), StartError> {
+        self.node.open(self.addresses.reached(), None).await
+    }
+
     pub async fn create_views(&self) {
         for definition_toml in VIEWS {
             let request = v1::CreateViewRequest {

@@ -18,7 +18,7 @@ async fn below_the_watermark_writes_are_refused_and_reads_go_on() {
     let mut config = config_in(directory.path());
     config.disk.low_watermark_bytes = u64::MAX;
     let node = start_with(directory, config, Arc::new(RealDisk)).await;
-    node.node.open().await.unwrap();
+    node.open().await.unwrap();
 
     let ready = node.ready(503).await;
     assert!(ready.contains("bytes are left on the disk"), "{ready}");
@@ -39,7 +39,7 @@ async fn after_a_failed_sync_writes_are_refused_until_a_restart_and_reads_go_on(
     let directory = tempfile::tempdir().unwrap();
     let config = config_in(directory.path());
     let node = start_with(directory, config, Arc::clone(&disk) as Arc<dyn Disk>).await;
-    node.node.open().await.unwrap();
+    node.open().await.unwrap();
     node.create_views().await;
     node.put(put_leg(1, 7)).await;
 
@@ -58,7 +58,7 @@ async fn after_a_failed_sync_writes_are_refused_until_a_restart_and_reads_go_on(
     let directory = node.stop_failed().await;
     let config = config_in(directory.path());
     let node = start_with(directory, config, Arc::new(RealDisk)).await;
-    node.node.open().await.unwrap();
+    node.open().await.unwrap();
     assert_eq!(node.put(put_leg(1, 10)).await.applied, 1);
     node.stop().await;
 }

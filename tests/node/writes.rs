@@ -122,7 +122,7 @@ async fn an_override_wins_against_a_row_pinned_in_the_far_future() {
     config.write.event_time_ahead_seconds = 10 * 365 * 86_400;
     let disk = std::sync::Arc::new(steadfast::base::disk::RealDisk);
     let node = start_with(directory, config, disk).await;
-    node.node.open().await.unwrap();
+    node.open().await.unwrap();
     node.create_views().await;
     let fleet = |view: &str, fleet| {
         let row = (vec![text("UA")], vec![int32(fleet)]);

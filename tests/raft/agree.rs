@@ -58,10 +58,10 @@ fn a_group_of_one_goes_on_from_the_lone_node_and_numbers_no_epoch_twice() {
         })
         .collect();
     lone.ceiling = Hlc(99);
-    let seen = Epoch(numbered[2].0 + 4);
+    let seen = numbered[2];
     let found = |lone| {
         let (path, addresses) = (member.path(), member.addresses());
-        raft::found(&path, member.incarnation, addresses, lone, seen)
+        raft::found(&path, member.incarnation, addresses, lone)
     };
     found(lone.clone()).unwrap();
     let mut epochs = BTreeSet::from([seen]);
@@ -85,7 +85,7 @@ fn a_group_of_one_goes_on_from_the_lone_node_and_numbers_no_epoch_twice() {
     }
     assert_eq!(epochs.len(), 7);
     let addresses = member.addresses();
-    let again = raft::found(&member.path(), member.incarnation, addresses, lone, seen);
+    let again = raft::found(&member.path(), member.incarnation, addresses, lone);
     assert!(matches!(again, Err(raft::StoreError::Taken { .. })));
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steadfast::base::clock::{SystemClock, now_monotonic, sleep, timeout};
-use steadfast::base::{
-    BootToken, Clock, Epoch, IncarnationId, LineageId, Micros, NodeNumber, RegionId,
-};
+use steadfast::base::{BootToken, Clock, IncarnationId, LineageId, Micros, NodeNumber, RegionId};
 use steadfast::control::raft::{self, Error, Raft, Status};
 use steadfast::control::{Addresses, Command, ControlState, Effect, Role};
-use steadfast::server::raft::raft_service;
+use steadfast::proto::v1::raft_service_server::{RaftService, RaftServiceServer};
+use steadfast::proto::v1::{JoinRequest, JoinResponse, RaftMessage};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response};
 
 /// Longer than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -94,7 +94,7 @@ impl Member {
         let port = self.port;
         let process = self.process.as_mut().unwrap();
         let edge = runtime();
-        let service = raft_service(Arc::clone(&process.raft));
+        let service = RaftServiceServer::new(Port(Arc::clone(&process.raft)));
         let listener = edge.block_on(TcpListener::bind(("127.0.0.1", port)));
         let incoming = TcpListenerStream::new(listener.unwrap());
         let server = tonic::transport::Server::builder().add_service(service);
@@ -187,19 +187,32 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The service of one member.
+struct Port(Arc<Raft>);
+
+#[tonic::async_trait]
+impl RaftService for Port {
+    async fn ask(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, tonic::Status> {
+        Ok(Response::new(self.0.answer(request.get_ref()).await))
+    }
+
+    async fn join(
+        &self,
+        _request: Request<JoinRequest>,
+    ) -> Result<Response<JoinResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("nobody joins here"))
+    }
+}
+
 /// A group of one, founded from a new lone node's state.
 pub fn founder() -> Member {
     let mut first = Member::new(1);
     let control = control();
     let addresses = first.addresses();
-    raft::found(
-        &first.path(),
-        first.incarnation,
-        addresses,
-        control,
-        Epoch(5),
-    )
-    .unwrap();
+    raft::found(&first.path(), first.incarnation, addresses, control).unwrap();
     first.start();
     first.run(first.raft().admitted()).unwrap();
     until("it leads", || first.status().leader == Some(NodeNumber(1)));

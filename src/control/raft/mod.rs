@@ -117,8 +117,8 @@ pub struct Status {
     pub matched: BTreeMap<NodeNumber, u64>,
 }
 
-/// Makes a new group of one in this directory, from the state of a lone node that is reached at `addresses`. `seen` is the
-/// greatest epoch that the node has promised or holds a record of.
+/// Makes a new group of one in this directory, from the state of a lone node that is reached at `addresses`. The indices of
+/// its entries go on where those of the lone node's commands ended, so that epochs are numbered as before.
 ///
 /// # Errors
 /// If the directory holds a group already, or cannot be written.
@@ -127,7 +127,6 @@ pub fn found(
     first: IncarnationId,
     addresses: Addresses,
     mut control: ControlState,
-    seen: Epoch,
 ) -> Result<(), StoreError> {
     let mut number = NodeNumber::FIRST;
     if let Some(member) = control.members.get_mut(&first) {
@@ -135,14 +134,8 @@ pub fn found(
         member.addresses = addresses.clone();
     }
     let leader = CommittedLeaderId::new(1, number);
-    let beginning = LogId::new(leader, 1);
-    let numbered = Epoch(control.epoch_base.saturating_add(control.index));
-    let base = seen.max(numbered).max(control.attempt_epoch());
-    let control = ControlState {
-        epoch_base: base.0,
-        index: beginning.index,
-        ..control
-    };
+    control.index += 1;
+    let beginning = LogId::new(leader, control.index);
     let voters = vec![BTreeSet::from([number])];
     let membership = Membership::new(voters, BTreeMap::from([(number, addresses)]));
     let agreed = Agreed {
@@ -298,8 +291,26 @@ impl Raft {
             Err(Some((leader, known))) if leader != self.number() => {
                 self.forward(leader, &known, proposal).await
             }
-            Err(_) => Err(Error::NoLeader),
+            Err(_) => self.seek_leader(proposal).await,
         }
+    }
+
+    /// Asks every other voter to decide. A leader that does not reach this member, because that was started again elsewhere,
+    /// learns its new address in no other way.
+    async fn seek_leader(&self, proposal: Proposal) -> Result<Effect, Error> {
+        let me = self.number();
+        let unknown = Addresses::default();
+        for voter in self.status().voters.into_iter().filter(|at| *at != me) {
+            match self.forward(voter, &unknown, proposal.clone()).await {
+                // It does not lead, or cannot be reached; nothing that can be said twice is done by halves.
+                Err(Error::NoLeader | Error::Unknown { .. }) => {}
+                decided @ (Ok(_)
+                | Err(Error::Rejected(_) | Error::Members { .. } | Error::Stopped)) => {
+                    return decided;
+                }
+            }
+        }
+        Err(Error::NoLeader)
     }
 
     async fn forward(

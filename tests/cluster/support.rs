@@ -1,0 +1,217 @@
+//! Nodes, and what is asked of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use steadfast::base::clock::{SystemClock, now_monotonic, sleep};
+use steadfast::base::disk::RealDisk;
+use steadfast::base::{Budget, CommitLevel, NodeNumber, PackedBytes, ReadLevel, TaskGroup};
+use steadfast::config::{Config, Listen};
+use steadfast::control::Role;
+use steadfast::model::cells::put_cell;
+use steadfast::model::key::put_key_value;
+use steadfast::model::resolve::{Status, Wanted};
+use steadfast::model::view_file::parse_view;
+use steadfast::model::{
+    Batch, Change, EntityKey, Items, KeyValue, RowChange, Value, View, ViewRows,
+};
+use steadfast::node::{
+    CatalogueChange, Error, Joining, LookupRequest, Node, Selection, SetChange, SetStatus,
+    StartError, WriteRequest, Written,
+};
+use steadfast::server::{Addresses, Server};
+use tempfile::TempDir;
+
+pub const DEADLINE: Duration = Duration::from_secs(10);
+const VIEW: &str = r#"
+    name = "v"
+    entity = [{ name = "id", type = "int64" }]
+    feature = [{ name = "x", type = "int64" }]
+"#;
+
+pub struct Member {
+    pub node: Node,
+    pub addresses: Addresses,
+    server: Server,
+    tasks: TaskGroup,
+    directory: TempDir,
+}
+
+fn config(directory: &TempDir) -> Config {
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    let mut config = Config {
+        data_dir: directory.path().join("data"),
+        listen: Listen {
+            client: loopback,
+            peer: loopback,
+            http: loopback,
+        },
+        ..Config::default()
+    };
+    config.engine.row_cache_bytes = 4 << 20;
+    config.store.block_cache_bytes = 4 << 20;
+    config.store.memtable_bytes = 4 << 20;
+    config.wal.segment_bytes = 4 << 20;
+    config
+}
+
+impl Member {
+    pub async fn start(joining: Option<Joining>) -> Result<Member, StartError> {
+        Member::start_in(tempfile::tempdir().unwrap(), joining).await
+    }
+
+    pub async fn start_in(
+        directory: TempDir,
+        joining: Option<Joining>,
+    ) -> Result<Member, StartError> {
+        let config = config(&directory);
+        let tasks = TaskGroup::new();
+        let bound = Server::bind(&config).await.unwrap();
+        let addresses = bound.addresses();
+        let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
+        let server = bound.serve(node.clone(), &tasks).await.unwrap();
+        node.open(addresses.reached(), joining).await?;
+        Ok(Member {
+            node,
+            addresses,
+            server,
+            tasks,
+            directory,
+        })
+    }
+
+    /// A first member with the view.
+    pub async fn first() -> Member {
+        let first = Member::start(None).await.unwrap();
+        let spec = Box::new(parse_view(VIEW).unwrap());
+        let create = CatalogueChange::Create(spec);
+        first.node.define(create, DEADLINE).await.unwrap();
+        first
+    }
+
+    /// Another member of its set.
+    pub async fn join(&self, role: Role) -> Member {
+        let joining = Some(self.token(role).await);
+        Member::start(joining).await.unwrap()
+    }
+
+    pub async fn token(&self, role: Role) -> Joining {
+        let issue = SetChange::IssueToken {
+            role,
+            expires_in: Duration::from_secs(60),
+        };
+        let token = self.node.change_set(issue).await.unwrap().unwrap();
+        Joining {
+            address: self.addresses.peer.to_string(),
+            secret: token.secret,
+        }
+    }
+
+    pub fn status(&self) -> SetStatus {
+        self.node.set_status().unwrap()
+    }
+
+    pub fn serves(&self) -> bool {
+        let status = self.status();
+        status.members.get(&status.by).is_some_and(|me| me.serves)
+    }
+
+    /// Data members of the open epoch.
+    pub fn counting(&self) -> Vec<NodeNumber> {
+        let status = self.status();
+        let counting = status.members.iter().filter(|(_, member)| member.counts);
+        counting.map(|(number, _)| *number).collect()
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.node.catalogue().view("v").unwrap().clone()
+    }
+
+    pub async fn put(&self, id: i64, value: i64, level: CommitLevel) -> Result<Written, Error> {
+        let view = self.view();
+        let feature = &view.spec.features[0];
+        let mut cells = Vec::new();
+        put_cell(
+            &mut cells,
+            feature.id,
+            feature.value_type,
+            &Value::Int64(value),
+        );
+        let row = RowChange {
+            key: EntityKey::encode([&KeyValue::Int64(id)]),
+            event_time: None,
+            change: Change::Put(cells.into()),
+        };
+        let groups = vec![ViewRows {
+            view,
+            rows: vec![row],
+        }];
+        let request = WriteRequest {
+            batch: Batch {
+                groups,
+                is_override: false,
+            },
+            level,
+            request_id: None,
+            deadline: DEADLINE,
+            memory: memory(),
+        };
+        self.node.write(request).await
+    }
+
+    pub async fn get(&self, id: i64, level: ReadLevel) -> Result<Option<i64>, Error> {
+        let view = self.view();
+        let features = view.spec.features.clone();
+        let mut keys = PackedBytes::default();
+        keys.push_with(|out| put_key_value(out, &KeyValue::Int64(id)));
+        let request = LookupRequest {
+            selections: vec![Selection {
+                view,
+                features,
+                keys,
+            }],
+            level,
+            wanted: Wanted::default(),
+            deadline: DEADLINE,
+            memory: memory(),
+        };
+        let mut answered = self.node.lookup(request).await?;
+        let column = answered.answer.remove(0).remove(0);
+        let Items::Int64(values) = column.values else {
+            panic!("x is an int64")
+        };
+        Ok((column.statuses[0] == Status::Present.code()).then_some(values[0]))
+    }
+
+    /// Stops it as SIGTERM does; gives back its directory.
+    pub async fn stop(self) -> TempDir {
+        self.server.drain(DEADLINE).await;
+        self.node.stop(DEADLINE).await.unwrap();
+        self.tasks.stop(DEADLINE).await;
+        self.directory
+    }
+}
+
+fn memory() -> steadfast::base::Held {
+    Budget::new(1 << 30).account([127, 0, 0, 1].into()).hold()
+}
+
+/// Waits until something is so; says what it waits for if it never is.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = now_monotonic();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Three data members with a view; the first is primary.
+pub async fn set_of_three() -> [Member; 3] {
+    let first = Member::first().await;
+    let second = first.join(Role::Data).await;
+    until("the second counts", || first.counting().len() == 2).await;
+    let third = first.join(Role::Data).await;
+    until("the third counts", || first.counting().len() == 3).await;
+    until("all is done", || first.status().intents.is_empty()).await;
+    [first, second, third]
+}
