@@ -126,6 +126,16 @@ pub enum Problem {
         /// The limit.
         max: usize,
     },
+    /// A number that is too small or too large.
+    #[error("{value} is out of range: from {least} to {most}")]
+    OutOfRange {
+        /// The number.
+        value: u64,
+        /// The least that is possible.
+        least: u64,
+        /// The greatest.
+        most: u64,
+    },
     /// A number that names nothing.
     #[error("{code} is no {what}")]
     UnknownCode {
@@ -192,6 +202,7 @@ impl Problem {
             | Problem::Count { .. }
             | Problem::Duplicate { .. }
             | Problem::Nothing { .. }
+            | Problem::OutOfRange { .. }
             | Problem::UnknownCode { .. }
             | Problem::UnusedBound
             | Problem::NoSuchEntity { .. }

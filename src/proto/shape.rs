@@ -59,6 +59,7 @@ static DELETE: Shape = Shape(&[(1, Many(&VIEW_KEYS, size_of::<v1::ViewKeys>()))]
 
 static SCAN: Shape = Shape(&[(2, STRINGS), (3, VALUES)]);
 static FORGET: Shape = Shape(&[(1, Many(&TEXT, size_of::<v1::KeyPart>()))]);
+static SETTINGS: Shape = Shape(&[(6, Many(&TEXT, size_of::<v1::Priority>()))]);
 
 impl Shape {
     /// The shape of a request of a client, by the name of its message; of all others nothing is counted.
@@ -71,6 +72,7 @@ impl Shape {
             "DeleteFeaturesRequest" => Some(&DELETE),
             "ScanFeaturesRequest" => Some(&SCAN),
             "ForgetRequest" => Some(&FORGET),
+            "SetSettingsRequest" => Some(&SETTINGS),
             _ => None,
         }
     }

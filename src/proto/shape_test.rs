@@ -86,7 +86,7 @@ fn every_list_in_a_request_of_a_client_is_counted() {
             assert_same(&messages, &messages[name], shape);
         }
     }
-    assert_eq!(counted, 6);
+    assert_eq!(counted, 7);
 }
 
 #[test]

@@ -6,8 +6,10 @@ use tonic::{Request, Response, Status};
 
 use super::deadline::budget;
 use super::edge::Edge;
+use super::set;
 use super::status::Failure;
-use crate::node::{Entity, Forgotten, Tombstone};
+use crate::base::{Epoch, NodeNumber};
+use crate::node::{Entity, Forgotten, SetChange, Tombstone};
 use crate::proto::v1::admin_service_server::AdminService;
 use crate::proto::{self, v1};
 use v1::forgotten_row::KeyKept;
@@ -56,6 +58,84 @@ impl AdminService for Admin {
         let tasks = self.0.tasks.clone();
         tasks.spawn_finite("erase", erase(self.0.clone(), entities, outbox));
         Ok(Response::new(ReceiverStream::new(stages)))
+    }
+
+    async fn get_replica_set(
+        &self,
+        _request: Request<v1::GetReplicaSetRequest>,
+    ) -> Result<Response<v1::GetReplicaSetResponse>, Status> {
+        let status = self.0.node.set_status().map_err(Failure::from)?;
+        Ok(Response::new(set::status_to_proto(status)))
+    }
+
+    async fn issue_join_token(
+        &self,
+        request: Request<v1::IssueJoinTokenRequest>,
+    ) -> Result<Response<v1::IssueJoinTokenResponse>, Status> {
+        let change = set::token_to_issue(request.get_ref()).map_err(Failure::from)?;
+        let issued = self.0.node.change_set(change).await;
+        let token = issued.map_err(Failure::from)?;
+        let secret = token.map(|token| token.secret).unwrap_or_default();
+        Ok(Response::new(v1::IssueJoinTokenResponse { secret }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let change = SetChange::Remove(NodeNumber(request.get_ref().number));
+        let changed = self.0.node.change_set(change).await;
+        changed.map_err(|error| Failure::from(error).in_field("number"))?;
+        Ok(Response::new(v1::RemoveMemberResponse {}))
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<v1::ReplaceMemberRequest>,
+    ) -> Result<Response<v1::ReplaceMemberResponse>, Status> {
+        let request = request.into_inner();
+        let (old, new) = (NodeNumber(request.old), NodeNumber(request.new));
+        let changed = self
+            .0
+            .node
+            .change_set(SetChange::Replace { old, new })
+            .await;
+        changed.map_err(|error| set::replacement_failure(error, new))?;
+        Ok(Response::new(v1::ReplaceMemberResponse {}))
+    }
+
+    async fn switch_over(
+        &self,
+        request: Request<v1::SwitchOverRequest>,
+    ) -> Result<Response<v1::SwitchOverResponse>, Status> {
+        let to = request.get_ref().to.map(NodeNumber);
+        let changed = self.0.node.change_set(SetChange::SwitchOver(to)).await;
+        changed.map_err(|error| Failure::from(error).in_field("to"))?;
+        Ok(Response::new(v1::SwitchOverResponse {}))
+    }
+
+    async fn approve_failover(
+        &self,
+        request: Request<v1::ApproveFailoverRequest>,
+    ) -> Result<Response<v1::ApproveFailoverResponse>, Status> {
+        let change = SetChange::Approve(Epoch(request.get_ref().epoch));
+        let changed = self.0.node.change_set(change).await;
+        changed.map_err(|error| Failure::from(error).in_field("epoch"))?;
+        Ok(Response::new(v1::ApproveFailoverResponse {}))
+    }
+
+    async fn set_settings(
+        &self,
+        request: Request<v1::SetSettingsRequest>,
+    ) -> Result<Response<v1::SetSettingsResponse>, Status> {
+        let agreed = self.0.node.set_status().map_err(Failure::from)?.settings;
+        let settings = set::changed_settings(agreed, request.get_ref()).map_err(Failure::from)?;
+        let answer = v1::SetSettingsResponse {
+            settings: Some(set::settings_to_proto(&settings)),
+        };
+        let changed = self.0.node.change_set(SetChange::Set(settings)).await;
+        changed.map_err(set::settings_failure)?;
+        Ok(Response::new(answer))
     }
 }
 

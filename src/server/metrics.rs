@@ -42,7 +42,20 @@ const SERVICES: [(&str, &[&str]); 4] = [
             "DropView",
         ],
     ),
-    ("AdminService", &["GetStatus", "Forget"]),
+    (
+        "AdminService",
+        &[
+            "GetStatus",
+            "Forget",
+            "GetReplicaSet",
+            "IssueJoinToken",
+            "RemoveMember",
+            "ReplaceMember",
+            "SwitchOver",
+            "ApproveFailover",
+            "SetSettings",
+        ],
+    ),
     ("ReplicationService", &["Exchange"]),
 ];
 

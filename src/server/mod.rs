@@ -19,6 +19,7 @@ mod peer;
 mod port;
 mod raft;
 mod scan;
+mod set;
 mod slow;
 pub mod status;
 mod views;
