@@ -16,6 +16,8 @@ use v1::view_service_client::ViewServiceClient;
 
 /// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// A node may take as long as a call before it says that a switch-over did not happen.
+const SWITCH_DEADLINE: Duration = Duration::from_secs(15);
 /// How long connecting to one endpoint may take, so that the next one gets its turn.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Answers to the largest lookups exceed tonic's default of 4 MiB.
@@ -192,9 +194,8 @@ impl Client {
     /// # Errors
     /// As the node or the transport reports.
     pub async fn status(&self) -> Result<String, Error> {
-        let mut admin = AdminServiceClient::new(self.channel.clone());
         let request = within_deadline(v1::GetStatusRequest {});
-        Ok(read(admin.get_status(request).await)?.json)
+        Ok(read(self.admin().get_status(request).await)?.json)
     }
 
     /// Forgets an entity. Answers when its rows are deleted and then once for each stage of erasing their values, which
@@ -203,8 +204,86 @@ impl Client {
     /// # Errors
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn forget(&self, request: v1::ForgetRequest) -> Result<Stages, Error> {
-        let mut admin = AdminServiceClient::new(self.channel.clone());
-        write(admin.forget(request).await).map(Stages)
+        write(self.admin().forget(request).await).map(Stages)
+    }
+
+    /// The replica set as the node sees it.
+    ///
+    /// # Errors
+    /// As the node or the transport reports.
+    pub async fn replica_set(&self) -> Result<v1::GetReplicaSetResponse, Error> {
+        let request = within_deadline(v1::GetReplicaSetRequest {});
+        read(self.admin().get_replica_set(request).await)
+    }
+
+    /// A token by which one directory may join the set in this role.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer a token nobody knows may have been issued.
+    pub async fn issue_join_token(
+        &self,
+        role: v1::MemberRole,
+        expires_in: Duration,
+    ) -> Result<String, Error> {
+        let request = within_deadline(v1::IssueJoinTokenRequest {
+            role: role.into(),
+            expires_in_ms: u64::try_from(expires_in.as_millis()).unwrap_or(u64::MAX),
+        });
+        Ok(write(self.admin().issue_join_token(request).await)?.secret)
+    }
+
+    /// Has a member leave for good. That goes on after the answer.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn remove_member(&self, number: u64) -> Result<(), Error> {
+        let request = within_deadline(v1::RemoveMemberRequest { number });
+        write(self.admin().remove_member(request).await).map(|_| ())
+    }
+
+    /// Has a member that joined take the place of another, which leaves for good. That goes on after the answer.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn replace_member(&self, old: u64, new: u64) -> Result<(), Error> {
+        let request = within_deadline(v1::ReplaceMemberRequest { old, new });
+        write(self.admin().replace_member(request).await).map(|_| ())
+    }
+
+    /// Makes another member the primary, the best one if none is named; to be asked of the primary.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn switch_over(&self, to: Option<u64>) -> Result<(), Error> {
+        let mut request = Request::new(v1::SwitchOverRequest { to });
+        request.set_timeout(SWITCH_DEADLINE);
+        write(self.admin().switch_over(request).await).map(|_| ())
+    }
+
+    /// Lets the node replace the primary of an open epoch.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn approve_failover(&self, epoch: u64) -> Result<(), Error> {
+        let request = within_deadline(v1::ApproveFailoverRequest { epoch });
+        write(self.admin().approve_failover(request).await).map(|_| ())
+    }
+
+    /// Changes those settings of the set that are given, and answers with all.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn set_settings(
+        &self,
+        changes: v1::SetSettingsRequest,
+    ) -> Result<v1::Settings, Error> {
+        let answer = write(self.admin().set_settings(within_deadline(changes)).await)?;
+        let settings = answer.settings;
+        settings.ok_or_else(|| Error::bad_answer("the node answered without the settings"))
+    }
+
+    fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone())
     }
 
     fn features(&self) -> FeatureServiceClient<Channel> {
