@@ -17,14 +17,15 @@ use crate::base::clock::{SystemClock, timeout};
 use crate::base::disk::RealDisk;
 use crate::base::task::threads;
 use crate::base::{TaskGroup, explained};
-use crate::config::{self, Config};
-use crate::node::{Node, StartError};
+use crate::config::{self, Config, SetOptions};
+use crate::node::{Joining, Node, StartError};
 use crate::server::{self, Server};
 
 const EXAMPLES: &str = "\
 Examples:
   steadfast serve --data-dir /var/lib/steadfast
   steadfast serve --data-dir /tmp/try --listen 127.0.0.1:0 --http-listen 127.0.0.1:0
+  steadfast serve --data-dir /var/lib/steadfast --join node1:7401 --token-file token
   STEADFAST_ENGINE__ROW_CACHE_BYTES=1073741824 steadfast serve --config steadfast.toml
 
 Once ready, one line of JSON on standard output says where the node listens:
@@ -39,8 +40,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Run a node
 ///
-/// A data directory that does not exist yet becomes a new replica set of one. Settings come from the configuration
-/// file, then the environment (STEADFAST_A__B=value sets key b of table a), then the flags.
+/// A data directory that does not exist yet becomes a new replica set of one, or, with --join, a member of another
+/// one's set. Settings come from the configuration file, then the environment (STEADFAST_A__B=value sets key b of
+/// table a), then the flags.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -59,6 +61,15 @@ pub struct Args {
     /// Address for health, metrics and status, HTTP [default: 127.0.0.1:7480]
     #[arg(long, value_name = "A")]
     http_listen: Option<SocketAddr>,
+    /// Join the set of the member with this peer address; needs --token-file. Only the first start takes notice
+    #[arg(long, value_name = "HOST:PORT")]
+    join: Option<String>,
+    /// File with the token of `steadfast rs add` that lets this directory join
+    #[arg(long, value_name = "F")]
+    token_file: Option<PathBuf>,
+    /// Host that others are told to reach this node at [default: the addresses it listens on]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
     /// Permit addresses beyond loopback: whoever reaches them can read and write, for there is no TLS yet
     #[arg(long)]
     insecure: bool,
@@ -83,6 +94,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     start_logging(args.log_format)?;
     let config = configure(&args)?;
     log_memory(&config);
+    let joining = joining(&config.set)?;
+    let advertise = config.set.advertise.clone();
     let mut signals = Signals::new()?;
     let bound = Server::bind(&config).await?;
     let addresses = bound.addresses();
@@ -90,8 +103,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let tasks = TaskGroup::new();
     let server = bound.serve(node.clone(), &tasks).await?;
 
+    let reached = addresses.reached(advertise.as_deref());
     tokio::select! {
-        opened = node.open(addresses.reached(), None) => opened?,
+        opened = node.open(reached, joining) => opened?,
         name = signals.next() => {
             // Nothing has been acknowledged yet, and a start that is cut off is as good as a crash.
             info!(signal = name, "told to stop while starting");
@@ -158,8 +172,30 @@ fn configure(args: &Args) -> Result<Config, CliError> {
     {
         *address = flag.unwrap_or(*address);
     }
+    let set = &mut config.set;
+    set.join = args.join.clone().or_else(|| set.join.take());
+    set.token_file = args.token_file.clone().or_else(|| set.token_file.take());
+    set.advertise = args.advertise.clone().or_else(|| set.advertise.take());
     config.validate()?;
     Ok(config)
+}
+
+/// How the directory joins a set, if it is to.
+fn joining(set: &SetOptions) -> Result<Option<Joining>, CliError> {
+    let (Some(address), Some(path)) = (&set.join, &set.token_file) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| CliError::file("read the join token", path, &error))?;
+    let secret = text.trim().to_owned();
+    if secret.is_empty() {
+        let message = format!("the file of the join token, {}, is empty", path.display());
+        return Err(CliError::wrong("FILE", message));
+    }
+    Ok(Some(Joining {
+        address: address.clone(),
+        secret,
+    }))
 }
 
 struct Signals {

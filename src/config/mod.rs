@@ -4,6 +4,7 @@
 //! that do not exist are refused by name, wherever they come from.
 
 mod memory;
+mod set;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::memory::{CONNECTION_WINDOW_BYTES, MemoryBound};
+pub use self::set::SetOptions;
 use crate::{engine, storage, wal};
 
 /// Everything that can be set.
@@ -24,6 +26,8 @@ pub struct Config {
     pub insecure: bool,
     /// Addresses to listen on.
     pub listen: Listen,
+    /// The replica set that the node is of.
+    pub set: SetOptions,
     /// What clients may do.
     pub server: ServerOptions,
     /// Reading.
@@ -117,6 +121,7 @@ impl Default for Config {
             data_dir: PathBuf::from("steadfast-data"),
             insecure: false,
             listen: Listen::default(),
+            set: SetOptions::default(),
             server: ServerOptions::default(),
             read: ReadOptions::default(),
             write: WriteOptions::default(),
@@ -222,6 +227,26 @@ pub enum Error {
         key: &'static str,
         /// The address.
         address: SocketAddr,
+    },
+    /// A text that names no place where a node can be reached.
+    #[error("{key} = {value:?}: expected {expected}")]
+    NoAddress {
+        /// The key.
+        key: &'static str,
+        /// What it is set to.
+        value: String,
+        /// What it is to be.
+        expected: &'static str,
+    },
+    /// One setting makes no sense without another.
+    #[error("{key} needs {needed}: {why}")]
+    Incomplete {
+        /// What is set.
+        key: &'static str,
+        /// What is not.
+        needed: &'static str,
+        /// What for.
+        why: &'static str,
     },
 }
 
@@ -359,7 +384,7 @@ impl Config {
                 return Err(Error::NeedsInsecure { key, address });
             }
         }
-        Ok(())
+        self.set.validate(&self.listen)
     }
 }
 

@@ -29,12 +29,19 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Where others reach the node.
+    /// Where others reach the node: where it listens, at the host by which it is to be known.
     #[must_use]
-    pub fn reached(&self) -> node::Addresses {
+    pub fn reached(&self, advertise: Option<&str>) -> node::Addresses {
+        let at = |address: SocketAddr| match advertise {
+            None => address.to_string(),
+            Some(host) => match host.parse() {
+                Ok(ip) => SocketAddr::new(ip, address.port()).to_string(),
+                Err(_) => format!("{host}:{}", address.port()),
+            },
+        };
         node::Addresses {
-            peer: self.peer.to_string(),
-            client: self.client.to_string(),
+            peer: at(self.peer),
+            client: at(self.client),
         }
     }
 }
@@ -114,5 +121,32 @@ impl Edge {
             fields.insert("draining".to_owned(), draining.into());
         }
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_the_advertised_host_with_the_ports_in_use() {
+        let listen = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        let addresses = Addresses {
+            client: listen(1),
+            peer: listen(2),
+            http: listen(3),
+        };
+        for (host, peer, client) in [
+            (None, "0.0.0.0:2", "0.0.0.0:1"),
+            (Some("node1"), "node1:2", "node1:1"),
+            (Some("10.0.0.7"), "10.0.0.7:2", "10.0.0.7:1"),
+            (Some("fe80::7"), "[fe80::7]:2", "[fe80::7]:1"),
+        ] {
+            let reached = addresses.reached(host);
+            assert_eq!(
+                (reached.peer.as_str(), reached.client.as_str()),
+                (peer, client)
+            );
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Member {
         let addresses = bound.addresses();
         let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
         let server = bound.serve(node.clone(), &tasks).await.unwrap();
-        node.open(addresses.reached(), joining).await?;
+        node.open(addresses.reached(None), joining).await?;
         Ok(Member {
             node,
             addresses,

@@ -121,7 +121,7 @@ pub async fn connect(address: std::net::SocketAddr) -> Channel {
 impl Running {
     /// Opens the data.
     pub async fn open(&self) -> Result<(), StartError> {
-        self.node.open(self.addresses.reached(), None).await
+        self.node.open(self.addresses.reached(None), None).await
     }
 
     pub async fn create_views(&self) {
