@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 7] = [
         "steadfast/v1/values.proto",
         "steadfast/v1/feature_service.proto",
         "steadfast/v1/view_service.proto",
         "steadfast/v1/admin_service.proto",
         "steadfast/v1/replication_service.proto",
         "steadfast/v1/raft_service.proto",
+        "steadfast/v1/snapshot_service.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;

@@ -25,6 +25,7 @@ pub use explain::explained;
 pub use hlc::{Hlc, Stamp};
 pub use ids::{
     BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, NodeNumber, RegionId, Seq,
+    SnapshotId,
 };
 pub use level::{CommitLevel, ReadLevel};
 pub use packed::PackedBytes;

@@ -24,11 +24,15 @@ mod incoming;
 mod metrics;
 mod outbox;
 mod raft;
+mod snapshots;
 mod wires;
 
 pub use hello::{FORMATS, Hello, Me, Refusal};
 pub use incoming::Incoming;
 pub use raft::{RAFT_MESSAGE_BYTES, RaftLines, Unreachable, join};
+pub use snapshots::{
+    CHUNK_BYTES, CHUNKS_READY, CallError, Chunks, FILES_AT_ONCE, SNAPSHOT_BYTES, SnapshotPeer,
+};
 pub use wires::{Inbound, PeerStatus, STALL, Wires};
 
 /// The greatest message: one record at least, however large, and what goes beside it.

@@ -159,6 +159,14 @@ pub enum Problem {
     /// A text that is not the identity it should be.
     #[error(transparent)]
     NoId(ParseIdError),
+    /// A text that is no name of what it should name.
+    #[error("{name:?} is no {what}")]
+    NoName {
+        /// What it should name.
+        what: &'static str,
+        /// The text.
+        name: String,
+    },
     /// A stream between members that begins with something else than a hello, or holds another one.
     #[error("the first message of a stream is a hello, and no other is")]
     HelloNotFirst,
@@ -210,6 +218,7 @@ impl Problem {
             | Problem::NoToken(_)
             | Problem::Unreadable(_)
             | Problem::NoId(_)
+            | Problem::NoName { .. }
             | Problem::HelloNotFirst
             | Problem::TokenOfOtherView { .. }
             | Problem::TokenOfOtherPrefix => Reason::InvalidArgument,

@@ -65,6 +65,8 @@ pub enum Reason {
     WrongIncarnation,
     /// A peer reads no format that this node reads.
     NoCommonFormat,
+    /// The member keeps no such snapshot, or no longer.
+    UnknownSnapshot,
     /// There is no such method.
     Unimplemented,
     /// A bug.
@@ -84,7 +86,7 @@ pub enum Retry {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 29] = [
+    pub const ALL: [Reason; 30] = [
         Reason::InvalidArgument,
         Reason::UnknownView,
         Reason::UnknownFeature,
@@ -112,6 +114,7 @@ impl Reason {
         Reason::WrongLineage,
         Reason::WrongIncarnation,
         Reason::NoCommonFormat,
+        Reason::UnknownSnapshot,
         Reason::Unimplemented,
         Reason::Internal,
     ];
@@ -147,6 +150,7 @@ impl Reason {
             Reason::WrongLineage => "WRONG_LINEAGE",
             Reason::WrongIncarnation => "WRONG_INCARNATION",
             Reason::NoCommonFormat => "NO_COMMON_FORMAT",
+            Reason::UnknownSnapshot => "UNKNOWN_SNAPSHOT",
             Reason::Unimplemented => "UNIMPLEMENTED",
             Reason::Internal => "INTERNAL",
         }
@@ -169,7 +173,10 @@ impl Reason {
             | Reason::EventTimeTooFarAhead
             | Reason::TooLate
             | Reason::RequestIdReused => Code::InvalidArgument,
-            Reason::UnknownView | Reason::UnknownFeature | Reason::NoSuchMember => Code::NotFound,
+            Reason::UnknownView
+            | Reason::UnknownFeature
+            | Reason::NoSuchMember
+            | Reason::UnknownSnapshot => Code::NotFound,
             Reason::ViewExists | Reason::FeatureExists => Code::AlreadyExists,
             Reason::IdCollision
             | Reason::SetRefused
@@ -220,6 +227,7 @@ impl Reason {
             | Reason::WrongLineage
             | Reason::WrongIncarnation
             | Reason::NoCommonFormat
+            | Reason::UnknownSnapshot
             | Reason::Unimplemented
             | Reason::Internal => Retry::Never,
         }

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use super::status::explain;
 use crate::base::clock::now_monotonic;
 
-const SERVICES: [(&str, &[&str]); 4] = [
+const SERVICES: [(&str, &[&str]); 5] = [
     (
         "FeatureService",
         &[
@@ -57,6 +57,7 @@ const SERVICES: [(&str, &[&str]); 4] = [
         ],
     ),
     ("ReplicationService", &["Exchange"]),
+    ("SnapshotService", &["OfferSnapshot", "FetchFile"]),
 ];
 
 /// What requests are counted and timed in.
