@@ -79,7 +79,9 @@ impl Config {
             reads: self.read.in_flight_bytes,
             writes: self.write.in_flight_bytes,
             connections: bytes(self.server.connections).saturating_mul(CONNECTION_BYTES),
-            peers: net::IN_FLIGHT_BYTES + bytes(net::CONNECTIONS) * PEER_CONNECTION_BYTES,
+            peers: net::IN_FLIGHT_BYTES
+                + bytes(net::CONNECTIONS) * PEER_CONNECTION_BYTES
+                + bytes(net::SNAPSHOT_BYTES),
             threads: bytes(threads)
                 .saturating_mul(LANES)
                 .saturating_mul(THREAD_BYTES),

@@ -13,6 +13,7 @@
 //!   stops the applier.
 //! - I5: rows, applied version vector and digests change in one batch; a segment goes only below the flushed position, and
 //!   only if no record in it may be on no other disk.
+//! - A store is replaced by another member's wholly or not at all, and the WAL then begins at its place.
 //! - I20: after a failure of WAL or store nothing more is acknowledged; reading goes on.
 //! - I22: a marker whose position equals the store's has an equal digest; if not, that is told, and applying goes on.
 //! - P3, P4: rows are swept to a horizon only while everything below it is applied; then what may go there is left out

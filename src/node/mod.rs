@@ -17,6 +17,7 @@ mod members;
 mod peers;
 mod reads;
 mod request;
+mod seeding;
 mod set;
 mod start;
 mod status;
@@ -55,6 +56,7 @@ pub use request::{
     Answered, CatalogueChange, Error, Health, LookupRequest, Replay, ScanPage, ScanRequest,
     Selection, Spent, WriteRequest, Written,
 };
+pub use seeding::{Error as SeedingError, Given, Seed, Seeding};
 pub use set::{AgreementStatus, Applicant, JoinToken, Joined, MemberStatus, SetChange, SetStatus};
 pub use start::StartError;
 
@@ -82,6 +84,8 @@ struct Shared {
     wires: OnceLock<Wires>,
     /// Set once it knows where it agrees.
     raft: OnceLock<Arc<Agreement>>,
+    /// Set once the node gives and takes snapshots.
+    seeding: OnceLock<Seeding>,
     /// Set once the node serves.
     serving: OnceLock<Arc<Serving>>,
 }
@@ -141,6 +145,7 @@ impl Node {
                 budgets,
                 wires: OnceLock::new(),
                 raft: OnceLock::new(),
+                seeding: OnceLock::new(),
                 serving: OnceLock::new(),
             }),
         }
@@ -223,6 +228,17 @@ impl Node {
     /// Gives the node its wires, on which it is called from now on. Only the first ones count.
     pub fn connect(&self, wires: Wires) {
         let _first = self.shared.wires.set(wires);
+    }
+
+    /// What gives and takes snapshots, once there is something.
+    #[must_use]
+    pub fn seeding(&self) -> Option<&Seeding> {
+        self.shared.seeding.get()
+    }
+
+    /// Has the node give and take snapshots from now on. Only the first call counts.
+    pub fn seed(&self, seeding: Seeding) {
+        let _first = self.shared.seeding.set(seeding);
     }
 
     /// The memory that requests may take.
@@ -381,6 +397,9 @@ impl Serving {
         engine.register(&mut registry);
         if let Some(wires) = shared.wires.get() {
             wires.register(&mut registry);
+        }
+        if let Some(seeding) = shared.seeding.get() {
+            seeding.register(&mut registry);
         }
         let gauges = status::Gauges::register(&mut registry);
         Ok(Serving {

@@ -21,6 +21,7 @@ mod raft;
 mod scan;
 mod set;
 mod slow;
+mod snapshots;
 pub mod status;
 mod views;
 
@@ -56,6 +57,7 @@ use crate::proto::v1;
 use v1::admin_service_server::AdminServiceServer;
 use v1::feature_service_server::FeatureServiceServer;
 use v1::replication_service_server::ReplicationServiceServer;
+use v1::snapshot_service_server::SnapshotServiceServer;
 use v1::view_service_server::ViewServiceServer;
 
 pub use edge::Addresses;
@@ -248,6 +250,8 @@ fn peer_routes(edge: &Edge, health: &Health) -> Routes {
     let mut routes = health_routes(health);
     routes.add_service(replication);
     routes.add_service(raft::raft_service(edge.clone()));
+    let snapshots = SnapshotServiceServer::new(snapshots::Snapshots(edge.clone()));
+    routes.add_service(snapshots.max_decoding_message_size(net::MESSAGE_BYTES));
     routes.routes()
 }
 

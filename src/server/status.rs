@@ -137,6 +137,26 @@ impl From<net::Refusal> for Failure {
     }
 }
 
+/// A snapshot that is not given or taken.
+impl From<node::SeedingError> for Failure {
+    fn from(error: node::SeedingError) -> Failure {
+        use node::SeedingError as Seeding;
+        let reason = match error {
+            Seeding::Invalid(invalid) => return invalid.into(),
+            Seeding::Refused(refusal) => return refusal.into(),
+            Seeding::NoSuchSnapshot { .. } => Reason::UnknownSnapshot,
+            Seeding::Busy => Reason::Overloaded,
+            Seeding::GivenUp | Seeding::Stopping => Reason::Stopping,
+            Seeding::Store(_)
+            | Seeding::Engine(_)
+            | Seeding::Peer(_)
+            | Seeding::File { .. }
+            | Seeding::NoSpace { .. } => Reason::Internal,
+        };
+        Failure::new(reason, error.to_string())
+    }
+}
+
 impl From<ViewFileError> for Failure {
     fn from(error: ViewFileError) -> Failure {
         Failure::new(Reason::BadViewFile, error.to_string())
