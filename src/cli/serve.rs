@@ -18,6 +18,7 @@ use crate::base::disk::RealDisk;
 use crate::base::task::threads;
 use crate::base::{TaskGroup, explained};
 use crate::config::{self, Config, SetOptions};
+use crate::control::raft;
 use crate::node::{Joining, Node, StartError};
 use crate::server::{self, Server};
 
@@ -136,7 +137,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn start_logging(format: LogFormat) -> Result<(), CliError> {
-    let wanted = std::env::var("STEADFAST_LOG").unwrap_or_else(|_| "info".to_owned());
+    let wanted =
+        std::env::var("STEADFAST_LOG").unwrap_or_else(|_| format!("info,{}", raft::LOG_FILTER));
     let filter = EnvFilter::try_new(&wanted)
         .map_err(|error| CliError::usage(format!("STEADFAST_LOG={wanted}: {error}")))?;
     let log = tracing_subscriber::fmt()

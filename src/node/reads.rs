@@ -1,7 +1,8 @@
 //! Lookups and scans on this node's rows.
 //!
 //! A primary read goes through the member's core: rows are read once a round of pings has confirmed the primary and all
-//! that was appended before is applied, and answered once they are committed. Other levels read the applied rows.
+//! that was appended before is applied, and answered once they are committed. A quorum read is answered likewise, by the primary
+//! alone. Other levels read the applied rows; a bounded read only if they are fresh enough.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,9 +36,14 @@ impl Serving {
         let deadline = Deadline::after(request.deadline);
         // Before the rows are read: they are at least as fresh.
         let (standing, begun) = (self.member.standing(), self.clock.monotonic());
+        let staleness = standing.staleness(begun);
+        if let ReadLevel::Bounded(bound) = level
+            && staleness.is_none_or(|staleness| staleness > bound)
+        {
+            return Err(Error::TooStale { staleness, bound });
+        }
         let answer = timeout(request.deadline, self.look_up(request, deadline)).await;
         let (answer, memory, spent) = answer.map_err(|_| deadline.passed())??;
-        let staleness = standing.staleness(begun);
         Ok(Answered {
             answer,
             level,
@@ -65,7 +71,8 @@ impl Serving {
         let mut sources = Sources::default();
         let begun = now_monotonic();
         let mut read = None;
-        if level == ReadLevel::Primary {
+        // What the primary confirms is what a quorum would name.
+        if matches!(level, ReadLevel::Primary | ReadLevel::Quorum) {
             let mut primary = self.member.read_primary().await?;
             primary.ready().await.ok_or_else(|| self.deposed())?;
             spent.waiting = begun.elapsed();

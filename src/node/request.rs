@@ -282,6 +282,14 @@ pub enum Error {
         /// Why.
         cause: String,
     },
+    /// The rows here may be older than is wanted.
+    #[error("rows here may be {} old: no more than {} is wanted", age(*staleness), humantime::format_duration(*bound))]
+    TooStale {
+        /// How old they may be; `None` if nothing is known.
+        staleness: Option<Duration>,
+        /// How old they may be at the most.
+        bound: Duration,
+    },
     /// The primary is handing over, or has just taken over; nothing was written.
     #[error("the primary is handing over")]
     HandingOver,
@@ -344,4 +352,11 @@ impl From<raft::Error> for Error {
     fn from(error: raft::Error) -> Error {
         super::agreement::Error::from(error).into()
     }
+}
+
+fn age(staleness: Option<Duration>) -> String {
+    staleness.map_or_else(
+        || "infinitely".to_owned(),
+        |staleness| humantime::format_duration(staleness).to_string(),
+    )
 }

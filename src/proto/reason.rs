@@ -47,6 +47,8 @@ pub enum Reason {
     NotPrimary,
     /// Fewer members are in contact than the level needs.
     NoQuorum,
+    /// The rows of this node may be older than is wanted.
+    TooStale,
     /// No member of the set has this number.
     NoSuchMember,
     /// A change of the set makes no sense as the set is.
@@ -86,7 +88,7 @@ pub enum Retry {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 31] = [
         Reason::InvalidArgument,
         Reason::UnknownView,
         Reason::UnknownFeature,
@@ -105,6 +107,7 @@ impl Reason {
         Reason::Overloaded,
         Reason::NotPrimary,
         Reason::NoQuorum,
+        Reason::TooStale,
         Reason::NoSuchMember,
         Reason::SetRefused,
         Reason::Starting,
@@ -141,6 +144,7 @@ impl Reason {
             Reason::Overloaded => "OVERLOADED",
             Reason::NotPrimary => "NOT_PRIMARY",
             Reason::NoQuorum => "NO_QUORUM",
+            Reason::TooStale => "TOO_STALE",
             Reason::NoSuchMember => "NO_SUCH_MEMBER",
             Reason::SetRefused => "SET_REFUSED",
             Reason::Starting => "STARTING",
@@ -188,6 +192,7 @@ impl Reason {
             Reason::NotWritable
             | Reason::NotPrimary
             | Reason::NoQuorum
+            | Reason::TooStale
             | Reason::Starting
             | Reason::Stopping => Code::Unavailable,
             Reason::Damaged => Code::DataLoss,
@@ -207,6 +212,7 @@ impl Reason {
             | Reason::Overloaded
             | Reason::NotPrimary
             | Reason::NoQuorum
+            | Reason::TooStale
             | Reason::Starting
             | Reason::Stopping => Retry::AfterDelay,
             Reason::InvalidArgument

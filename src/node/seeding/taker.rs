@@ -128,7 +128,7 @@ impl Taker {
         let mut failures = 0;
         loop {
             let (back, part) = blocking(move || {
-                let part = incoming.next();
+                let part = incoming.next_part();
                 (incoming, part)
             })
             .await?;
