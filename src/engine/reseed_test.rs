@@ -201,6 +201,9 @@ impl Setup {
             ["primary", "member", "checkpoint"].map(|name| dir.path().join(name));
         let (engine, mut log) = (start(&primary), LogWriter::new(REGION, Epoch(1), Hlc(0)));
         write(&engine, &mut log, 0..60);
+        // A store that is lost is not made anew from the log.
+        engine.flush().unwrap();
+        assert!(engine.wal().first() > Lsn::ZERO);
         engine.stop().unwrap();
         let held = engine.state();
         drop(engine);
