@@ -322,7 +322,9 @@ async fn what_is_received_is_not_touched_while_it_is_held() {
     tokio::task::spawn_blocking(work).await.unwrap();
     a.offer(&engine, &b).await.unwrap();
     a.offer(&engine, &b).await.unwrap();
-    assert!(b.seeds.try_recv().is_err());
+    // Far longer than it takes to receive it.
+    let other = timeout(Duration::from_secs(2), b.seeds.recv()).await;
+    assert!(other.is_err(), "{other:?}");
     let store = storage::Store::open_read_only(seed.received.dir()).unwrap();
     assert_eq!(store.state().unwrap(), held);
     assert_eq!(store.contents().unwrap().digest, held.digest);
