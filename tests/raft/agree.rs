@@ -179,10 +179,13 @@ fn one_that_is_cut_off_disturbs_nobody_and_follows_again() {
     let term = group[lead].status().term;
     let cut = (lead + 1) % 3;
     group[cut].cut_off();
-    // Several times longer than it takes to suspect a leader.
+    // Several times longer than it takes to suspect a leader: first while its log is as long as the others', then not.
     let since = now_monotonic();
     let mut at = 60;
-    while since.elapsed() < Duration::from_secs(2) {
+    until("time has passed", || {
+        since.elapsed() > Duration::from_millis(1_500)
+    });
+    while since.elapsed() < Duration::from_millis(2_500) {
         at += 1;
         group[lead].propose(register(IncarnationId(at))).unwrap();
     }
