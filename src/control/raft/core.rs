@@ -220,14 +220,15 @@ impl Core {
         }
     }
 
-    /// As far ahead as the voters' clocks allow. Where too few are known it rises all the same, by the least step.
+    /// As far ahead as the voters' clocks allow. One that is not known counts as far behind: so it is never the wrong one of
+    /// two that decides. Where too few are known the ceiling rises all the same, by the least step.
     fn ceiling(&self) -> Hlc {
         let membership = self.metrics().membership_config;
         let voters: BTreeSet<NodeNumber> = membership.voter_ids().collect();
-        let clocks = self.peers.clocks_of(voters.iter().copied());
-        let is_majority = clocks.len() * 2 > voters.len();
-        let clock = median(clocks).filter(|_| is_majority);
-        grant(clock.unwrap_or(0), self.states.borrow().ceiling)
+        let mut clocks = self.peers.clocks_of(voters.iter().copied());
+        clocks.resize(voters.len().max(clocks.len()), 0);
+        let clock = median(clocks).unwrap_or(0);
+        grant(clock, self.states.borrow().ceiling)
     }
 }
 
