@@ -22,15 +22,16 @@ fn begin(state: &ControlState, candidate: &Member) -> Command {
 
 /// Begins and opens an epoch.
 fn reign(member: &Member) -> Attempt {
-    let begun = member.insist(&begin(&member.state(), member));
-    let attempt = match begun {
-        Ok(Effect::Begun(attempt)) => attempt,
-        // It was begun, but the answer was lost, and then it was said again.
-        Err(Error::Rejected(Rejection::Stale { attempt, .. })) => {
-            let state = member.learns(|state| state.attempt_epoch() >= attempt);
-            state.attempt.clone().unwrap()
+    let attempt = loop {
+        match member.insist(&begin(&member.state(), member)) {
+            Ok(Effect::Begun(attempt)) => break attempt,
+            // It did not know all that was agreed, or it was begun before, and the answer was lost.
+            Err(Error::Rejected(Rejection::Stale { attempt, open, .. })) => {
+                member
+                    .learns(|state| state.attempt_epoch() >= attempt && state.open_epoch() >= open);
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     };
     let epoch = attempt.epoch;
     member.insist(&Command::Open { epoch }).unwrap();

@@ -1,8 +1,10 @@
 //! Members of a group, each on its own threads.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use steadfast::base::clock::{SystemClock, now_monotonic, sleep, timeout};
@@ -39,7 +41,7 @@ pub struct Member {
     pub incarnation: IncarnationId,
     pub known: BTreeSet<BootToken>,
     pub skew_millis: i64,
-    port: u16,
+    address: SocketAddr,
     process: Option<Process>,
 }
 
@@ -49,6 +51,13 @@ struct Process {
     edge: Option<Runtime>,
 }
 
+/// A loopback address of a member's own: nobody takes its port while it is down.
+fn host() -> IpAddr {
+    static MEMBERS: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high, low, MEMBERS.fetch_add(1, Ordering::Relaxed)).into()
+}
+
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().unwrap()
@@ -56,13 +65,13 @@ fn runtime() -> Runtime {
 
 impl Member {
     pub fn new(at: u128) -> Member {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind((host(), 0)).unwrap();
         Member {
             dir: tempfile::tempdir().unwrap(),
             incarnation: IncarnationId(at),
             known: BTreeSet::new(),
             skew_millis: 0,
-            port: listener.local_addr().unwrap().port(),
+            address: listener.local_addr().unwrap(),
             process: None,
         }
     }
@@ -73,7 +82,7 @@ impl Member {
 
     pub fn addresses(&self) -> Addresses {
         Addresses {
-            peer: format!("127.0.0.1:{}", self.port),
+            peer: self.address.to_string(),
             client: String::new(),
         }
     }
@@ -91,11 +100,11 @@ impl Member {
     }
 
     pub fn serve(&mut self) {
-        let port = self.port;
+        let address = self.address;
         let process = self.process.as_mut().unwrap();
         let edge = runtime();
         let service = RaftServiceServer::new(Port(Arc::clone(&process.raft)));
-        let listener = edge.block_on(TcpListener::bind(("127.0.0.1", port)));
+        let listener = edge.block_on(TcpListener::bind(address));
         let incoming = TcpListenerStream::new(listener.unwrap());
         let server = tonic::transport::Server::builder().add_service(service);
         edge.spawn(server.serve_with_incoming(incoming));
@@ -136,16 +145,7 @@ impl Member {
 
     /// Proposes until it is known what came of it.
     pub fn insist(&self, command: &Command) -> Result<Effect, Error> {
-        self.run(async {
-            loop {
-                match self.raft().propose(command.clone()).await {
-                    Err(Error::NoLeader | Error::Unknown { .. }) => {
-                        sleep(Duration::from_millis(20)).await;
-                    }
-                    settled => return settled,
-                }
-            }
-        })
+        self.run(insist(self.raft(), command))
     }
 
     pub fn state(&self) -> Arc<ControlState> {
@@ -164,6 +164,18 @@ impl Member {
     pub fn learns(&self, wanted: impl FnMut(&Arc<ControlState>) -> bool) -> Arc<ControlState> {
         let mut states = self.raft().states();
         self.run(async { states.wait_for(wanted).await.unwrap().clone() })
+    }
+}
+
+/// Proposes until it is known what came of it.
+pub async fn insist(raft: &Raft, command: &Command) -> Result<Effect, Error> {
+    loop {
+        match raft.propose(command.clone()).await {
+            Err(Error::NoLeader | Error::Unknown { .. }) => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            settled => return settled,
+        }
     }
 }
 
