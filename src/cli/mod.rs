@@ -20,6 +20,7 @@ mod output;
 mod progress;
 mod put;
 mod rows;
+mod rs;
 mod scan;
 mod serve;
 mod status;
@@ -67,6 +68,7 @@ enum Command {
     Export(export::Args),
     Inspect(inspect::Args),
     Status(status::Args),
+    Rs(rs::Args),
     Demo(demo::Args),
     Bench(bench::Args),
 }
@@ -106,6 +108,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Export(args) => export::run(args).await,
             Command::Inspect(args) => inspect::run(args),
             Command::Status(args) => status::run(args).await,
+            Command::Rs(args) => rs::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Bench(args) => Box::pin(bench::run(args)).await,
         }

@@ -1,0 +1,154 @@
+//! Changes of the members, and following them to their end.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use super::super::connection::Connection;
+use super::super::error::CliError;
+use super::{render, show};
+use crate::base::clock::{now_monotonic, sleep};
+use crate::client::{Client, Error};
+use crate::proto::v1;
+
+/// Between two looks at a change under way.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A set that does not answer for so long is not waited for.
+const SILENT_FOR: Duration = Duration::from_secs(30);
+
+/// How a change is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub(super) struct How {
+    /// Do not ask; needed where there is no terminal to ask at.
+    #[arg(long)]
+    yes: bool,
+    /// Return as soon as the change is agreed; it goes on.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub(super) async fn remove(connection: &Connection, number: u64, how: How) -> Result<(), CliError> {
+    let client = connection.client().await?;
+    let set = client.replica_set().await?;
+    confirm(
+        &format!("{} leaves the set for good", named(&set, number)?),
+        how,
+    )?;
+    client.remove_member(number).await?;
+    follow(connection, number, how).await
+}
+
+pub(super) async fn replace(
+    connection: &Connection,
+    old: u64,
+    new: u64,
+    how: How,
+) -> Result<(), CliError> {
+    let client = connection.client().await?;
+    let set = client.replica_set().await?;
+    let (goes, comes) = (named(&set, old)?, named(&set, new)?);
+    confirm(
+        &format!("{comes} takes the place of {goes}, which leaves the set for good"),
+        how,
+    )?;
+    client.replace_member(old, new).await?;
+    follow(connection, old, how).await
+}
+
+/// Asks the primary, wherever it is, to hand over.
+pub(super) async fn switch_over(connection: &Connection, to: Option<u64>) -> Result<(), CliError> {
+    let client = connection.client().await?;
+    let set = client.replica_set().await?;
+    let primary = set.primary.filter(|primary| *primary != set.answered_by);
+    let client = match set
+        .members
+        .iter()
+        .find(|member| Some(member.number) == primary)
+    {
+        Some(member) => Client::connect(&[&member.client_address]).await?,
+        None => client,
+    };
+    client.switch_over(to).await?;
+    show(&client.replica_set().await?, connection.output)
+}
+
+/// A member as a person knows it.
+fn named(set: &v1::GetReplicaSetResponse, number: u64) -> Result<String, CliError> {
+    let member = set.members.iter().find(|member| member.number == number);
+    let member = member.ok_or_else(|| {
+        let message =
+            format!("no member of the set has number {number}: see `steadfast rs status`");
+        CliError::wrong("NO_SUCH_MEMBER", message)
+    })?;
+    let (state, role) = (render::state(set, member), render::role(member));
+    Ok(format!(
+        "member {number} ({role}, {state}, {})",
+        member.peer_address
+    ))
+}
+
+fn confirm(what: &str, how: How) -> Result<(), CliError> {
+    eprintln!("{what}");
+    if how.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::usage("there is nobody to ask: say --yes"));
+    }
+    eprint!("go on? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    match (read, answer.trim()) {
+        (Ok(_), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(CliError::failed("NOT_CONFIRMED", "nothing was changed")),
+    }
+}
+
+/// Waits until a member is one no more, saying how far that is.
+async fn follow(connection: &Connection, leaving: u64, how: How) -> Result<(), CliError> {
+    let mut said = String::new();
+    let mut heard: Instant = now_monotonic();
+    loop {
+        match look(connection).await {
+            Ok(set) => {
+                heard = now_monotonic();
+                let member = set.members.iter().find(|member| member.number == leaving);
+                let Some(member) = member.filter(|_| !how.no_wait) else {
+                    return show(&set, connection.output);
+                };
+                let line = progress(&set, member);
+                if line != said {
+                    eprintln!("{line}");
+                    said = line;
+                }
+            }
+            // The change may be of the very node that was asked.
+            Err(error) if heard.elapsed() >= SILENT_FOR => {
+                let error = CliError::from(error);
+                return Err(error.with("the change is agreed and goes on by itself"));
+            }
+            Err(_) => {}
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn look(connection: &Connection) -> Result<v1::GetReplicaSetResponse, Error> {
+    Client::connect(connection.endpoints())
+        .await?
+        .replica_set()
+        .await
+}
+
+fn progress(set: &v1::GetReplicaSetResponse, leaving: &v1::Member) -> String {
+    let voters = set.agreement.as_ref().map(|agreement| &agreement.voters);
+    let votes = voters.is_some_and(|voters| voters.contains(&leaving.number));
+    let number = leaving.number;
+    let stage = if leaving.counts {
+        format!("is a data member of epoch {} still", set.epoch)
+    } else if votes {
+        "votes still".to_owned()
+    } else {
+        "is about to be evicted".to_owned()
+    };
+    format!("waiting: member {number} {stage}")
+}

@@ -1,0 +1,320 @@
+//! `steadfast rs`
+
+mod change;
+mod document;
+mod render;
+mod settings;
+
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::connection::Connection;
+use super::error::CliError;
+use super::output::{Output, print, print_json};
+use crate::base::clock::sleep;
+use crate::proto::v1;
+
+/// Between two looks at a set that is watched.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+const EXAMPLES: &str = "\
+Examples:
+  steadfast rs status
+  steadfast rs add --token-file token      # then, on the new machine: steadfast serve --join … --token-file token
+  steadfast rs switchover --to 2
+  steadfast rs remove 3 --yes
+  steadfast rs replace 3 4 --yes
+  steadfast rs set silence=2s priority.1=10
+
+Members are named by their numbers, which are given once and never to another; `rs status` shows them. Changes of \
+members are agreed first and then carried out by whoever is primary, so they go on when this command ends.";
+
+const STATUS_EXAMPLES: &str = "\
+States: primary; member, which takes part in its role; joining, which holds rows or votes but does not \
+count yet. Silent is added if the node that answers has not heard it for as long as makes it suspect. Lag is known \
+to the primary alone, in records.
+
+Examples:
+  steadfast rs status
+  steadfast rs status --watch --endpoint node1:7400,node2:7400
+  steadfast rs status --output json";
+
+const ADD_EXAMPLES: &str = "\
+The token lets one directory in, once, until it expires. It is shown once and kept nowhere.
+
+Examples:
+  steadfast rs add --token-file token
+  steadfast rs add --role arbiter --expires 1h";
+
+const REMOVE_EXAMPLES: &str = "\
+Example:
+  steadfast rs remove 3 --yes";
+
+const REPLACE_EXAMPLES: &str = "\
+The new member has joined before, see `rs add`.
+
+Example:
+  steadfast rs replace 3 4 --yes";
+
+const SWITCHOVER_EXAMPLES: &str = "\
+Writes pause for as long as the next epoch takes to open; nothing acknowledged is lost.
+
+Examples:
+  steadfast rs switchover
+  steadfast rs switchover --to 2";
+
+const FAILOVER_EXAMPLES: &str = "\
+Where the policy is hybrid or manual, a failed primary is replaced only when an operator says so. It is to be asked of \
+the member that shall take over. The epoch is that of `rs status`: if another one has opened meanwhile, nothing happens.
+
+Example:
+  steadfast rs failover --approve 7 --endpoint node2:7400";
+
+const SET_EXAMPLES: &str = "\
+Keys:
+  silence=DURATION                       after so long without a sign of the primary a member suspects it
+  failover=automatic|hybrid|manual       who decides that a failed primary is replaced
+  two-node=refuse|shrink                 what a set of two data members does when one is gone
+  commit-floor=async|quorum|all          writes are acknowledged at this level at least
+  commit-default=async|quorum|all        the level of writes that ask for none
+  priority.N=0…255                       how much member N is preferred as primary
+
+Examples:
+  steadfast rs set
+  steadfast rs set silence=2s failover=hybrid
+  steadfast rs set priority.1=10 priority.3=0";
+
+/// See and change the replica set
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the set on one screen
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status {
+        /// Show it again and again, once a second.
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Get a token by which a node may join the set
+    #[command(after_help = ADD_EXAMPLES)]
+    Add {
+        /// What the node is to be.
+        #[arg(long, value_enum, default_value_t = Role::Data)]
+        role: Role,
+        /// For how long the token can be used, up to a day.
+        #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+        expires: Duration,
+        /// Write the token to this new file, which only you can read, instead of printing it.
+        #[arg(long, value_name = "F")]
+        token_file: Option<PathBuf>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Have a member leave for good
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove {
+        /// The member's number.
+        number: u64,
+        #[command(flatten)]
+        how: change::How,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Have a member that joined take the place of another, which leaves for good
+    #[command(after_help = REPLACE_EXAMPLES)]
+    Replace {
+        /// The number of the member that goes.
+        old: u64,
+        /// The number of the member that takes its place.
+        new: u64,
+        #[command(flatten)]
+        how: change::How,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Make another member the primary
+    #[command(after_help = SWITCHOVER_EXAMPLES)]
+    Switchover {
+        /// The member that is to be primary; the best one if not given.
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Let a member replace a failed primary
+    #[command(after_help = FAILOVER_EXAMPLES)]
+    Failover {
+        /// The open epoch, whose primary may be replaced.
+        #[arg(long, value_name = "EPOCH")]
+        approve: u64,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show the settings of the set, or change some
+    #[command(after_help = SET_EXAMPLES)]
+    Set {
+        /// What to change; the rest stays.
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    /// Holds rows and counts for quorums.
+    Data,
+    /// Votes and holds no rows.
+    Arbiter,
+    /// Holds rows and counts for nothing.
+    ReadReplica,
+}
+
+/// Runs one of the commands about the set.
+///
+/// # Errors
+/// If the call fails, or what it asks for is refused.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Status { watch, connection } => status(&connection, watch).await,
+        Command::Add {
+            role,
+            expires,
+            token_file,
+            connection,
+        } => add(&connection, role, expires, token_file.as_deref()).await,
+        Command::Remove {
+            number,
+            how,
+            connection,
+        } => change::remove(&connection, number, how).await,
+        Command::Replace {
+            old,
+            new,
+            how,
+            connection,
+        } => change::replace(&connection, old, new, how).await,
+        Command::Switchover { to, connection } => change::switch_over(&connection, to).await,
+        Command::Failover {
+            approve,
+            connection,
+        } => {
+            let client = connection.client().await?;
+            client.approve_failover(approve).await?;
+            show(&client.replica_set().await?, connection.output)
+        }
+        Command::Set {
+            settings,
+            connection,
+        } => set(&connection, &settings).await,
+    }
+}
+
+async fn status(connection: &Connection, watch: bool) -> Result<(), CliError> {
+    let is_screen = watch && connection.output == Output::Table && std::io::stdout().is_terminal();
+    loop {
+        let set = connection.client().await?.replica_set().await?;
+        if is_screen {
+            print(&format!("{CLEAR}{}", render::set(&set)))?;
+        } else {
+            show(&set, connection.output)?;
+        }
+        if !watch {
+            return Ok(());
+        }
+        sleep(WATCH_EVERY).await;
+    }
+}
+
+fn show(set: &v1::GetReplicaSetResponse, output: Output) -> Result<(), CliError> {
+    match output {
+        Output::Json => print_json(&document::of_set(set)),
+        Output::Table => print(&render::set(set)),
+    }
+}
+
+async fn add(
+    connection: &Connection,
+    role: Role,
+    expires: Duration,
+    token_file: Option<&Path>,
+) -> Result<(), CliError> {
+    let client = connection.client().await?;
+    let set = client.replica_set().await?;
+    // Opened first, so that no token is issued that cannot be kept.
+    let file = token_file.map(new_secret_file).transpose()?;
+    let role = match role {
+        Role::Data => v1::MemberRole::Data,
+        Role::Arbiter => v1::MemberRole::Arbiter,
+        Role::ReadReplica => v1::MemberRole::ReadReplica,
+    };
+    let secret = client.issue_join_token(role, expires).await?;
+    if let (Some(mut file), Some(path)) = (file, token_file) {
+        writeln!(file, "{secret}")
+            .map_err(|error| CliError::file("write the join token to", path, &error))?;
+    }
+    let path = token_file.map_or("F".to_owned(), |path| path.display().to_string());
+    let join = render::join_address(&set);
+    let serve = format!("steadfast serve --data-dir D --join {join} --token-file {path}");
+    if connection.output == Output::Json {
+        let secret = token_file.is_none().then_some(secret);
+        return print_json(&json!({
+            "token": secret,
+            "token_file": token_file,
+            "role": document::role(role),
+            "expires_in_seconds": expires.as_secs(),
+            "join": join,
+        }));
+    }
+    if token_file.is_none() {
+        print(&secret)?;
+        eprintln!("put this token into a file F that only you can read");
+    }
+    let expires = humantime::format_duration(expires);
+    eprintln!(
+        "within {expires}, start the new node with its own directory and addresses:\n  {serve}"
+    );
+    Ok(())
+}
+
+/// A new file that only its owner can read.
+fn new_secret_file(path: &Path) -> Result<std::fs::File, CliError> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    opened.map_err(|error| CliError::file("create", path, &error))
+}
+
+async fn set(connection: &Connection, changes: &[String]) -> Result<(), CliError> {
+    let changes = (!changes.is_empty())
+        .then(|| settings::parse(changes))
+        .transpose()?;
+    let client = connection.client().await?;
+    let settings = match changes {
+        Some(changes) => client.set_settings(changes).await?,
+        None => client.replica_set().await?.settings.unwrap_or_default(),
+    };
+    match connection.output {
+        Output::Json => print_json(&document::of_settings(&settings)),
+        Output::Table => print(&render::settings(&settings)),
+    }
+}
+
+#[cfg(test)]
+#[path = "rs_test.rs"]
+mod tests;

@@ -1,0 +1,189 @@
+//! Pure: a set as people read it.
+
+use std::time::Duration;
+
+use super::super::output::{grouped, readable, table};
+use super::document;
+use crate::base::Micros;
+use crate::client::commit_level_name;
+use crate::proto::v1;
+use v1::member_change::Change;
+
+/// One screen.
+pub(super) fn set(set: &v1::GetReplicaSetResponse) -> String {
+    let mut out = table([
+        "member",
+        "role",
+        "state",
+        "promise",
+        "boot",
+        "lag",
+        "last heard",
+        "peer",
+        "client",
+    ]);
+    for member in &set.members {
+        let heard = member.heard_ago_us.map(Duration::from_micros);
+        let heard = if member.number == set.answered_by {
+            "this node".to_owned()
+        } else {
+            heard.map_or("never".to_owned(), |ago| format!("{} ago", readable(ago)))
+        };
+        out.add_row([
+            member.number.to_string(),
+            role(member).to_owned(),
+            state(set, member),
+            member
+                .promise
+                .map_or("-".to_owned(), |epoch| epoch.to_string()),
+            member.boot.to_string(),
+            member.lag_records.map_or("-".to_owned(), grouped),
+            heard,
+            or_dash(&member.peer_address),
+            or_dash(&member.client_address),
+        ]);
+    }
+    let mut lines = vec![header(set)];
+    lines.extend(agreement(set));
+    lines.push(out.to_string());
+    lines.extend(
+        set.changes
+            .iter()
+            .filter_map(|change| under_way(set, change)),
+    );
+    let troubles = set.members.iter().filter_map(|member| {
+        let trouble = member.trouble.as_ref()?;
+        Some(format!(
+            "no connection to member {}: {trouble}",
+            member.number
+        ))
+    });
+    lines.extend(troubles);
+    lines.join("\n")
+}
+
+fn header(set: &v1::GetReplicaSetResponse) -> String {
+    let primary = set
+        .primary
+        .map_or("none".to_owned(), |number| number.to_string());
+    let attempt = set
+        .attempt
+        .map(|epoch| format!(" (epoch {epoch} is being begun)"));
+    let counting = set.members.iter().filter(|member| member.counts);
+    let heard = counting.clone().filter(|member| !is_silent(set, member));
+    let failover = if set.can_fail_over {
+        "yes".to_owned()
+    } else {
+        format!("no, because {}", set.why_not)
+    };
+    format!(
+        "replica set {}, as member {} sees it\n\
+         primary            {primary}, epoch {}{}, window until {}\n\
+         quorum             {} of {} data members, {} in contact\n\
+         can fail over now  {failover}",
+        set.lineage,
+        set.answered_by,
+        set.epoch,
+        attempt.unwrap_or_default(),
+        Micros(set.window_us),
+        set.commit_size,
+        counting.count(),
+        heard.count(),
+    )
+}
+
+fn agreement(set: &v1::GetReplicaSetResponse) -> Option<String> {
+    let agreement = set.agreement.as_ref()?;
+    let leader = agreement
+        .leader
+        .map_or("no leader".to_owned(), |leader| format!("leader {leader}"));
+    let voters: Vec<String> = agreement.voters.iter().map(u64::to_string).collect();
+    Some(format!(
+        "agreement          {leader}, term {}, voters {}",
+        agreement.term,
+        voters.join(" ")
+    ))
+}
+
+fn under_way(set: &v1::GetReplicaSetResponse, change: &v1::MemberChange) -> Option<String> {
+    let name = |incarnation: &str| document::number(set, incarnation);
+    Some(match change.change.as_ref()? {
+        Change::Add(who) => format!("under way: member {} joins", name(who)),
+        Change::Remove(who) => format!("under way: member {} leaves", name(who)),
+        Change::Replace(v1::Replacement { old, new }) => {
+            format!(
+                "under way: member {} takes the place of member {}",
+                name(new),
+                name(old)
+            )
+        }
+    })
+}
+
+/// What a member does.
+pub(super) fn role(member: &v1::Member) -> &'static str {
+    document::role(member.role())
+}
+
+/// How far a member takes part.
+pub(super) fn state(set: &v1::GetReplicaSetResponse, member: &v1::Member) -> String {
+    let is_added = set.changes.iter().any(|change| match &change.change {
+        Some(Change::Add(who)) => *who == member.incarnation,
+        Some(Change::Remove(_) | Change::Replace(_)) | None => false,
+    });
+    let counts_later = member.role() == v1::MemberRole::Data && !member.counts;
+    let state = if Some(member.number) == set.primary {
+        "primary"
+    } else if is_added || counts_later {
+        "joining"
+    } else {
+        "member"
+    };
+    let silent = if is_silent(set, member) {
+        ", silent"
+    } else {
+        ""
+    };
+    format!("{state}{silent}")
+}
+
+fn is_silent(set: &v1::GetReplicaSetResponse, member: &v1::Member) -> bool {
+    let silence_ms = set
+        .settings
+        .as_ref()
+        .map_or(0, |settings| settings.silence_ms);
+    let is_heard = |ago_us: u64| ago_us <= silence_ms.saturating_mul(1_000);
+    member.number != set.answered_by && !member.heard_ago_us.is_some_and(is_heard)
+}
+
+/// Where a new node joins: at the primary, or else at the member that answers.
+pub(super) fn join_address(set: &v1::GetReplicaSetResponse) -> &str {
+    let at = set.primary.unwrap_or(set.answered_by);
+    let member = set.members.iter().find(|member| member.number == at);
+    member.map_or("HOST:PORT", |member| member.peer_address.as_str())
+}
+
+/// The settings, as `rs set` takes them.
+pub(super) fn settings(settings: &v1::Settings) -> String {
+    let silence = humantime::format_duration(Duration::from_millis(settings.silence_ms));
+    let mut lines = vec![
+        format!("silence={}", silence.to_string().replace(' ', "")),
+        format!("failover={}", document::failover(settings.failover())),
+        format!("two-node={}", document::two_node(settings.two_node())),
+        format!(
+            "commit-floor={}",
+            commit_level_name(settings.commit_floor())
+        ),
+        format!(
+            "commit-default={}",
+            commit_level_name(settings.commit_default())
+        ),
+    ];
+    let priorities = settings.priorities.iter();
+    lines.extend(priorities.map(|of| format!("priority.{}={}", of.number, of.priority)));
+    lines.join("\n")
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
