@@ -296,10 +296,23 @@ impl Agreement {
         }
     }
 
-    fn follow(&self, raft: &Raft) {
+    fn follow(&self, raft: &Arc<Raft>) {
         let mut states = raft.states();
         let (shown, listener) = (Arc::clone(&self.state), Arc::clone(&self.listener));
         let stopped = self.tasks.cancelled();
+        let (raft, ended) = (Arc::downgrade(raft), self.tasks.cancelled());
+        self.tasks.spawn("raft", async move {
+            let failure = async {
+                match raft.upgrade() {
+                    Some(raft) => raft.failure().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = ended.cancelled() => Ok(()),
+                cause = failure => Err(cause),
+            }
+        });
         self.tasks.spawn("agreed", async move {
             loop {
                 let state = Arc::clone(&states.borrow_and_update());

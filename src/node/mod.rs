@@ -633,17 +633,19 @@ impl Serving {
             if writer.is_some_and(|writer| writer.join().is_err()) {
                 warn!("the writer thread had panicked");
             }
-            let serves = member.standing().serves;
+            let (serves, end) = (member.standing().serves, member.end());
             member.stop();
-            engine.stop()?;
-            if let Some(epoch) = serves {
+            let applied = engine.applied().reached_blocking(end);
+            if let (Some(epoch), Ok(_)) = (serves, &applied) {
                 // From now on a directory that lacks any of it is known to have lost it.
-                let held = vec![(member.incarnation(), engine.places().durable.0)];
+                let held = vec![(member.incarnation(), engine.durable())];
                 if let Err(cause) = agreement.record_held(epoch, held) {
                     warn!(%cause, "could not record what is held");
                 }
             }
-            Ok(())
+            let flushed =
+                applied.and_then(|_| engine.flush_keeping(upkeep::need(agreement.state())));
+            engine.stop().and(flushed)
         });
         let ended = tokio::select! {
             ended = ended => Some(ended.unwrap_or(Err(engine::Error::Stopped))),

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 use super::Serving;
 use super::writer::Job;
 use crate::base::clock::sleep;
-use crate::base::explained;
+use crate::base::{LogId, Seq, explained};
+use crate::control::{ControlState, Member};
 use crate::engine::{self, Need};
 use crate::wal::Poisoned;
 
@@ -116,23 +117,27 @@ async fn watch(node: Arc<Serving>) -> Result<(), String> {
     Ok(())
 }
 
+/// Who needs a record that this node holds, by what is agreed.
+pub(super) fn need(control: Arc<ControlState>) -> impl Fn(LogId, Seq) -> Need {
+    move |log, seq| {
+        let mut members = control.members.values();
+        let lacks = |member: &Member| member.role.holds_rows() && !member.acked.contains(log, seq);
+        if !control.is_spread(log, seq) {
+            Need::OnlyCopy
+        } else if members.any(lacks) {
+            Need::Laggard
+        } else {
+            Need::Nobody
+        }
+    }
+}
+
 async fn flush(node: Arc<Serving>) -> Result<(), String> {
     if !node.engine.wants_flush() || node.engine.applied().closed().is_some() {
         return Ok(());
     }
     let work = Arc::clone(&node);
-    let control = Arc::clone(&node.member.standing().control);
-    let need = move |log, seq| {
-        let mut holders = control.members.values();
-        if !control.is_spread(log, seq) {
-            Need::OnlyCopy
-        } else if holders.any(|member| member.role.holds_rows() && !member.acked.contains(log, seq))
-        {
-            Need::Laggard
-        } else {
-            Need::Nobody
-        }
-    };
+    let need = need(Arc::clone(&node.member.standing().control));
     match blocking(move || work.engine.flush_keeping(need)).await? {
         Ok(()) => Ok(()),
         Err(engine::Error::Store(cause)) => {

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use super::status::explain;
 use crate::base::clock::now_monotonic;
 
-const SERVICES: [(&str, &[&str]); 5] = [
+const SERVICES: [(&str, &[&str]); 6] = [
     (
         "FeatureService",
         &[
@@ -57,6 +57,7 @@ const SERVICES: [(&str, &[&str]); 5] = [
         ],
     ),
     ("ReplicationService", &["Exchange"]),
+    ("RaftService", &["Ask", "Join"]),
     ("SnapshotService", &["OfferSnapshot", "FetchFile"]),
 ];
 
