@@ -515,9 +515,12 @@ impl Serving {
         };
         match timeout(left, reached.reached()).await {
             Ok(Some(copies)) => Ok(u32::try_from(copies).unwrap_or(u32::MAX)),
-            Ok(None) => Err(unknown(
-                "this node ceased to be primary before it was acknowledged",
-            )),
+            Ok(None) => match &self.member.standing().halted {
+                Some(halt) => Err(unknown(&explained(halt))),
+                None => Err(unknown(
+                    "this node ceased to be primary before it was acknowledged",
+                )),
+            },
             Err(_) => Err(unknown("its deadline passed")),
         }
     }

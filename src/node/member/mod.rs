@@ -279,6 +279,7 @@ impl Member {
         let done = work(&mut core, &self.hands, now);
         self.hands.carry_out_all(&mut core);
         self.show(&core);
+        core.abandon();
         done
     }
 
@@ -497,7 +498,7 @@ impl Member {
 
     /// Ends the thread. Nothing is asked of the core after this.
     pub fn stop(&self) {
-        self.lock().halt(Halt::Stopped);
+        self.act(|core, _, _| core.halt(Halt::Stopped));
         self.hands.stop();
         let handle = self
             .thread
@@ -530,9 +531,14 @@ impl Core {
             }
             self.halted = Some(why);
         }
-        // Whoever waits learns that the answer is not known.
-        self.writes.clear();
-        self.reads.clear();
+    }
+
+    /// Whoever waits learns that the answer is not known, once it is shown why.
+    fn abandon(&mut self) {
+        if self.halted.is_some() {
+            self.writes.clear();
+            self.reads.clear();
+        }
     }
 
     fn happen(&mut self, event: Event, hands: &Hands, now: Duration) {
