@@ -18,7 +18,7 @@ use super::{Error, Serving};
 use crate::base::clock::timeout;
 use crate::base::{IncarnationId, NodeNumber, TaskGroup};
 use crate::control::raft::Raft;
-use crate::control::{Command, ControlState, Intent, Role};
+use crate::control::{Addresses, Command, ControlState, Intent, Role};
 use crate::replica::Report;
 
 /// How often it is looked whether there is something to do, at the least.
@@ -32,7 +32,7 @@ enum Step {
     /// Nothing yet: a member has to start, or to catch up.
     Wait,
     /// The agreement tells this member everything.
-    Learn(NodeNumber),
+    Learn(NodeNumber, Addresses),
     /// CHANGE to these data members, under this primary.
     Change(IncarnationId, BTreeSet<IncarnationId>),
     /// These vote.
@@ -80,7 +80,7 @@ impl Sight<'_> {
         if !self.voters.contains(&number) && !self.learners.contains(&number) {
             let is_known = !member.addresses.peer.is_empty();
             return if is_known {
-                Step::Learn(number)
+                Step::Learn(number, member.addresses.clone())
             } else {
                 Step::Wait
             };
@@ -204,14 +204,8 @@ impl Serving {
         }
         match step {
             Step::Wait => {}
-            Step::Learn(number) => {
-                let member = control
-                    .members
-                    .values()
-                    .find(|member| member.number == number);
-                let addresses = member.map(|member| member.addresses.clone());
-                raft.add_learner(number, addresses.unwrap_or_default())
-                    .await?;
+            Step::Learn(number, addresses) => {
+                raft.add_learner(number, addresses).await?;
             }
             Step::Change(to, members) => self.member.hand_over(to, members)?,
             Step::Vote(voters) => {

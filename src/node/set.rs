@@ -115,13 +115,6 @@ pub struct JoinToken {
 /// What an operator asks of a set.
 #[derive(Debug, Clone)]
 pub enum SetChange {
-    /// A directory may join. Answered with the token.
-    IssueToken {
-        /// What it is to be.
-        role: Role,
-        /// For how long.
-        expires_in: Duration,
-    },
     /// A member leaves for good.
     Remove(NodeNumber),
     /// A member that has joined takes the place of another, which leaves for good.
@@ -174,8 +167,16 @@ impl Node {
     ///
     /// # Errors
     /// Why it is not done, or not known to be.
-    pub async fn change_set(&self, change: SetChange) -> Result<Option<JoinToken>, Error> {
+    pub async fn change_set(&self, change: SetChange) -> Result<(), Error> {
         self.serving()?.change_set(change).await
+    }
+
+    /// Lets one directory join in this role, within this time. From the first token on the set agrees through Raft.
+    ///
+    /// # Errors
+    /// Why there is no token.
+    pub async fn issue_token(&self, role: Role, expires_in: Duration) -> Result<JoinToken, Error> {
+        self.serving()?.issue_token(role, expires_in).await
     }
 
     /// Lets a directory join by its token.
@@ -211,11 +212,8 @@ impl Serving {
         })
     }
 
-    async fn change_set(&self, change: SetChange) -> Result<Option<JoinToken>, Error> {
+    async fn change_set(&self, change: SetChange) -> Result<(), Error> {
         match change {
-            SetChange::IssueToken { role, expires_in } => {
-                return self.issue_token(role, expires_in).await.map(Some);
-            }
             SetChange::Remove(number) => {
                 let incarnation = self.named(number)?;
                 self.intend(Intent::Remove { incarnation }).await?;
@@ -230,7 +228,7 @@ impl Serving {
                 self.agreement.agree(Command::Set(settings)).await?;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     async fn issue_token(&self, role: Role, expires_in: Duration) -> Result<JoinToken, Error> {
@@ -277,8 +275,11 @@ impl Serving {
                 needed: 2,
             })?,
         };
-        let open = control.open.as_ref();
-        let members = open.map(|open| open.members.clone()).unwrap_or_default();
+        let open = control
+            .open
+            .as_ref()
+            .ok_or(Error::NotPrimary { primary: None })?;
+        let members = open.members.clone();
         let mut standings = self.member.standings();
         let before = standings.borrow_and_update().control.open_epoch();
         self.member.hand_over(to, members)?;
@@ -434,7 +435,11 @@ impl Serving {
                     voters: status.voters.into_iter().collect(),
                 }
             }),
-            can_fail_over: can_fail_over(&control, &reports),
+            can_fail_over: if standing.serves.is_some() {
+                can_fail_over(&control, &reports)
+            } else {
+                Err("only the primary knows, and this node is not".to_owned())
+            },
         }
     }
 }

@@ -43,7 +43,7 @@ pub enum Reason {
     LowDisk,
     /// The node has as much to do as it admits.
     Overloaded,
-    /// Another node is primary, or none is just now; its address is in the error details if it is known.
+    /// Another node is primary, or none is just now; the message names it if it is known.
     NotPrimary,
     /// Fewer members are in contact than the level needs.
     NoQuorum,

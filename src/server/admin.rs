@@ -72,10 +72,9 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::IssueJoinTokenRequest>,
     ) -> Result<Response<v1::IssueJoinTokenResponse>, Status> {
-        let change = set::token_to_issue(request.get_ref()).map_err(Failure::from)?;
-        let issued = self.0.node.change_set(change).await;
-        let token = issued.map_err(Failure::from)?;
-        let secret = token.map(|token| token.secret).unwrap_or_default();
+        let (role, expires_in) = set::token_to_issue(request.get_ref()).map_err(Failure::from)?;
+        let issued = self.0.node.issue_token(role, expires_in).await;
+        let secret = issued.map_err(Failure::from)?.secret;
         Ok(Response::new(v1::IssueJoinTokenResponse { secret }))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::status::Failure;
 use crate::base::{CommitLevel, NodeNumber};
 use crate::control::{FailoverPolicy, Intent, Rejection, Role, Settings, TwoNode};
-use crate::node::{self, AgreementStatus, MemberStatus, SetChange, SetStatus};
+use crate::node::{self, AgreementStatus, MemberStatus, SetStatus};
 use crate::proto::{Invalid, Problem, commit_level_to_proto, v1};
 use v1::member_change::Change;
 
@@ -122,7 +122,9 @@ fn micros(span: Duration) -> u64 {
 ///
 /// # Errors
 /// If there is no such role, or the token would be good for too short or too long.
-pub(super) fn token_to_issue(request: &v1::IssueJoinTokenRequest) -> Result<SetChange, Invalid> {
+pub(super) fn token_to_issue(
+    request: &v1::IssueJoinTokenRequest,
+) -> Result<(Role, Duration), Invalid> {
     let role = match v1::MemberRole::try_from(request.role) {
         Ok(v1::MemberRole::Unspecified | v1::MemberRole::Data) => Role::Data,
         Ok(v1::MemberRole::Arbiter) => Role::Arbiter,
@@ -131,10 +133,7 @@ pub(super) fn token_to_issue(request: &v1::IssueJoinTokenRequest) -> Result<SetC
     };
     let expires_in_ms = within(request.expires_in_ms, TOKEN_LIFE_MS)
         .map_err(|problem| problem.at("expires_in_ms"))?;
-    Ok(SetChange::IssueToken {
-        role,
-        expires_in: Duration::from_millis(expires_in_ms),
-    })
+    Ok((role, Duration::from_millis(expires_in_ms)))
 }
 
 /// The settings with what a request gives.

@@ -96,11 +96,8 @@ impl Member {
     }
 
     pub async fn token(&self, role: Role) -> Joining {
-        let issue = SetChange::IssueToken {
-            role,
-            expires_in: Duration::from_secs(60),
-        };
-        let token = self.node.change_set(issue).await.unwrap().unwrap();
+        let expires_in = Duration::from_secs(60);
+        let token = self.node.issue_token(role, expires_in).await.unwrap();
         Joining {
             address: self.addresses.peer.to_string(),
             secret: token.secret,
