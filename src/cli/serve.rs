@@ -122,7 +122,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             info!(signal = name, "told to stop");
             None
         }
-        reason = node.failure() => Some(reason),
+        reason = node.live() => Some(reason),
         reason = tasks.failure() => Some(reason),
     };
     if let Some(reason) = failure {

@@ -23,6 +23,7 @@ use super::joining::{Intent, JoinToken, TokenHash};
 use super::member::{LEVEL, Member, Role, first_level};
 use super::quorum::commit_size;
 use super::settings::Settings;
+use crate::base::rule::Rule;
 use crate::base::{
     BootNumber, Epoch, Hlc, IncarnationId, LineageId, LogId, Missing, NodeNumber, RegionId, Seq,
     VersionVector,
@@ -216,15 +217,44 @@ impl ControlState {
     /// agreement? Before that no log may let go of it: the only copy could be there (I5).
     #[must_use]
     pub fn is_spread(&self, log: LogId, seq: Seq) -> bool {
+        seq <= self.spread_through(log)
+    }
+
+    /// Which of these records must go with a snapshot for its receiver's log, because they are not known to be
+    /// [spread](Self::is_spread). They could not be given on from there, if the sender's disk were lost: rows without records,
+    /// which no primary could merge.
+    #[must_use]
+    pub fn unspread(&self, held: &VersionVector) -> Vec<Missing> {
+        if !Rule::SnapshotTail.holds() {
+            return Vec::new();
+        }
+        let unspread = held.logs().map(|(log, through)| Missing {
+            log,
+            after: self.spread_through(log).min(through),
+            through,
+        });
+        unspread
+            .filter(|found| found.after < found.through)
+            .collect()
+    }
+
+    /// The last record of a log that is spread.
+    fn spread_through(&self, log: LogId) -> Seq {
         let Some(open) = &self.open else {
-            return false;
+            return Seq::NONE;
         };
-        let holds = |member: &&IncarnationId| {
-            let member = self.members.get(*member);
-            member.is_some_and(|member| member.acked.contains(log, seq))
-        };
-        let copies = open.members.iter().filter(holds).count();
-        copies >= commit_size(open.members.len())
+        let held = open.members.iter().map(|member| {
+            let member = self.members.get(member);
+            // Of a folded log everything is held.
+            member.map_or(Seq::NONE, |member| {
+                member.acked.last(log).unwrap_or(Seq(u64::MAX))
+            })
+        });
+        let mut held: Vec<Seq> = held.collect();
+        held.sort_unstable_by(|one, other| other.cmp(one));
+        let last = commit_size(open.members.len()).checked_sub(1);
+        last.and_then(|last| held.get(last).copied())
+            .unwrap_or(Seq::NONE)
     }
 
     /// The greatest epoch up to which every log is closed.

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
+use super::error::Error;
 use crate::base::Lsn;
-use crate::storage::{self, FileName, Snapshot};
+use crate::storage::{FileName, Snapshot};
 
 /// Places from which on the WAL is kept, each with how many keep it.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +84,8 @@ impl Checkpoint {
     pub(super) fn new(
         dir: PathBuf,
         pin: Pin,
-        make: impl FnOnce(&Path) -> Result<Snapshot, storage::Error>,
-    ) -> Result<Checkpoint, storage::Error> {
+        make: impl FnOnce(&Path) -> Result<Snapshot, Error>,
+    ) -> Result<Checkpoint, Error> {
         let dir = Dir(dir);
         let snapshot = make(&dir.0)?;
         Ok(Checkpoint {

@@ -31,6 +31,9 @@ pub enum Error {
         #[source]
         cause: Arc<std::io::Error>,
     },
+    /// What a checkpoint must bring along is not in the WAL any more, so it may be on other disks by now.
+    #[error("the wal no longer holds the records that a snapshot was to bring along")]
+    TailReleased,
     /// A frame of the WAL holds no record although its checksum is right.
     #[error("no record at wal position {lsn}")]
     BadRecord {

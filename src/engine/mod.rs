@@ -37,6 +37,7 @@ mod reseed;
 mod retention;
 mod service;
 mod sweeper;
+mod tail;
 #[cfg(test)]
 mod testing;
 mod worker;

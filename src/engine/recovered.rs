@@ -46,7 +46,7 @@ impl Recovered {
         let lsn = store.state()?.lsn;
         let wal::Opened { wal, recovery } =
             Wal::open(Arc::clone(&disk), &wal_dir(dir), lineage, wal_options, lsn)?;
-        clear(&disk, dir, &wal, lsn)?;
+        clear(&disk, dir, &wal, &store)?;
         if recovery.cut_bytes > 0 {
             info!(bytes = recovery.cut_bytes, "cut the torn tail of the wal");
         }

@@ -5,19 +5,22 @@
 //!              the received store begins at E, durably
 //!              store ─► store.old            a crash before the next line: it is put back
 //!              store.incoming ─► store       from here on the new one counts
-//!   opened     the WAL's segments below E go
-//!              store.old goes
+//!   opened     the WAL's segments below its end go
+//!              the records that came along are appended, and the store's place is behind them, durably
+//!              store.old goes, then the file of those records
 //! ```
 //! **Invariants** (I3, I5). At every moment the directory holds the old store with the WAL as it was, or the new one, whose
-//! place is a segment's beginning in the WAL. Nothing is appended behind E before `store.old` is gone for good: as long as
-//! it is there, what the WAL holds below the store's place is not what precedes what is appended.
+//! place is a segment's beginning in the WAL or comes behind the records that came along. Nothing else is appended before
+//! `store.old` is gone for good: as long as it is there, what the WAL holds is not what precedes what is appended, and the
+//! opening is done anew from its beginning.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
+use super::tail;
+use crate::base::LineageId;
 use crate::base::disk::Disk;
-use crate::base::{LineageId, Lsn};
 use crate::storage::{self, Received, Store};
 use crate::wal::{self, Log, Wal};
 
@@ -78,16 +81,28 @@ pub(super) fn put_back(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), Error> {
     rename(disk, &old, &store)
 }
 
-/// Removes what a store that has been replaced leaves behind: itself and the log up to the place of the new one.
-pub(super) fn clear(disk: &Arc<dyn Disk>, dir: &Path, wal: &Wal, place: Lsn) -> Result<(), Error> {
-    let old = dir.join(OLD);
-    if !old.exists() {
-        return Ok(());
+/// Ends a replacement: what the replaced store leaves behind goes, itself and the log, and what came along with the new one
+/// takes its place in the log.
+pub(super) fn clear(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    wal: &Wal,
+    store: &Store,
+) -> Result<(), Error> {
+    let (old, tail) = (dir.join(OLD), tail::path_in(&store_dir(dir)));
+    if old.exists() {
+        wal.release_below(wal.seal()?)?;
+        if let Some(place) = tail::append_all(&tail, wal)? {
+            store.begin_at(place)?;
+        }
+        std::fs::remove_dir_all(&old)
+            .and_then(|()| disk.sync_dir(dir))
+            .map_err(failed("remove", &old))?;
     }
-    wal.release_below(place)?;
-    std::fs::remove_dir_all(&old)
-        .and_then(|()| disk.sync_dir(dir))
-        .map_err(failed("remove", &old))
+    if tail.exists() {
+        std::fs::remove_file(&tail).map_err(failed("remove", &tail))?;
+    }
+    Ok(())
 }
 
 /// Renames something within its directory, durably.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::base::disk::{DiskFile, RealDisk};
-use crate::base::{Epoch, Hlc, Micros, RegionId};
+use crate::base::{Epoch, Hlc, LogId, Lsn, Micros, Missing, RegionId, Seq, VersionVector};
 use crate::engine::{Checkpoint, Engine, Fate, LogWriter, Options, Recovered, ReplayProgress};
 use crate::model::cells::put_cell;
 use crate::model::record::{Body, RowGroup, RowWrite, Rows};
@@ -192,10 +192,24 @@ struct Setup {
     snapshot: Snapshot,
     old: (State, BTreeMap<i64, Vec<u8>>),
     new: (State, BTreeMap<i64, Vec<u8>>),
+    /// What comes along.
+    tail: Vec<Missing>,
+    records: Vec<bytes::Bytes>,
+}
+
+/// The bytes of records, if all of them are there.
+fn read(engine: &Engine, wanted: &[Missing]) -> Option<Vec<bytes::Bytes>> {
+    let records = engine.records(wanted, usize::MAX).unwrap()?;
+    Some(records.into_iter().map(|record| record.bytes).collect())
 }
 
 impl Setup {
     fn new() -> Setup {
+        Setup::with_tail(200)
+    }
+
+    /// What comes behind so many records comes along.
+    fn with_tail(after: u64) -> Setup {
         let dir = tempfile::tempdir().unwrap();
         let [primary, member, checkpoint] =
             ["primary", "member", "checkpoint"].map(|name| dir.path().join(name));
@@ -210,10 +224,20 @@ impl Setup {
         copy(&primary, &member);
         let engine = start(&primary);
         write(&engine, &mut log, 60..200);
-        let made = engine.checkpoint(dir.path().join("made")).unwrap();
+        let tail = |held: &VersionVector| {
+            let unspread = held.logs().map(|(log, through)| Missing {
+                log,
+                after: Seq(after),
+                through,
+            });
+            unspread.filter(|tail| tail.after < tail.through).collect()
+        };
+        let made = engine.checkpoint(dir.path().join("made"), tail).unwrap();
         copy(&dir.path().join("made"), &checkpoint);
         let snapshot = made.snapshot().clone();
         let new = (snapshot.state.clone(), rows(&engine));
+        let tail: Vec<_> = tail(&snapshot.state.applied.0);
+        let records = read(&engine, &tail).unwrap();
         let engine = start(&member);
         let old = (State::clone(&held), rows(&engine));
         engine.stop().unwrap();
@@ -222,6 +246,8 @@ impl Setup {
             snapshot,
             old,
             new,
+            tail,
+            records,
         }
     }
 
@@ -258,9 +284,24 @@ fn check(setup: &Setup, dir: &Path) -> bool {
     );
     assert!(!dir.join(OLD).exists());
     if is_new {
-        // Whoever reads the log finds no gap in it.
+        // Whoever reads the log finds no gap in it, and what came along.
         let log = engine.wal();
-        assert_eq!((log.first(), log.durable().get()), (lsn, lsn));
+        assert!(log.read_from(lsn).unwrap().next().is_none());
+        assert_eq!(log.first() == lsn, setup.tail.is_empty());
+        assert_eq!(read(&engine, &setup.tail).as_ref(), Some(&setup.records));
+        let before = setup.tail.first().map_or(Seq(200), |tail| tail.after);
+        if before > Seq::NONE {
+            let first = Missing {
+                log: LogId {
+                    region: REGION,
+                    epoch: Epoch(1),
+                },
+                after: Seq(before.0 - 1),
+                through: Seq(200),
+            };
+            assert_eq!(read(&engine, &[first]), None, "all else is gone");
+        }
+        assert!(!tail::path_in(&store_dir(dir)).exists());
     }
     // Another log, which both can follow.
     let mut log = LogWriter::new(REGION, Epoch(7), Hlc(1 << 40));
@@ -286,8 +327,47 @@ fn a_received_store_takes_the_place_and_the_log_begins_behind_it() {
 
 #[test]
 fn a_process_that_dies_at_any_call_leaves_the_old_store_or_the_new_one() {
-    let setup = Setup::new();
-    for loses_renaming in [false, true] {
+    dies_at_any_call(&Setup::new(), &[false, true]);
+}
+
+#[test]
+fn records_that_come_along_are_there_once_whenever_the_process_dies() {
+    dies_at_any_call(
+        &Setup::with_tail(rand::random_range(60..200)),
+        &[rand::random()],
+    );
+    let setup = Setup::with_tail(199);
+    assert_eq!(setup.records.len(), 1);
+}
+
+#[test]
+fn records_that_came_along_damaged_are_refused_and_nothing_of_them_is_logged() {
+    let setup = Setup::with_tail(150);
+    for at in 0..40 {
+        let (dir, received) = setup.member(&format!("damaged-{at}"));
+        let options = storage::Options::default();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        reseed(&disk, &dir, LINEAGE, WAL, &options, &received).unwrap();
+        let path = tail::path_in(&store_dir(&dir));
+        let whole = std::fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        if at % 4 == 0 {
+            bytes.truncate(rand::random_range(0..whole.len()));
+        } else {
+            let place = if at % 4 == 1 { 0..4 } else { 0..whole.len() };
+            bytes[rand::random_range(place)] ^= 1 << rand::random_range(0..8);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let refused = recover(Arc::clone(&disk), &dir);
+        let says = crate::base::explained(&refused.unwrap_err());
+        assert!(says.contains("TAIL"), "{says}");
+        std::fs::write(&path, whole).unwrap();
+        assert!(check(&setup, &dir));
+    }
+}
+
+fn dies_at_any_call(setup: &Setup, losses: &[bool]) {
+    for &loses_renaming in losses {
         let mut seen = Vec::new();
         for calls in 0.. {
             let (dir, received) = setup.member(&format!("{calls}-{loses_renaming}"));
@@ -306,7 +386,7 @@ fn a_process_that_dies_at_any_call_leaves_the_old_store_or_the_new_one() {
             if loses_renaming {
                 again.lose_renaming();
             }
-            seen.push(check(&setup, &dir));
+            seen.push(check(setup, &dir));
             std::fs::remove_dir_all(&dir).unwrap();
         }
         assert!(
@@ -349,9 +429,9 @@ fn the_log_behind_a_checkpoint_is_kept_for_as_long_as_the_checkpoint() {
     let (engine, mut log) = (start(dir.path()), LogWriter::new(REGION, Epoch(1), Hlc(0)));
     write(&engine, &mut log, 0..60);
     let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
-    let first = engine.checkpoint(one.clone()).unwrap();
+    let first = engine.checkpoint(one.clone(), |_| vec![]).unwrap();
     write(&engine, &mut log, 60..120);
-    let second = engine.checkpoint(two).unwrap();
+    let second = engine.checkpoint(two, |_| vec![]).unwrap();
     write(&engine, &mut log, 120..180);
     let flushed_to = || {
         engine.flush().unwrap();

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tracing::error;
 
 use super::applier::{Fate, Item, Published};
@@ -21,6 +22,7 @@ use super::records;
 use super::recovered::Recovered;
 use super::retention::{Need, Release, releasable};
 use super::sweeper::Pace;
+use super::tail;
 use super::worker::{self, Fold, Work};
 use crate::base::task::{self, thread};
 use crate::base::{
@@ -56,6 +58,8 @@ pub struct Engine {
     /// Guards the order of appending: records reach the applier in the order of the WAL. `None` once stopped.
     queue: Mutex<Option<SyncSender<Work>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Tells by its end that nothing is open any more; so it is dropped last.
+    open: watch::Sender<()>,
 }
 
 /// A row that is to be read.
@@ -114,6 +118,7 @@ impl Engine {
             retain_bytes,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(None),
+            open: watch::Sender::new(()),
         };
         engine.flush_store()?;
         let work = move || {
@@ -426,13 +431,26 @@ impl Engine {
     }
 
     /// Makes a checkpoint of the store in `dir`; see [`Store::checkpoint`]. As long as it is kept, the WAL keeps what has not
-    /// been applied in it.
+    /// been applied in it. `unspread` says which records of what it has applied may be on no other disk: they go with it.
     ///
     /// # Errors
-    /// If the store or the file system fails; what there is of the checkpoint is removed.
-    pub fn checkpoint(&self, dir: PathBuf) -> Result<Checkpoint, Error> {
+    /// If the store, the WAL or the file system fails; what there is of the checkpoint is removed.
+    pub fn checkpoint(
+        &self,
+        dir: PathBuf,
+        unspread: impl FnOnce(&VersionVector) -> Vec<Missing>,
+    ) -> Result<Checkpoint, Error> {
         let pin = self.pins.pin(self.state().lsn);
-        Ok(Checkpoint::new(dir, pin, |dir| self.store.checkpoint(dir))?)
+        Checkpoint::new(dir, pin, |dir| {
+            let mut snapshot = self.store.checkpoint(dir)?;
+            let records = unspread(&snapshot.state.applied.0);
+            if !records.is_empty() {
+                let path = tail::path_in(dir);
+                tail::write(&path, &self.wal, &self.durable, records)?;
+                snapshot.add(&path)?;
+            }
+            Ok(snapshot)
+        })
     }
 
     /// Rewrites the store's files that hold these rows; see [`Store::rewrite_rows`].
@@ -464,6 +482,12 @@ impl Engine {
             "Rows not found in the row cache",
             self.cache.misses.clone(),
         );
+    }
+
+    /// Ends once nobody has this engine any more, so that its files may be replaced.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut open = self.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
     }
 
     /// Applies what is queued, flushes the store and closes the WAL. Blocks. Later calls do nothing.

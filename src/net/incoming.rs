@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::hello::{Hello, Refusal};
@@ -53,6 +54,12 @@ impl Wires {
 }
 
 impl Incoming {
+    /// Cancelled when nobody takes in any more what comes; the stream is to end then.
+    #[must_use]
+    pub fn ended(&self) -> CancellationToken {
+        self.shared.tasks.cancelled()
+    }
+
     /// Hands a message to the inbox.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod forget;
 mod horizons;
 mod identity;
 mod joining;
+mod lives;
 mod member;
 mod members;
 mod peers;
@@ -25,12 +26,13 @@ mod upkeep;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tracing::{info, warn};
 
 use self::agreement::{Agreement, RaftPlace};
@@ -80,14 +82,18 @@ struct Shared {
     clock: Arc<dyn Clock>,
     progress: Arc<ReplayProgress>,
     budgets: Budgets,
-    /// Set once the node knows who it is to its peers.
-    wires: OnceLock<Wires>,
-    /// Set once it knows where it agrees.
-    raft: OnceLock<Arc<Agreement>>,
-    /// Set once the node gives and takes snapshots.
-    seeding: OnceLock<Seeding>,
-    /// Set once the node serves.
-    serving: OnceLock<Arc<Serving>>,
+    /// There while the node knows who it is to its peers.
+    wires: ArcSwapOption<Wires>,
+    /// There while it knows where it agrees.
+    raft: ArcSwapOption<Agreement>,
+    /// There while the node gives and takes snapshots.
+    seeding: ArcSwapOption<Seeding>,
+    /// There while the node serves.
+    serving: ArcSwapOption<Serving>,
+    /// Where stores go that were received from other members.
+    seeds: mpsc::Sender<Seed>,
+    /// Whoever has the node live takes them.
+    seeded: AsyncMutex<mpsc::Receiver<Seed>>,
 }
 
 /// The memory that requests may take. Writes have their own, so that they leave lookups room.
@@ -132,6 +138,8 @@ impl Node {
     #[must_use]
     pub fn new(config: Config, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Node {
         let progress = Arc::default();
+        // A member takes one at a time.
+        let (seeds, seeded) = mpsc::channel(1);
         let budgets = Budgets {
             reads: Budget::new(config.read.in_flight_bytes),
             writes: Budget::new(config.write.in_flight_bytes),
@@ -143,10 +151,12 @@ impl Node {
                 clock,
                 progress,
                 budgets,
-                wires: OnceLock::new(),
-                raft: OnceLock::new(),
-                seeding: OnceLock::new(),
-                serving: OnceLock::new(),
+                wires: ArcSwapOption::empty(),
+                raft: ArcSwapOption::empty(),
+                seeding: ArcSwapOption::empty(),
+                serving: ArcSwapOption::empty(),
+                seeds,
+                seeded: AsyncMutex::new(seeded),
             }),
         }
     }
@@ -162,11 +172,20 @@ impl Node {
         addresses: Addresses,
         joining: Option<Joining>,
     ) -> Result<(), StartError> {
-        let shared = Arc::clone(&self.shared);
         if let Some(joining) = &joining {
-            let dir = shared.config.data_dir.as_path();
-            joining.join(&shared.disk, dir, &addresses).await?;
+            let dir = self.shared.config.data_dir.as_path();
+            joining.join(&self.shared.disk, dir, &addresses).await?;
         }
+        self.begin(addresses, joining).await
+    }
+
+    /// Begins a life on the data directory as it is.
+    async fn begin(
+        &self,
+        addresses: Addresses,
+        joining: Option<Joining>,
+    ) -> Result<(), StartError> {
+        let shared = Arc::clone(&self.shared);
         let there = addresses.clone();
         let tasks = TaskGroup::new();
         let group = tasks.clone();
@@ -181,18 +200,22 @@ impl Node {
             start::start(config, disk, clock, progress, there, &group)
         });
         let started = started.await.map_err(|_| StartError::Aborted)??;
-        let wires = Wires::start(
-            Me {
-                lineage: started.identity.lineage,
-                incarnation: started.identity.incarnation,
-                address: addresses.peer.clone(),
-            },
-            started.member.inbox(),
-            &tasks,
-        );
+        let me = Me {
+            lineage: started.identity.lineage,
+            incarnation: started.identity.incarnation,
+            address: addresses.peer.clone(),
+        };
+        let seeds = self.shared.seeds.clone();
+        let seeded = move |seed| {
+            // What nobody has time for is offered again.
+            let _busy = seeds.try_send(seed);
+        };
+        let seeding = Seeding::start(me.clone(), &self.shared.config, seeded, &tasks)?;
+        let wires = Wires::start(me, started.member.inbox(), &tasks);
+        started.member.connect(wires.clone(), seeding.clone());
         self.connect(wires.clone());
-        started.member.connect(wires.clone());
-        let _first = self.shared.raft.set(Arc::clone(&started.agreement));
+        self.seed(seeding);
+        self.shared.raft.store(Some(Arc::clone(&started.agreement)));
         peers::follow(&started.member, wires.clone(), &tasks);
         if let Some(joining) = joining {
             joining.insist(&started.member, addresses, &tasks);
@@ -210,35 +233,32 @@ impl Node {
             return Err(halt.into());
         }
         let serving = Arc::new(Serving::assemble(&self.shared, started, wires, tasks)?);
-        self.shared
-            .serving
-            .set(Arc::clone(&serving))
-            .map_err(|_| StartError::Aborted)?;
+        self.shared.serving.store(Some(Arc::clone(&serving)));
         upkeep::spawn(&serving);
         members::coordinate(&serving, &serving.tasks);
         Ok(())
     }
 
-    /// The wires to its peers, once it has some.
+    /// The wires to its peers, while it has some.
     #[must_use]
-    pub fn wires(&self) -> Option<&Wires> {
-        self.shared.wires.get()
+    pub fn wires(&self) -> Option<Wires> {
+        self.shared.wires.load().as_deref().cloned()
     }
 
-    /// Gives the node its wires, on which it is called from now on. Only the first ones count.
+    /// Gives the node its wires, on which it is called from now on.
     pub fn connect(&self, wires: Wires) {
-        let _first = self.shared.wires.set(wires);
+        self.shared.wires.store(Some(Arc::new(wires)));
     }
 
-    /// What gives and takes snapshots, once there is something.
+    /// What gives and takes snapshots, while there is something.
     #[must_use]
-    pub fn seeding(&self) -> Option<&Seeding> {
-        self.shared.seeding.get()
+    pub fn seeding(&self) -> Option<Seeding> {
+        self.shared.seeding.load().as_deref().cloned()
     }
 
-    /// Has the node give and take snapshots from now on. Only the first call counts.
+    /// Has the node give and take snapshots from now on.
     pub fn seed(&self, seeding: Seeding) {
-        let _first = self.shared.seeding.set(seeding);
+        self.shared.seeding.store(Some(Arc::new(seeding)));
     }
 
     /// The memory that requests may take.
@@ -247,8 +267,9 @@ impl Node {
         &self.shared.budgets
     }
 
-    fn serving(&self) -> Result<&Arc<Serving>, Error> {
-        self.shared.serving.get().ok_or_else(|| Error::Starting {
+    fn serving(&self) -> Result<Arc<Serving>, Error> {
+        let serving = self.shared.serving.load_full();
+        serving.ok_or_else(|| Error::Starting {
             replay: self.replay(),
         })
     }
@@ -341,14 +362,6 @@ impl Node {
         self.serving()?.erase_from_store(entities).await
     }
 
-    /// Waits until the node has failed so badly that its process should end; then says why.
-    pub async fn failure(&self) -> String {
-        match self.serving() {
-            Ok(serving) => serving.tasks.failure().await,
-            Err(_) => std::future::pending().await,
-        }
-    }
-
     /// Stops: what was acknowledged is applied and flushed, so that the next start has nothing to replay. `limit` bounds
     /// the waiting for what may never end: background tasks, and all of it once the node has failed.
     ///
@@ -395,10 +408,10 @@ impl Serving {
         .map_err(StartError::Thread)?;
         let mut registry = Registry::with_prefix("steadfast");
         engine.register(&mut registry);
-        if let Some(wires) = shared.wires.get() {
+        if let Some(wires) = shared.wires.load().as_ref() {
             wires.register(&mut registry);
         }
-        if let Some(seeding) = shared.seeding.get() {
+        if let Some(seeding) = shared.seeding.load().as_ref() {
             seeding.register(&mut registry);
         }
         let gauges = status::Gauges::register(&mut registry);

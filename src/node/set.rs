@@ -190,10 +190,8 @@ impl Node {
     /// This node's part in Raft, once the set is one of several.
     #[must_use]
     pub fn raft(&self) -> Option<Arc<Raft>> {
-        self.shared
-            .raft
-            .get()
-            .and_then(|agreement| agreement.raft())
+        let agreement = self.shared.raft.load();
+        agreement.as_ref().and_then(|agreement| agreement.raft())
     }
 }
 

@@ -85,6 +85,9 @@ pub enum StartError {
     /// The set does not let this directory join, or does not answer.
     #[error("cannot join: {0}")]
     NotJoined(String),
+    /// No snapshots can be given or taken.
+    #[error(transparent)]
+    Seeding(#[from] super::SeedingError),
     /// No thread could be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -148,6 +151,7 @@ impl StartError {
             | StartError::Engine(_)
             | StartError::Halted(_)
             | StartError::Agreement(_)
+            | StartError::Seeding(_)
             | StartError::Thread(_)
             | StartError::Aborted => "CANNOT_START",
         }

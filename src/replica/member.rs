@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use super::{Action, Fault, Leader, Replica, Wanted};
 use crate::base::rule::Rule;
-use crate::base::{Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
+use crate::base::{Epoch, IncarnationId, LogId, Seq, VersionVector};
 use crate::control::Missing;
 use crate::epoch::Change;
-use crate::replication::{
-    Append, Fetch, Fetched, Heads, Held, HeldOpening, Logged, Message, Round, SealAck, Taken,
-};
+use crate::replication::{Append, Fetch, Fetched, Held, Logged, Message, Round, SealAck, Taken};
 
 impl Replica {
     /// A member says something.
@@ -186,13 +184,6 @@ impl Replica {
         self.control.is_spread(log, seq) || !Rule::KeepTail.holds()
     }
 
-    /// Must a snapshot bring this record along for its receiver's log? What may be on no other disk could not be given on
-    /// from there, if the sender's were lost: rows without records, which no primary could merge.
-    #[must_use]
-    pub fn goes_with_snapshot(&self, log: LogId, seq: Seq) -> bool {
-        !self.control.is_spread(log, seq) && Rule::SnapshotTail.holds()
-    }
-
     /// Would another member's store, offered in the name of an epoch, do in place of this one's?
     #[must_use]
     pub fn accepts_snapshot(&self, epoch: Epoch, offered: &VersionVector) -> bool {
@@ -201,21 +192,5 @@ impl Replica {
             && self.reign.is_none()
             && !self.control.covers(self.member.durable(), offered)
             && self.member.accepts_snapshot(&self.control, offered)
-    }
-
-    /// Another member's store has taken the place of this one's, durably.
-    pub fn reseeded(
-        &mut self,
-        now: Duration,
-        held: Heads,
-        opening: Option<HeldOpening>,
-        newest: Hlc,
-    ) {
-        self.applied = held.vector().clone();
-        self.newest = newest;
-        self.member.restart_from(held, opening);
-        self.fold();
-        self.report_to_leader();
-        self.go_on(now);
     }
 }

@@ -163,11 +163,6 @@ impl Member {
     pub fn accepts_snapshot(&self, control: &ControlState, offered: &VersionVector) -> bool {
         !Rule::SnapshotCovers.holds() || control.covers(offered, self.appended.vector())
     }
-
-    /// Another member's store has taken the place of this one's.
-    pub fn restart_from(&mut self, held: Heads, opening: Option<HeldOpening>) {
-        *self = Member::new(self.promise, held, opening);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What peers call: the receiving ends of the wires between members.
 //!
-//! **Invariant.** A stream is taken in until it ends, holds something that cannot be read, or the tasks stop: not only
-//! until the node drains, for it still has to hand over then.
+//! **Invariant.** A stream is taken in until it ends, holds something that cannot be read, or nobody takes it in any more: not
+//! only until the node drains, for it still has to hand over then.
 
 use std::future::ready;
 use std::time::Duration;
@@ -41,11 +41,10 @@ impl ReplicationService for Replication {
         let first = first.map_err(|_| silent())?.map_err(explain)?;
         let (incoming, hello) = wires.answer(first).map_err(Failure::from)?;
         let (end, ended) = oneshot::channel();
-        let stopped = self.0.tasks.cancelled();
+        let (stopped, over) = (self.0.tasks.cancelled(), incoming.ended());
         let received = async move {
-            let outcome = stopped
-                .run_until_cancelled(receive(incoming, messages, intake))
-                .await;
+            let received = over.run_until_cancelled(receive(incoming, messages, intake));
+            let outcome = stopped.run_until_cancelled(received).await.flatten();
             if let Err(status) = outcome.unwrap_or_else(|| Err(stopping())) {
                 // Whoever has gone away does not hear it.
                 let _heard = end.send(status);

@@ -18,7 +18,7 @@ use v1::snapshot_service_server::SnapshotService;
 pub(super) struct Snapshots(pub Edge);
 
 impl Snapshots {
-    fn seeding(&self) -> Result<&Seeding, Status> {
+    fn seeding(&self) -> Result<Seeding, Status> {
         let starting = || Failure::new(Reason::Starting, "the node does not know its peers yet");
         self.0.node.seeding().ok_or_else(|| starting().into())
     }

@@ -212,6 +212,7 @@ fn reason_of_engine(error: &engine::Error) -> Reason {
         engine::Error::Stopped => Reason::Stopping,
         engine::Error::Wal(_)
         | engine::Error::Directory { .. }
+        | engine::Error::TailReleased
         | engine::Error::BadCells(_)
         | engine::Error::Panicked => Reason::Internal,
     }

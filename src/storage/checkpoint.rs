@@ -29,8 +29,11 @@ pub struct NotAFileName {
 }
 
 impl FileName {
-    /// Takes `CURRENT`, `MANIFEST-` and `OPTIONS-` with a number, and a number with the ending `.sst` or `.log`. (RocksDB's
-    /// own log holds nothing, but RocksDB lists it.)
+    /// The name of a file that goes with a store and is none of its own.
+    pub const TAIL: &str = "TAIL";
+
+    /// Takes `CURRENT`, `MANIFEST-` and `OPTIONS-` with a number, a number with the ending `.sst` or `.log`, and `TAIL`.
+    /// (RocksDB's own log holds nothing, but RocksDB lists it.)
     ///
     /// # Errors
     /// For any other text.
@@ -43,7 +46,7 @@ impl FileName {
             .find_map(|kind| name.strip_prefix(kind))
             .or_else(|| name.strip_suffix(".sst"))
             .or_else(|| name.strip_suffix(".log"));
-        if name == "CURRENT" || number.is_some_and(is_number) {
+        if ["CURRENT", FileName::TAIL].contains(&name) || number.is_some_and(is_number) {
             return Ok(FileName(name.to_owned()));
         }
         let name = name.chars().take(64).collect();
@@ -83,6 +86,17 @@ pub struct Snapshot {
     pub files: Vec<StoreFile>,
 }
 
+impl Snapshot {
+    /// Adds a file that has been put beside the store's own.
+    ///
+    /// # Errors
+    /// If the file system fails.
+    pub fn add(&mut self, path: &Path) -> Result<(), Error> {
+        self.files.push(describe(path)?);
+        Ok(())
+    }
+}
+
 impl Store {
     /// Makes a checkpoint in `dir`, which must not exist but whose parent must, on the same file system. Durable on return.
     /// It holds what is committed now, and perhaps some of what is committed meanwhile. Blocks, while the store is flushed
@@ -106,21 +120,25 @@ fn files_in(dir: &Path) -> Result<Vec<StoreFile>, Error> {
     let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut files = Vec::new();
     for entry in entries.map_err(list)? {
-        let path = entry.path();
-        let name = FileName::parse(&entry.file_name().to_string_lossy())
-            .map_err(|cause| failed("use", &path)(io::Error::other(cause)))?;
-        let mut file = File::open(&path).map_err(failed("open", &path))?;
-        let mut hasher = blake3::Hasher::new();
-        let bytes = hash(&mut file, &mut hasher).map_err(failed("read", &path))?;
-        let digest = hasher.finalize();
-        files.push(StoreFile {
-            name,
-            bytes,
-            digest,
-        });
+        files.push(describe(&entry.path())?);
     }
     files.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(files)
+}
+
+fn describe(path: &Path) -> Result<StoreFile, Error> {
+    let name = path.file_name().unwrap_or_default();
+    let name = FileName::parse(&name.to_string_lossy())
+        .map_err(|cause| failed("use", path)(io::Error::other(cause)))?;
+    let mut file = File::open(path).map_err(failed("open", path))?;
+    let mut hasher = blake3::Hasher::new();
+    let bytes = hash(&mut file, &mut hasher).map_err(failed("read", path))?;
+    let digest = hasher.finalize();
+    Ok(StoreFile {
+        name,
+        bytes,
+        digest,
+    })
 }
 
 /// Adds what there is to read; returns how many bytes that is.

@@ -236,13 +236,7 @@ impl Received {
     /// # Errors
     /// If the store fails.
     pub fn begin_at(&self, lsn: Lsn, lineage: LineageId, options: &Options) -> Result<(), Error> {
-        let store = Store::open(&self.dir, lineage, options)?;
-        let state = State {
-            lsn,
-            ..self.state.clone()
-        };
-        store.changes().commit(&state)?;
-        store.flush()
+        Store::open(&self.dir, lineage, options)?.begin_at(lsn)
     }
 }
 

@@ -15,7 +15,7 @@ use super::manifest;
 use super::options::Options;
 use super::state::State;
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_checksum};
-use crate::base::{Hlc, LineageId, Stamp};
+use crate::base::{Hlc, LineageId, Lsn, Stamp};
 use crate::model::definition::Definition;
 use crate::model::{Catalogue, Digest, EntityKey, ViewId};
 
@@ -599,6 +599,19 @@ impl Store {
             store: self,
             batch: WriteBatch::default(),
         }
+    }
+
+    /// Makes `lsn` the place up to which it has applied a WAL. Durable on return.
+    ///
+    /// # Errors
+    /// If RocksDB fails.
+    pub fn begin_at(&self, lsn: Lsn) -> Result<(), Error> {
+        let state = State {
+            lsn,
+            ..self.state()?
+        };
+        self.changes().commit(&state)?;
+        self.flush()
     }
 
     /// Makes everything committed so far survive a crash.

@@ -7,4 +7,5 @@
 
 mod failover;
 mod form;
+mod seeding;
 mod support;

@@ -16,8 +16,8 @@ use steadfast::model::{
     Batch, Change, EntityKey, Items, KeyValue, RowChange, Value, View, ViewRows,
 };
 use steadfast::node::{
-    CatalogueChange, Error, Joining, LookupRequest, Node, Selection, SetChange, SetStatus,
-    StartError, WriteRequest, Written,
+    CatalogueChange, Error, Joining, LookupRequest, Node, Selection, SetStatus, StartError,
+    WriteRequest, Written,
 };
 use steadfast::server::{Addresses, Server};
 use tempfile::TempDir;
@@ -51,7 +51,10 @@ fn config(directory: &TempDir) -> Config {
     config.engine.row_cache_bytes = 4 << 20;
     config.store.block_cache_bytes = 4 << 20;
     config.store.memtable_bytes = 4 << 20;
-    config.wal.segment_bytes = 4 << 20;
+    // Whoever is away for some MiB of writes needs a snapshot.
+    config.wal.segment_bytes = 256 << 10;
+    config.wal.retain_bytes = 1 << 20;
+    config.engine.flush_after_wal_bytes = 1 << 20;
     config
 }
 
@@ -71,6 +74,12 @@ impl Member {
         let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
         let server = bound.serve(node.clone(), &tasks).await.unwrap();
         node.open(addresses.reached(None), joining).await?;
+        let (lives, stopped) = (node.clone(), tasks.cancelled());
+        tasks.spawn_finite("life", async move {
+            if let Some(cause) = stopped.run_until_cancelled(lives.live()).await {
+                panic!("the node has failed: {cause}");
+            }
+        });
         Ok(Member {
             node,
             addresses,
@@ -125,23 +134,30 @@ impl Member {
     }
 
     pub async fn put(&self, id: i64, value: i64, level: CommitLevel) -> Result<Written, Error> {
+        self.put_all([(id, value)], level).await
+    }
+
+    /// Writes values of some ids at once.
+    pub async fn put_all(
+        &self,
+        values: impl IntoIterator<Item = (i64, i64)>,
+        level: CommitLevel,
+    ) -> Result<Written, Error> {
         let view = self.view();
         let feature = &view.spec.features[0];
-        let mut cells = Vec::new();
-        put_cell(
-            &mut cells,
-            feature.id,
-            feature.value_type,
-            &Value::Int64(value),
-        );
-        let row = RowChange {
-            key: EntityKey::encode([&KeyValue::Int64(id)]),
-            event_time: None,
-            change: Change::Put(cells.into()),
+        let row = |(id, value)| {
+            let (mut cells, value) = (Vec::new(), Value::Int64(value));
+            put_cell(&mut cells, feature.id, feature.value_type, &value);
+            RowChange {
+                key: EntityKey::encode([&KeyValue::Int64(id)]),
+                event_time: None,
+                change: Change::Put(cells.into()),
+            }
         };
+        let rows = values.into_iter().map(row).collect();
         let groups = vec![ViewRows {
-            view,
-            rows: vec![row],
+            view: Arc::clone(&view),
+            rows,
         }];
         let request = WriteRequest {
             batch: Batch {
@@ -178,6 +194,23 @@ impl Member {
             panic!("x is an int64")
         };
         Ok((column.statuses[0] == Status::Present.code()).then_some(values[0]))
+    }
+
+    /// A number in its status document.
+    pub fn number(&self, pointer: &str) -> u64 {
+        let status = self.node.status();
+        status
+            .pointer(pointer)
+            .and_then(|found| found.as_u64())
+            .unwrap()
+    }
+
+    /// A sum over everything that it has counted under a name.
+    pub fn counted(&self, name: &str) -> f64 {
+        let text = self.node.metrics_text();
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        lines.filter_map(value).sum()
     }
 
     /// Stops it as SIGTERM does; gives back its directory.

@@ -368,7 +368,7 @@ async fn a_disk_that_does_not_answer_ends_the_node() {
     at_work.wait();
     let refused = put(&node, 2, 2).await.unwrap_err();
     assert!(matches!(refused, Error::Unknown { .. }), "{refused}");
-    assert!(node.failure().await.contains("has not answered"));
+    assert!(node.live().await.contains("has not answered"));
     assert_eq!(node.status()["writable"], false);
     node.stop(Duration::from_millis(700)).await.unwrap_err();
     assert_eq!(refusal(&config).await.reason(), "DIRECTORY_LOCKED");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast::base::{IncarnationId, LogId};
+use steadfast::base::{IncarnationId, LogId, Missing};
 use steadfast::control::{Command, Rejection, Role};
 use steadfast::replica::{Action, Fault as Halted, Wanted, WriteId};
 use steadfast::replication::Logged;
@@ -160,9 +160,11 @@ impl World {
             Action::Snapshot { to, epoch } => {
                 let live = self.nodes[at].live.as_ref().unwrap();
                 let from = live.replica.incarnation();
+                let unspread = live.replica.control().unspread(live.store.held.vector());
                 let goes = |record: &Logged| {
-                    let replica = &live.replica;
-                    replica.goes_with_snapshot(record.log(), record.seq())
+                    let is_of = |tail: &&Missing| tail.log == record.log();
+                    let tail = unspread.iter().find(is_of);
+                    tail.is_some_and(|tail| tail.after < record.seq())
                 };
                 let snapshot = Box::new(Snapshot {
                     store: live.store.clone(),

@@ -54,10 +54,10 @@ impl World {
         epoch: Epoch,
         snapshot: Snapshot,
     ) {
-        let now = self.clock();
         let Some(at) = self.node_of(to) else { return };
-        let node = &mut self.nodes[at];
-        let Some(live) = &mut node.live else { return };
+        let Some(live) = &self.nodes[at].live else {
+            return;
+        };
         if !live
             .replica
             .accepts_snapshot(epoch, snapshot.store.held.vector())
@@ -65,23 +65,14 @@ impl World {
             return;
         }
         self.check_snapshot(at, &snapshot);
-        let node = &mut self.nodes[at];
-        let live = node.live.as_mut().unwrap();
-        let store = snapshot.store.clone();
-        node.disk.install(self.agreement.now().region, snapshot);
-        node.life += 1;
-        live.applied_at = node.disk.synced;
-        live.durable = store.held.vector().clone();
-        live.is_syncing = false;
-        live.is_applying = false;
-        let (held, opening, newest) = (store.held.clone(), store.opening.clone(), store.newest);
-        live.store = store;
-        live.replica.reseeded(now, held, opening, newest);
-        let life = node.life;
+        // Its process goes on with the new store as one that has just started.
+        self.crash(at);
+        let region = self.agreement.now().region;
+        self.nodes[at].disk.install(region, snapshot);
         *self.counts.faults.entry("(re-seeded)").or_default() += 1;
         self.log(|| format!("node {at} is re-seeded"));
-        self.push(MILLI, Event::Tick(at, life));
-        self.go_on(at);
+        let delay = self.chance.between(MILLI, 100 * MILLI);
+        self.push(delay, Event::Start(at));
     }
 
     pub fn way_to_agreement(&mut self, at: usize) -> Option<u64> {

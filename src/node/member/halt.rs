@@ -26,6 +26,9 @@ pub enum Halt {
     /// What is agreed cannot be made durable.
     #[error(transparent)]
     Agreement(Arc<control::Error>),
+    /// A thread panicked while it was at work for the member.
+    #[error("a thread of this node panicked: a bug in steadfast, its log says where")]
+    Panicked,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,

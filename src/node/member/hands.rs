@@ -15,6 +15,7 @@ use crate::control::Command;
 use crate::engine::{self, Engine};
 use crate::net::Wires;
 use crate::node::agreement::{Agreement, Ask, Error as AgreementError};
+use crate::node::seeding::Seeding;
 use crate::replica::{Action, Wanted};
 use crate::replication::Logged;
 
@@ -39,7 +40,7 @@ pub(super) struct Hands {
     incarnation: IncarnationId,
     errands: Sender<Errand>,
     wants: Sender<Want>,
-    wires: OnceLock<Wires>,
+    peers: OnceLock<(Wires, Seeding)>,
     is_stopping: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -88,7 +89,7 @@ impl Hands {
             incarnation,
             errands,
             wants,
-            wires: OnceLock::new(),
+            peers: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             threads: Mutex::new(vec![agreeing, reading]),
         })
@@ -98,9 +99,9 @@ impl Hands {
         self.clock.monotonic()
     }
 
-    /// Sends by these wires from now on.
-    pub fn connect(&self, wires: Wires) {
-        let _first = self.wires.set(wires);
+    /// Sends by these wires, and gives snapshots, from now on.
+    pub fn connect(&self, wires: Wires, seeding: Seeding) {
+        let _first = self.peers.set((wires, seeding));
     }
 
     pub fn incarnation(&self) -> IncarnationId {
@@ -172,7 +173,7 @@ impl Hands {
             }
             Action::Send(to, message) => {
                 // Before there are wires it is lost, as anything may be.
-                if let Some(wires) = self.wires.get() {
+                if let Some((wires, _)) = self.peers.get() {
                     wires.send(to, (&message).into());
                 }
             }
@@ -189,7 +190,12 @@ impl Hands {
             Action::Read(wanted) => {
                 let _ended = self.wants.send(Want::Records(wanted));
             }
-            Action::Snapshot { to, epoch } => warn!(%to, %epoch, "a member needs a snapshot"),
+            Action::Snapshot { to, epoch } => {
+                if let Some((_, seeding)) = self.peers.get() {
+                    let control = Arc::clone(core.replica.control());
+                    seeding.offer(Arc::clone(&self.engine), control, to, epoch);
+                }
+            }
             Action::Acknowledge { write, copies, .. } => {
                 if let Some(waiting) = core.writes.remove(&write) {
                     let _gone = waiting.send(copies);

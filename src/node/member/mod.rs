@@ -27,6 +27,7 @@ use tracing::error;
 use super::agreement::Agreement;
 use super::identity::IdentityFile;
 use super::request::Error;
+use super::seeding::Seeding;
 use crate::base::task::thread;
 use crate::base::{
     BootToken, Clock, CommitLevel, Epoch, IncarnationId, LogId, Lsn, Seq, Stamp, VersionVector,
@@ -213,7 +214,8 @@ impl Member {
         let token = found.claim.token;
         let replica = Replica::new(found, Arc::clone(&control), clock.monotonic(), seed);
         let standing = Standing::of(&replica, None);
-        let end = engine.places().durable_lsn;
+        // All that the WAL holds is applied; what follows in it by now is no record.
+        let end = engine.state().lsn;
         let hands = Hands::start(
             replica.incarnation(),
             engine,
@@ -269,7 +271,12 @@ impl Member {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock().unwrap_or_else(|poisoned| {
+            let mut core = poisoned.into_inner();
+            // What it asked for last may be half done.
+            core.halt(Halt::Panicked);
+            core
+        })
     }
 
     /// Does something with the core, then all that the core asks for because of it.
@@ -457,9 +464,21 @@ impl Member {
         }
     }
 
-    /// Sends by these wires from now on.
-    pub fn connect(&self, wires: Wires) {
-        self.hands.connect(wires);
+    /// Sends by these wires, and gives snapshots, from now on.
+    pub fn connect(&self, wires: Wires, seeding: Seeding) {
+        self.hands.connect(wires, seeding);
+    }
+
+    /// Ends its part if it is to go on with a store that holds these records, offered in the name of an epoch; says whether
+    /// it does.
+    pub fn give_way(&self, epoch: Epoch, offered: &VersionVector) -> bool {
+        self.act(|core, _, _| {
+            let accepts = core.halted.is_none() && core.replica.accepts_snapshot(epoch, offered);
+            if accepts {
+                core.halt(Halt::Stopped);
+            }
+            accepts
+        })
     }
 
     /// What other members have applied, as far as they have reported it to this one, their primary.

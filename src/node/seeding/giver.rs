@@ -21,6 +21,7 @@ use super::pace::Pace;
 use super::{Error, blocking, failed};
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::{IncarnationId, SnapshotId};
+use crate::control::ControlState;
 use crate::engine::{Checkpoint, Engine};
 use crate::net::{CHUNK_BYTES, FILES_AT_ONCE};
 use crate::proto::v1;
@@ -76,6 +77,7 @@ impl Giver {
     pub async fn checkpoint(
         self: &Arc<Self>,
         engine: Arc<Engine>,
+        control: Arc<ControlState>,
         to: IncarnationId,
     ) -> Result<Option<(SnapshotId, Arc<Checkpoint>)>, Error> {
         match self.kept().entry(to) {
@@ -91,7 +93,7 @@ impl Giver {
         };
         let id = SnapshotId(rand::random());
         let dir = self.dir.join(id.to_string());
-        let made = blocking(move || engine.checkpoint(dir)).await;
+        let made = blocking(move || engine.checkpoint(dir, |held| control.unspread(held))).await;
         let made = made.and_then(|made| Ok(made?));
         let mut kept = self.kept();
         let checkpoint = Arc::new(made.inspect_err(|_| {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::warn;
@@ -34,6 +35,7 @@ use self::taker::Taker;
 use crate::base::clock::{now_monotonic, sleep};
 use crate::base::{Epoch, IncarnationId, SnapshotId, TaskGroup};
 use crate::config::Config;
+use crate::control::ControlState;
 use crate::engine::{self, Engine, incoming_dir};
 use crate::net::{CHUNKS_READY, CallError, FILES_AT_ONCE, Me, Refusal, SnapshotPeer};
 use crate::proto::{Invalid, v1};
@@ -139,6 +141,8 @@ pub struct Seeding {
     offers: mpsc::Sender<Offer>,
     received_bytes: Counter,
     tasks: TaskGroup,
+    /// Offers are made by threads that are no tasks.
+    runtime: Handle,
 }
 
 impl Seeding {
@@ -170,6 +174,7 @@ impl Seeding {
             offers,
             received_bytes: taker.received_bytes.clone(),
             tasks: tasks.clone(),
+            runtime: Handle::current(),
         };
         tasks.spawn_finite("seeding", taker.run(offered, tasks.cancelled()));
         tasks.spawn_finite(
@@ -193,13 +198,20 @@ impl Seeding {
         );
     }
 
-    /// Offers the store to a member, in the name of an epoch. It may be lost, and is then to be offered again; the member
-    /// is offered the same snapshot for as long as it fetches it.
-    pub fn offer(&self, engine: Arc<Engine>, to: IncarnationId, address: String, epoch: Epoch) {
+    /// Offers the store to a member, in the name of an epoch; with it goes what is not spread, by what is agreed. It may be
+    /// lost, and is then to be offered again; the member is offered the same snapshot for as long as it fetches it.
+    pub fn offer(
+        &self,
+        engine: Arc<Engine>,
+        control: Arc<ControlState>,
+        to: IncarnationId,
+        epoch: Epoch,
+    ) {
         let this = self.clone();
         let stopped = self.tasks.cancelled();
+        let _entered = self.runtime.enter();
         self.tasks.spawn_finite("snapshot offer", async move {
-            let offered = this.try_offer(engine, to, &address, epoch);
+            let offered = this.try_offer(engine, control, to, epoch);
             if let Some(Err(cause)) = stopped.run_until_cancelled(offered).await {
                 warn!(member = %to, %cause, "cannot offer a snapshot");
             }
@@ -209,11 +221,15 @@ impl Seeding {
     async fn try_offer(
         &self,
         engine: Arc<Engine>,
+        control: Arc<ControlState>,
         to: IncarnationId,
-        address: &str,
         epoch: Epoch,
     ) -> Result<(), Error> {
-        let Some((id, checkpoint)) = self.giver.checkpoint(engine, to).await? else {
+        let Some(member) = control.members.get(&to) else {
+            return Ok(());
+        };
+        let address = member.addresses.peer.clone();
+        let Some((id, checkpoint)) = self.giver.checkpoint(engine, control, to).await? else {
             return Ok(());
         };
         let offer = Offer {
@@ -222,7 +238,7 @@ impl Seeding {
             id,
             snapshot: checkpoint.snapshot().clone(),
         };
-        let mut member = SnapshotPeer::connect(address).await?;
+        let mut member = SnapshotPeer::connect(&address).await?;
         Ok(member.offer(offer.into()).await?)
     }
 

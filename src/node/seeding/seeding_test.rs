@@ -16,6 +16,7 @@ use crate::base::clock::{SystemClock, timeout};
 use crate::base::disk::RealDisk;
 use crate::base::{Hlc, LineageId, Micros, RegionId};
 use crate::config::{Config, DiskOptions, Listen, ReplicationOptions};
+use crate::control::{Command, OpenConfig, Role};
 use crate::engine::{Fate, LogWriter, Options, Recovered, ReplayProgress};
 use crate::model::cells::put_cell;
 use crate::model::record::{Body, RowGroup, RowWrite, Rows};
@@ -114,9 +115,24 @@ impl Member {
     }
 
     async fn offer(&self, engine: &Arc<Engine>, to: &Member) -> Result<(), Error> {
-        let (engine, address) = (Arc::clone(engine), to.address.to_string());
-        self.seeding.try_offer(engine, B, &address, Epoch(5)).await
+        let (engine, control) = (Arc::clone(engine), spread(&to.address.to_string()));
+        self.seeding.try_offer(engine, control, B, Epoch(5)).await
     }
+}
+
+/// A set that has seen everything; B is to be reached there.
+fn spread(address: &str) -> Arc<ControlState> {
+    let mut control = ControlState::new(LINEAGE, REGION, A);
+    let (incarnation, role) = (B, Role::Data);
+    let register = Command::Register { incarnation, role };
+    control.apply(register).unwrap();
+    let (epoch, members) = (Epoch(1_000), [A].into());
+    control.open = Some(OpenConfig { epoch, members });
+    for member in control.members.values_mut() {
+        member.acked.fold(REGION, epoch);
+        member.addresses.peer = address.to_owned();
+    }
+    Arc::new(control)
 }
 
 fn open(dir: &Path) -> Arc<Engine> {
@@ -393,7 +409,11 @@ async fn strangers_and_what_is_not_offered_are_refused_by_name() {
     let unknown = peer.fetch(fetch("CURRENT", 1)).await.unwrap_err();
     let says = "there is no snapshot 0000000000000001 here";
     assert_eq!(unknown, CallError::NotFound(says.to_owned()));
-    let made = a.seeding.giver.checkpoint(Arc::clone(&engine), B).await;
+    let made = a
+        .seeding
+        .giver
+        .checkpoint(Arc::clone(&engine), spread(""), B)
+        .await;
     let (id, checkpoint) = made.unwrap().unwrap();
     let outside = peer.fetch(fetch("../../IDENTITY", id.0)).await.unwrap_err();
     assert_eq!(
@@ -433,7 +453,7 @@ async fn a_snapshot_is_not_sent_faster_than_set() {
 async fn a_snapshot_that_does_not_fit_is_not_begun() {
     let (a, b) = (Member::start(A).await, Member::start(B).await);
     let (engine, _) = filled(&a, 500).await;
-    let made = a.seeding.giver.checkpoint(engine, B).await;
+    let made = a.seeding.giver.checkpoint(engine, spread(""), B).await;
     let (id, checkpoint) = made.unwrap().unwrap();
     let taker = Taker {
         dir: incoming_dir(b.dir.path()),
@@ -462,7 +482,11 @@ async fn measure_a_snapshot() {
     let megabytes = std::env::var("MEGABYTES").map_or(1_024, |text| text.parse().unwrap());
     let (engine, _) = filled(&a, megabytes * 1_000_000 / 380).await;
     let begun = now_monotonic();
-    let made = a.seeding.giver.checkpoint(Arc::clone(&engine), B).await;
+    let made = a
+        .seeding
+        .giver
+        .checkpoint(Arc::clone(&engine), spread(""), B)
+        .await;
     let (_, checkpoint) = made.unwrap().unwrap();
     let made = begun.elapsed().as_secs_f64();
     let bytes: u64 = checkpoint
