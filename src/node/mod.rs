@@ -55,8 +55,8 @@ pub use identity::{Identity, IdentityFile};
 pub use joining::Joining;
 pub use reads::Columns;
 pub use request::{
-    Answered, CatalogueChange, Error, Health, LookupRequest, Replay, ScanPage, ScanRequest,
-    Selection, Spent, WriteRequest, Written,
+    Answered, CatalogueChange, Error, Health, LookupRequest, Primary, Replay, ScanPage,
+    ScanRequest, Selection, Spent, WriteRequest, Written,
 };
 pub use seeding::{Error as SeedingError, Given, Seed, Seeding};
 pub use set::{AgreementStatus, Applicant, JoinToken, Joined, MemberStatus, SetChange, SetStatus};

@@ -1,5 +1,6 @@
 //! What the edges ask of a node, what it answers, and why it refuses.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,6 +207,21 @@ pub struct Health {
     pub ready: Result<(), String>,
 }
 
+/// The primary of the open epoch, as far as another member knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Primary {
+    /// Which member it is.
+    pub number: NodeNumber,
+    /// Where clients reach it, as `host:port`.
+    pub address: String,
+}
+
+impl fmt::Display for Primary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member {} at {}", self.number, self.address)
+    }
+}
+
 /// Why a node refuses or fails. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -262,10 +278,10 @@ pub enum Error {
         cause: String,
     },
     /// Another node is primary, or none; nothing was written or read.
-    #[error("this node is not the primary of its set{}", primary.map(|primary| format!(": {primary} is")).unwrap_or_default())]
+    #[error("this node is not the primary of its set{}", primary.as_ref().map(|primary| format!(": {primary} is")).unwrap_or_default())]
     NotPrimary {
-        /// Who is.
-        primary: Option<IncarnationId>,
+        /// Who is, if that is another member.
+        primary: Option<Primary>,
     },
     /// No member has this number.
     #[error("no member of the set has number {number}")]

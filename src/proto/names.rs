@@ -113,7 +113,10 @@ pub fn commit_level_to_proto(level: CommitLevel) -> v1::CommitLevel {
 }
 
 /// The read level of a request's fields `level` and `max_staleness_ms`.
-pub(super) fn read_level(code: i32, max_staleness_ms: u32) -> Result<ReadLevel, Invalid> {
+///
+/// # Errors
+/// If it is none, or the bound belongs to another.
+pub fn read_level(code: i32, max_staleness_ms: u32) -> Result<ReadLevel, Invalid> {
     let level = match v1::ReadLevel::try_from(code) {
         Ok(v1::ReadLevel::Bounded) => {
             let bound = Duration::from_millis(u64::from(max_staleness_ms));

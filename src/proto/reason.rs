@@ -7,6 +7,8 @@ use tonic::Code;
 
 /// The domain of the reasons in error details.
 pub const DOMAIN: &str = "steadfast";
+/// The key in error details of where clients reach the primary, as `host:port`: of `NOT_PRIMARY`, if it is known.
+pub const PRIMARY: &str = "primary";
 
 /// Why a call failed. Its name is the machine-readable one of error details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

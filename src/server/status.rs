@@ -10,7 +10,7 @@ use crate::base::codec::DecodeError;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
 use crate::model::view_file::ViewFileError;
-use crate::proto::{DOMAIN, Invalid, Reason, Retry, v1};
+use crate::proto::{DOMAIN, Invalid, PRIMARY, Reason, Retry, v1};
 use crate::{engine, net, node};
 
 /// When a client may try again that was refused for a passing reason.
@@ -25,6 +25,8 @@ pub struct Failure {
     pub message: String,
     /// Path of the field that is wrong, if one is.
     pub field: Option<String>,
+    /// Where clients reach the primary, if it is another node and known.
+    pub primary: Option<String>,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
             reason,
             message: message.into(),
             field: None,
+            primary: None,
         }
     }
 
@@ -98,10 +101,11 @@ impl From<Failure> for Status {
             reason,
             message,
             field,
+            primary,
         } = failure;
-        let retry = ("retry".to_owned(), reason.retry().name().to_owned());
-        let mut details =
-            ErrorDetails::with_error_info(reason.name(), DOMAIN, HashMap::from([retry]));
+        let mut metadata = HashMap::from([("retry".to_owned(), reason.retry().name().to_owned())]);
+        metadata.extend(primary.map(|primary| (PRIMARY.to_owned(), primary)));
+        let mut details = ErrorDetails::with_error_info(reason.name(), DOMAIN, metadata);
         if let Some(field) = field {
             details.add_bad_request_violation(field, message.clone());
         }
@@ -115,9 +119,8 @@ impl From<Failure> for Status {
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Failure {
         Failure {
-            reason: invalid.problem.reason(),
-            message: invalid.problem.to_string(),
             field: Some(invalid.field),
+            ..Failure::new(invalid.problem.reason(), invalid.problem.to_string())
         }
     }
 }
@@ -172,7 +175,11 @@ impl From<DecodeError> for Failure {
 
 impl From<node::Error> for Failure {
     fn from(error: node::Error) -> Failure {
-        Failure::new(reason_of(&error), error.to_string())
+        let mut failure = Failure::new(reason_of(&error), error.to_string());
+        if let node::Error::NotPrimary { primary } = error {
+            failure.primary = primary.map(|primary| primary.address);
+        }
+        failure
     }
 }
 
@@ -266,8 +273,8 @@ pub fn explain(status: Status) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Micros;
     use crate::base::budget::Full;
+    use crate::base::{Micros, NodeNumber};
 
     fn details(status: &Status) -> ErrorDetails {
         status.check_error_details().unwrap()
@@ -275,11 +282,9 @@ mod tests {
 
     #[test]
     fn a_status_names_reason_domain_retry_class_and_field() {
-        let failure = Failure {
-            reason: Reason::WrongType,
-            message: "feature \"x\" is int64, found int32".into(),
-            field: Some("writes[0].rows[3].values[2]".into()),
-        };
+        let message = "feature \"x\" is int64, found int32";
+        let failure = Failure::new(Reason::WrongType, message);
+        let failure = failure.in_field("writes[0].rows[3].values[2]");
         let status = Status::from(failure);
         assert_eq!(status.code(), Code::InvalidArgument);
         let details = details(&status);
@@ -304,6 +309,28 @@ mod tests {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(details(&status).retry_info().is_some());
         assert!(details(&status).bad_request().is_none());
+    }
+
+    #[test]
+    fn who_is_not_primary_says_where_the_primary_is() {
+        let primary = node::Primary {
+            number: NodeNumber(2),
+            address: "node2:7400".to_owned(),
+        };
+        let said = |primary| {
+            let failure = Failure::of_put(node::Error::NotPrimary { primary });
+            let status = Status::from(failure);
+            let info = details(&status).error_info().unwrap().clone();
+            let primary = info.metadata.get("primary").cloned();
+            (status.message().to_owned(), primary)
+        };
+        let (message, address) = said(Some(primary));
+        assert!(
+            message.ends_with(": member 2 at node2:7400 is"),
+            "{message}"
+        );
+        assert_eq!(address.as_deref(), Some("node2:7400"));
+        assert_eq!(said(None).1, None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::Primary;
 use super::Halt;
 use crate::base::{BootNumber, Epoch, IncarnationId};
 use crate::control::ControlState;
@@ -63,9 +64,15 @@ impl Standing {
         self.halted.is_some() || self.serves.is_some() || (self.boot.is_some() && !is_alone)
     }
 
-    /// The primary of the open epoch.
-    pub fn primary(&self) -> Option<IncarnationId> {
-        self.control.primary()
+    /// The primary of the open epoch, if that is another member.
+    pub fn primary(&self) -> Option<Primary> {
+        let primary = self.control.primary().filter(|who| *who != self.who)?;
+        let member = self.control.members.get(&primary)?;
+        let address = &member.addresses.client;
+        (!address.is_empty()).then(|| Primary {
+            number: member.number,
+            address: address.clone(),
+        })
     }
 
     /// How old the rows can be that are read here after `now`. `None`: nothing is known.
