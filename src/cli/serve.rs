@@ -28,6 +28,9 @@ Examples:
   steadfast serve --data-dir /tmp/try --listen 127.0.0.1:0 --http-listen 127.0.0.1:0
   steadfast serve --data-dir /var/lib/steadfast --join node1:7401 --token-file token
   STEADFAST_ENGINE__ROW_CACHE_BYTES=1073741824 steadfast serve --config steadfast.toml
+  STEADFAST_SERVER__FORWARD=false steadfast serve --data-dir /var/lib/steadfast
+
+A member that is asked what only the primary answers forwards that to it, unless server.forward is false.
 
 Once ready, one line of JSON on standard output says where the node listens:
   {\"event\":\"ready\",\"client\":\"127.0.0.1:7400\",\"peer\":\"127.0.0.1:7401\",\"http\":\"127.0.0.1:7480\"}

@@ -70,6 +70,8 @@ pub struct ServerOptions {
     pub stall_ms: u64,
     /// Requests that take so long are logged, with where their time went.
     pub slow_request_ms: u64,
+    /// What only the primary answers is forwarded there. Otherwise it is refused, and the client told where that is.
+    pub forward: bool,
 }
 
 /// What reads are admitted.
@@ -163,6 +165,7 @@ impl Default for ServerOptions {
             connections: 512,
             stall_ms: 30_000,
             slow_request_ms: 100,
+            forward: true,
         }
     }
 }

@@ -201,6 +201,13 @@ pub(super) fn endpoint(address: &str) -> Option<Endpoint> {
     Some(endpoint)
 }
 
+/// A connection to the clients' port of a member, made when it is needed and again after it has ended. `None`: it is no
+/// address.
+#[must_use]
+pub fn channel(address: &str) -> Option<Channel> {
+    Some(endpoint(address)?.connect_lazy())
+}
+
 pub(super) fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {

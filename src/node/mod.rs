@@ -42,7 +42,7 @@ use self::writer::{Accepted, Job, Writer};
 use crate::base::clock::{sleep, timeout};
 use crate::base::disk::{DirLock, Disk};
 use crate::base::task::{give_way, thread, threads};
-use crate::base::{Budget, Clock, CommitLevel, Stamp, TaskGroup, explained};
+use crate::base::{Budget, Clock, CommitLevel, ReadLevel, Stamp, TaskGroup, explained};
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
@@ -265,6 +265,19 @@ impl Node {
     #[must_use]
     pub fn budgets(&self) -> &Budgets {
         &self.shared.budgets
+    }
+
+    /// Who answers in place of this node what only a primary answers: nobody if this node serves, or knows no other.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<Primary> {
+        let standing = self.serving().ok()?.member.standing();
+        standing.primary().filter(|_| standing.serves.is_none())
+    }
+
+    /// Can this node answer lookups of this level, as it stands now?
+    #[must_use]
+    pub fn answers(&self, level: ReadLevel) -> bool {
+        self.serving().is_ok_and(|serving| serving.answers(level))
     }
 
     fn serving(&self) -> Result<Arc<Serving>, Error> {

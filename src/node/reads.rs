@@ -31,6 +31,18 @@ const ROWS_AT_ONCE: usize = 256;
 pub type Columns = Vec<Vec<Column>>;
 
 impl Serving {
+    pub(super) fn answers(&self, level: ReadLevel) -> bool {
+        let standing = self.member.standing();
+        match level {
+            ReadLevel::Local => true,
+            ReadLevel::Bounded(bound) => {
+                let staleness = standing.staleness(self.clock.monotonic());
+                staleness.is_some_and(|staleness| staleness <= bound)
+            }
+            ReadLevel::Quorum | ReadLevel::Primary => standing.serves.is_some(),
+        }
+    }
+
     pub(super) async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
         let level = request.level;
         let deadline = Deadline::after(request.deadline);

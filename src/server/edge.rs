@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
+use super::forward::Forwarding;
 use super::metrics::Metrics;
 use super::slow::SlowLog;
 use super::status::Failure;
@@ -50,6 +51,7 @@ impl Addresses {
 #[derive(Clone)]
 pub(super) struct Edge {
     pub(super) node: Node,
+    pub(super) forwarding: Arc<Forwarding>,
     pub(super) tasks: TaskGroup,
     pub(super) metrics: Metrics,
     pub(super) slow: Arc<SlowLog>,
@@ -62,33 +64,10 @@ pub(super) struct Edge {
     /// For how long a client may stop in the middle of a message.
     pub(super) stall: Duration,
     /// Seen the node started; it never goes back.
-    started: Arc<AtomicBool>,
+    pub(super) started: Arc<AtomicBool>,
 }
 
 impl Edge {
-    pub(super) fn new(
-        node: Node,
-        tasks: TaskGroup,
-        metrics: Metrics,
-        slow: SlowLog,
-        addresses: Addresses,
-        insecure: bool,
-        stall: Duration,
-    ) -> Edge {
-        Edge {
-            node,
-            tasks,
-            metrics,
-            slow: Arc::new(slow),
-            draining: CancellationToken::new(),
-            closing: CancellationToken::new(),
-            addresses,
-            insecure,
-            stall,
-            started: Arc::default(),
-        }
-    }
-
     /// The catalogue, once the node has replayed its log: before, a view that is there would seem not to be.
     pub(super) fn catalogue(&self) -> Result<Arc<Catalogue>, Failure> {
         if !self.started.load(Ordering::Relaxed) {

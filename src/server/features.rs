@@ -31,6 +31,9 @@ impl FeatureService for Features {
         &self,
         request: Request<v1::GetFeaturesRequest>,
     ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
+        if let Some(way) = self.0.forwarding.of_lookup(&request) {
+            return way.look_up(request).await;
+        }
         let deadline = budget(request.metadata());
         let intake = intake(&request);
         let looked_up = self.look_up(request.into_inner(), deadline, &intake);

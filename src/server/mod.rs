@@ -10,6 +10,7 @@ mod connection;
 mod deadline;
 mod edge;
 mod features;
+mod forward;
 mod health;
 mod http;
 mod ingest;
@@ -41,6 +42,7 @@ use tracing::{info, warn};
 use self::admission::AdmissionLayer;
 use self::connection::Gate;
 use self::edge::Edge;
+use self::forward::{ForwardLayer, Forwarding};
 use self::health::Health;
 use self::lanes::LanesLayer;
 use self::metrics::{Metrics, MetricsLayer};
@@ -199,9 +201,19 @@ impl BoundServer {
         let probes = gate(PROBES, budgets);
         let probes = probes.with_lifetime(stall.saturating_mul(PROBE_LIFETIME));
         let slow = SlowLog::new(Duration::from_millis(self.options.slow_request_ms));
-        let (tasks_of, addresses) = (tasks.clone(), self.addresses);
-        let insecure = self.insecure;
-        let edge = Edge::new(node, tasks_of, metrics, slow, addresses, insecure, stall);
+        let edge = Edge {
+            forwarding: Arc::new(Forwarding::new(node.clone(), self.options.forward)),
+            node,
+            tasks: tasks.clone(),
+            metrics,
+            slow: Arc::new(slow),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            addresses: self.addresses,
+            insecure: self.insecure,
+            stall,
+            started: Arc::default(),
+        };
         let (client_health, peer_health) = (Health::new().await, Health::new().await);
         let server = Server {
             draining: edge.draining.clone(),
@@ -212,7 +224,8 @@ impl BoundServer {
         ));
         // What is refused is counted, but crosses no threads.
         let layers = ServiceBuilder::new().layer(layer).layer(AdmissionLayer);
-        let layers = layers.layer(lanes).into_inner();
+        let forward = ForwardLayer(Arc::clone(&edge.forwarding));
+        let layers = layers.layer(forward).layer(lanes).into_inner();
         let routes = client_routes(&edge, &client_health)?;
         let ended = server.client_ended.clone();
         let served = serve_clients(clients, routes, layers.clone(), edge.clone(), ended);

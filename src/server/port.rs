@@ -12,6 +12,7 @@ use tower::layer::util::{Identity, Stack};
 use super::admission::AdmissionLayer;
 use super::connection::Gate;
 use super::deadline;
+use super::forward::ForwardLayer;
 use super::lanes::LanesLayer;
 use super::metrics::MetricsLayer;
 
@@ -28,7 +29,8 @@ const PINGS: u32 = 3;
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 
 /// What every call passes through.
-pub(super) type Layers = Stack<LanesLayer, Stack<AdmissionLayer, Stack<MetricsLayer, Identity>>>;
+pub(super) type Layers =
+    Stack<LanesLayer, Stack<ForwardLayer, Stack<AdmissionLayer, Stack<MetricsLayer, Identity>>>>;
 
 /// A port that is bound but not served yet.
 pub(super) struct Port {

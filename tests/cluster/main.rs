@@ -5,7 +5,10 @@
     reason = "tests may panic"
 )]
 
+mod calls;
 mod failover;
 mod form;
+mod forwarding;
 mod seeding;
 mod support;
+mod way;

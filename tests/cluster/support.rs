@@ -37,6 +37,15 @@ pub struct Member {
     directory: TempDir,
 }
 
+/// How a member is to be.
+#[derive(Default)]
+pub struct Manner {
+    /// It does not forward.
+    pub refuses: bool,
+    /// Where it says that clients reach it.
+    pub client: Option<String>,
+}
+
 fn config(directory: &TempDir) -> Config {
     let loopback = "127.0.0.1:0".parse().unwrap();
     let mut config = Config {
@@ -67,13 +76,24 @@ impl Member {
         directory: TempDir,
         joining: Option<Joining>,
     ) -> Result<Member, StartError> {
-        let config = config(&directory);
+        Member::start_as(directory, joining, Manner::default()).await
+    }
+
+    pub async fn start_as(
+        directory: TempDir,
+        joining: Option<Joining>,
+        manner: Manner,
+    ) -> Result<Member, StartError> {
+        let mut config = config(&directory);
+        config.server.forward = !manner.refuses;
         let tasks = TaskGroup::new();
         let bound = Server::bind(&config).await.unwrap();
         let addresses = bound.addresses();
         let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
         let server = bound.serve(node.clone(), &tasks).await.unwrap();
-        node.open(addresses.reached(None), joining).await?;
+        let mut reached = addresses.reached(None);
+        reached.client = manner.client.unwrap_or(reached.client);
+        node.open(reached, joining).await?;
         let (lives, stopped) = (node.clone(), tasks.cancelled());
         tasks.spawn_finite("life", async move {
             if let Some(cause) = stopped.run_until_cancelled(lives.live()).await {
@@ -91,7 +111,12 @@ impl Member {
 
     /// A first member with the view.
     pub async fn first() -> Member {
-        let first = Member::start(None).await.unwrap();
+        Member::first_as(Manner::default()).await
+    }
+
+    pub async fn first_as(manner: Manner) -> Member {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Member::start_as(directory, None, manner).await.unwrap();
         let spec = Box::new(parse_view(VIEW).unwrap());
         let create = CatalogueChange::Create(spec);
         first.node.define(create, DEADLINE).await.unwrap();
@@ -102,6 +127,16 @@ impl Member {
     pub async fn join(&self, role: Role) -> Member {
         let joining = Some(self.token(role).await);
         Member::start(joining).await.unwrap()
+    }
+
+    /// Another data member of its set, once it counts.
+    pub async fn join_as(&self, manner: Manner) -> Member {
+        let (directory, count) = (tempfile::tempdir().unwrap(), self.counting().len());
+        let joining = Some(self.token(Role::Data).await);
+        let other = Member::start_as(directory, joining, manner).await.unwrap();
+        until("it counts", || self.counting().len() > count).await;
+        until("all is done", || self.status().intents.is_empty()).await;
+        other
     }
 
     pub async fn token(&self, role: Role) -> Joining {

@@ -1,0 +1,187 @@
+//! Forwarding: what only the primary answers goes on to it, once.
+//!
+//! Of calls that change something the path says so; their bytes go to the primary as they come, and its answer's bytes
+//! back: nothing is decoded on the way, and a stream is forwarded like any call. Of a lookup its message says so, so that
+//! its handler decides.
+//!
+//! **Invariants.** A forwarded call says that it is one, and is answered where it arrives. Nothing is sent twice. Once a
+//! change may have left and no answer has come, its outcome is unknown; before, nothing has happened.
+
+mod body;
+mod way;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tower::{Layer, Service};
+
+use self::way::{Effect, FORWARDED, Way};
+use super::deadline::budget;
+use crate::net;
+use crate::node::Node;
+use crate::proto::{self, v1};
+
+const INGEST: &str = "/steadfast.v1.FeatureService/IngestFeatures";
+/// The methods by which only the primary changes something.
+const CHANGES: [&str; 9] = [
+    INGEST,
+    "/steadfast.v1.FeatureService/PutFeatures",
+    "/steadfast.v1.FeatureService/DeleteFeatures",
+    "/steadfast.v1.ViewService/CreateView",
+    "/steadfast.v1.ViewService/AddFeature",
+    "/steadfast.v1.ViewService/AlterView",
+    "/steadfast.v1.ViewService/DropView",
+    "/steadfast.v1.AdminService/Forget",
+    "/steadfast.v1.AdminService/SwitchOver",
+];
+
+/// Finds the way to the primary.
+#[derive(Debug)]
+pub(super) struct Forwarding {
+    node: Node,
+    is_on: bool,
+    /// The line to where the primary was last.
+    line: Mutex<Option<(String, Channel)>>,
+}
+
+impl Forwarding {
+    pub fn new(node: Node, is_on: bool) -> Forwarding {
+        Forwarding {
+            node,
+            is_on,
+            line: Mutex::default(),
+        }
+    }
+
+    /// The way of a lookup that this node cannot answer and the primary may.
+    pub fn of_lookup(&self, request: &tonic::Request<v1::GetFeaturesRequest>) -> Option<Way> {
+        let asked = request.get_ref();
+        let level = proto::read_level(asked.level, asked.max_staleness_ms).ok()?;
+        if self.node.answers(level) {
+            return None;
+        }
+        self.way(request.metadata().as_ref(), Effect::Reads)
+    }
+
+    fn of_change(&self, request: &Request<Body>) -> Option<Way> {
+        if !CHANGES.contains(&request.uri().path()) {
+            return None;
+        }
+        self.way(request.headers(), Effect::Changes)
+    }
+
+    fn way(&self, headers: &HeaderMap, effect: Effect) -> Option<Way> {
+        if !self.is_on || headers.contains_key(FORWARDED) {
+            return None;
+        }
+        let primary = self.node.elsewhere()?;
+        Some(Way {
+            channel: self.channel(&primary.address)?,
+            primary,
+            effect,
+            limit: budget(&MetadataMap::from_headers(headers.clone())),
+        })
+    }
+
+    fn channel(&self, address: &str) -> Option<Channel> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, channel)) = line.as_ref().filter(|(there, _)| there == address) {
+            return Some(channel.clone());
+        }
+        let channel = net::channel(address)?;
+        *line = Some((address.to_owned(), channel.clone()));
+        Some(channel)
+    }
+}
+
+/// Forwards changes.
+#[derive(Debug, Clone)]
+pub(super) struct ForwardLayer(pub(super) Arc<Forwarding>);
+
+impl<S> Layer<S> for ForwardLayer {
+    type Service = Forward<S>;
+
+    fn layer(&self, inner: S) -> Forward<S> {
+        Forward {
+            inner,
+            forwarding: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// A service whose changes go to the primary if that is elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Forward<S> {
+    inner: S,
+    forwarding: Arc<Forwarding>,
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+
+impl<S> Service<Request<Body>> for Forward<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match self.forwarding.of_change(&request) {
+            Some(way) => Box::pin(async move { Ok(way.change(request).await) }),
+            None => Box::pin(self.inner.call(request)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Methods that every member carries out by itself.
+    const EVERYWHERE: [&str; 11] = [
+        "GetFeatures",
+        "ScanFeatures",
+        "ListViews",
+        "GetView",
+        "GetStatus",
+        "GetReplicaSet",
+        // Agreed on by the set, whoever is asked.
+        "IssueJoinToken",
+        "RemoveMember",
+        "ReplaceMember",
+        "SetSettings",
+        // Meant for who is to take over.
+        "ApproveFailover",
+    ];
+
+    #[test]
+    fn of_each_method_it_is_decided_who_carries_it_out() {
+        let descriptors: prost_types::FileDescriptorSet =
+            prost::Message::decode(v1::DESCRIPTORS).unwrap();
+        let services = descriptors.file.iter().flat_map(|file| &file.service);
+        let for_clients = ["FeatureService", "ViewService", "AdminService"];
+        let mut changes = 0;
+        for service in services.filter(|service| for_clients.contains(&service.name())) {
+            for method in &service.method {
+                let path = format!("/steadfast.v1.{}/{}", service.name(), method.name());
+                let is_change = CHANGES.contains(&path.as_str());
+                assert_ne!(is_change, EVERYWHERE.contains(&method.name()), "{path}");
+                changes += usize::from(is_change);
+            }
+        }
+        assert_eq!(changes, CHANGES.len());
+    }
+}

@@ -1,0 +1,332 @@
+//! Any member takes any call: what only the primary answers is forwarded there, once, or refused with its address.
+
+use std::time::Duration;
+
+use steadfast::base::{CommitLevel, ReadLevel};
+use steadfast::control::Role;
+use steadfast::model::Items;
+use steadfast::node::SetChange;
+use steadfast::proto::v1::admin_service_client::AdminServiceClient;
+use steadfast::proto::v1::ingest_features_response::Outcome;
+use steadfast::proto::v1::view_service_client::ViewServiceClient;
+use steadfast::proto::{items_to_proto, v1};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tonic::body::Body;
+use tonic::codegen::http;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request};
+use tower::util::MapRequestLayer;
+
+use crate::calls::{PRIMARY, QUORUM, delete, get, info, marked, put, reason};
+use crate::support::{Manner, Member, set_of_three, until};
+use crate::way::Way;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_takes_writes_and_reads_of_the_primary() {
+    let [first, second, third] = set_of_three().await;
+    let replica = first.join(Role::ReadReplica).await;
+    let members = [&first, &second, &third, &replica];
+    for (id, member) in (0..).zip(members) {
+        let written = member.ask_put(Request::new(put(id, 7 * id, ""))).await;
+        let written = written.unwrap();
+        assert_eq!((written.applied, written.level()), (1, QUORUM));
+        for level in [PRIMARY, v1::ReadLevel::Quorum] {
+            for asked in members {
+                let answer = asked.ask_get(Request::new(get(vec![id, -1], level))).await;
+                let answer = answer.unwrap();
+                let at_primary = first.ask_get(Request::new(get(vec![id, -1], level))).await;
+                assert_eq!(answer.views, at_primary.unwrap().views);
+                let column = &answer.views[0].columns[0];
+                let values = items_to_proto(Items::Int64(vec![7 * id, 0]));
+                assert_eq!(column.values, Some(values));
+                let info = answer.info.unwrap();
+                assert_eq!((info.level(), info.epoch), (level, written.epoch));
+            }
+        }
+        let gone = member.features().await.delete_features(delete(id)).await;
+        assert_eq!(gone.unwrap().into_inner().applied, 1);
+        assert_eq!(first.get(id, ReadLevel::Primary).await.unwrap(), None);
+    }
+    for member in [replica, third, second, first] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_streams_and_what_is_forgotten_are_forwarded_too() {
+    let first = Member::first().await;
+    let second = first.join_as(Manner::default()).await;
+    let mut views = ViewServiceClient::new(second.channel().await);
+    let text = r#"
+        name = "w"
+        entity = [{ name = "id", type = "int64" }]
+        feature = [{ name = "f", type = "bool" }]
+    "#;
+    let request = v1::CreateViewRequest {
+        definition_toml: text.into(),
+    };
+    views.create_view(request.clone()).await.unwrap();
+    let again = views.create_view(request).await.unwrap_err();
+    assert_eq!(
+        (again.code(), reason(&again)),
+        (Code::AlreadyExists, "VIEW_EXISTS".into())
+    );
+    assert!(first.node.catalogue().view("w").is_some());
+    views
+        .drop_view(v1::DropViewRequest { name: "w".into() })
+        .await
+        .unwrap();
+    assert!(first.node.catalogue().view("w").is_none());
+
+    let wrong = v1::PutFeaturesRequest {
+        writes: vec![v1::ViewRows {
+            view: "w".into(),
+            ..put(0, 0, "").writes.remove(0)
+        }],
+        ..put(0, 0, "")
+    };
+    let batches = (0..100_u64).map(move |sequence| {
+        let id = i64::try_from(sequence).unwrap();
+        let batch = if sequence == 50 {
+            wrong.clone()
+        } else {
+            put(id, id, "")
+        };
+        v1::IngestFeaturesRequest {
+            sequence,
+            batch: Some(batch),
+        }
+    });
+    let batches = tokio_stream::iter(batches);
+    let answers = second.features().await.ingest_features(batches).await;
+    let mut answers = answers.unwrap().into_inner();
+    for sequence in 0..100 {
+        let answer = answers.message().await.unwrap().unwrap();
+        assert_eq!(answer.sequence, sequence);
+        match answer.outcome.unwrap() {
+            Outcome::Written(written) => assert_eq!(written.copies, 2),
+            Outcome::Error(error) => assert_eq!((sequence, &*error.reason), (50, "UNKNOWN_VIEW")),
+        }
+    }
+    assert!(answers.message().await.unwrap().is_none());
+
+    let key = v1::KeyPart {
+        join_key: "id".into(),
+        value: "7".into(),
+    };
+    let entity = v1::ForgetRequest {
+        key: vec![key],
+        view: String::new(),
+    };
+    let mut admin = AdminServiceClient::new(second.channel().await);
+    let mut stages = admin.forget(entity).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while let Some(stage) = stages.message().await.unwrap() {
+        seen.push(stage.stage());
+    }
+    assert_eq!(seen.last(), Some(&v1::ForgetStage::ErasedFromStore));
+    assert_eq!(first.get(7, ReadLevel::Primary).await.unwrap(), None);
+    assert_eq!(first.get(8, ReadLevel::Primary).await.unwrap(), Some(8));
+    for member in [second, first] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_forward_names_the_primary() {
+    let first = Member::first().await;
+    let refuses = Manner {
+        refuses: true,
+        ..Manner::default()
+    };
+    let second = first.join_as(refuses).await;
+    let written = second.ask_put(Request::new(put(1, 1, ""))).await;
+    let read = second.ask_get(Request::new(get(vec![1], PRIMARY))).await;
+    for refused in [written.unwrap_err(), read.unwrap_err()] {
+        assert_eq!(refused.code(), Code::Unavailable);
+        let (reason, metadata) = info(&refused);
+        assert_eq!(reason, "NOT_PRIMARY");
+        assert_eq!(metadata["primary"], first.addresses.client.to_string());
+    }
+    assert_eq!(first.get(1, ReadLevel::Primary).await.unwrap(), None);
+    for member in [second, first] {
+        member.stop().await;
+    }
+}
+
+/// Two members each of which is sent on to the other would send a call on for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_forwarded_is_not_forwarded_again() {
+    let way = Way::new().await;
+    let lies = Manner {
+        client: Some(way.address.to_string()),
+        ..Manner::default()
+    };
+    let first = Member::first_as(lies).await;
+    let second = first.join_as(Manner::default()).await;
+    let third = first.join_as(Manner::default()).await;
+    // Whoever would reach the primary comes to the third, which believes that the way leads elsewhere.
+    way.lead_to(third.addresses.client);
+    for member in [&second, &third] {
+        let written = member.ask_put(Request::new(put(1, 1, ""))).await;
+        let read = member.ask_get(Request::new(get(vec![1], PRIMARY))).await;
+        for refused in [written.unwrap_err(), read.unwrap_err()] {
+            assert_eq!(reason(&refused), "NOT_PRIMARY", "{refused}");
+        }
+    }
+    way.lead_to(first.addresses.client);
+    let refused = third.ask_put(marked(put(1, 1, ""))).await.unwrap_err();
+    assert_eq!(info(&refused).1["primary"], way.address.to_string());
+    assert_eq!(first.get(1, ReadLevel::Primary).await.unwrap(), None);
+    for member in [third, second, first] {
+        member.stop().await;
+    }
+    way.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_primary_is_lost_is_unknown_and_applied_once_when_repeated() {
+    let way = Way::new().await;
+    let lies = Manner {
+        client: Some(way.address.to_string()),
+        ..Manner::default()
+    };
+    let first = Member::first_as(lies).await;
+    let second = first.join_as(Manner::default()).await;
+    way.lead_to(first.addresses.client);
+    second
+        .ask_put(Request::new(put(1, 1, "one")))
+        .await
+        .unwrap();
+    way.mute();
+    let asked = second.ask_put(Request::new(put(2, 2, "two")));
+    let lost = async {
+        while first.get(2, ReadLevel::Primary).await.unwrap() != Some(2) {
+            tokio::task::yield_now().await;
+        }
+        way.cut();
+    };
+    let (unknown, ()) = tokio::join!(asked, lost);
+    let unknown = unknown.unwrap_err();
+    assert_eq!(
+        (unknown.code(), reason(&unknown)),
+        (Code::Unknown, "OUTCOME_UNKNOWN".into())
+    );
+
+    let to = SetChange::SwitchOver(Some(second.status().by));
+    first.node.change_set(to).await.unwrap();
+    until("the second serves", || second.serves()).await;
+    // Another wins meanwhile; the repetition changes nothing.
+    second.put(2, 3, CommitLevel::Quorum).await.unwrap();
+    let again = first.ask_put(Request::new(put(2, 2, "two"))).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(second.get(2, ReadLevel::Primary).await.unwrap(), Some(3));
+    for member in [first, second] {
+        member.stop().await;
+    }
+    way.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_not_there_is_no_unknown_outcome() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let lies = Manner {
+        client: Some(address.clone()),
+        ..Manner::default()
+    };
+    let first = Member::first_as(lies).await;
+    let second = first.join_as(Manner::default()).await;
+    let refused = second
+        .ask_put(Request::new(put(1, 1, "")))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    let (reason, metadata) = info(&refused);
+    assert_eq!((&*reason, &metadata["primary"]), ("NOT_PRIMARY", &address));
+    for member in [second, first] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_of_a_forwarded_call_is_kept() {
+    let way = Way::new().await;
+    let lies = Manner {
+        client: Some(way.address.to_string()),
+        ..Manner::default()
+    };
+    let first = Member::first_as(lies).await;
+    let second = first.join_as(Manner::default()).await;
+    way.lead_to(first.addresses.client);
+    second.ask_put(Request::new(put(1, 1, ""))).await.unwrap();
+    way.mute();
+    let mut write = Request::new(put(2, 2, ""));
+    write.set_timeout(Duration::from_millis(500));
+    let mut read = Request::new(get(vec![1], PRIMARY));
+    read.set_timeout(Duration::from_millis(500));
+    let (written, read) = tokio::join!(second.ask_put(write), second.ask_get(read));
+    assert_eq!(reason(&written.unwrap_err()), "OUTCOME_UNKNOWN");
+    assert_eq!(reason(&read.unwrap_err()), "DEADLINE_EXCEEDED");
+    way.cut();
+    for member in [second, first] {
+        member.stop().await;
+    }
+    way.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_with_its_headers_a_deadline_and_a_mark() {
+    let way = Way::new().await;
+    let lies = Manner {
+        client: Some(way.address.to_string()),
+        ..Manner::default()
+    };
+    let first = Member::first_as(lies).await;
+    let second = first.join_as(Manner::default()).await;
+    // Knows none of our methods, and so says of each.
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let tell = MapRequestLayer::new(move |request: http::Request<Body>| {
+        let _heard = tell.send(request.headers().clone());
+        request
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    way.lead_to(listener.local_addr().unwrap());
+    let (_, nothing) = tonic_health::server::health_reporter();
+    let serve = Server::builder().layer(tell).add_service(nothing);
+    let serve = serve.serve_with_incoming(TcpIncoming::from(listener));
+    let asked = async {
+        for seconds in [1, 7, 50] {
+            let limit = Duration::from_secs(seconds);
+            let mut write = Request::new(put(1, 1, ""));
+            write.set_timeout(limit);
+            write.metadata_mut().insert("from", "me".parse().unwrap());
+            let mut read = Request::new(get(vec![1], PRIMARY));
+            read.set_timeout(limit);
+            let unknown = second.ask_put(write).await.unwrap_err();
+            assert_eq!(unknown.code(), Code::Unimplemented, "{unknown}");
+            let unknown = second.ask_get(read).await.unwrap_err();
+            assert_eq!(unknown.code(), Code::Unimplemented, "{unknown}");
+            for from in [Some("me"), None] {
+                let headers = told.recv().await.unwrap();
+                let header = |name| headers.get(name).map(|value| value.to_str().unwrap());
+                assert_eq!(header("from"), from);
+                assert_eq!(header("steadfast-forwarded"), Some("true"));
+                let left = header("grpc-timeout").unwrap().strip_suffix('u').unwrap();
+                let left = Duration::from_micros(left.parse().unwrap());
+                assert!(left < limit && left > limit / 2, "{left:?} of {limit:?}");
+            }
+        }
+    };
+    tokio::select! {
+        () = asked => {}
+        ended = serve => panic!("{ended:?}"),
+    }
+    for member in [second, first] {
+        member.stop().await;
+    }
+    way.stop().await;
+}
