@@ -1,6 +1,7 @@
 //! What is agreed stays agreed, whoever leads.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use steadfast::base::clock::now_monotonic;
@@ -194,6 +195,26 @@ fn one_that_is_cut_off_disturbs_nobody_and_follows_again() {
     group[cut].serve();
     group[cut].learns(|state| state.members.contains_key(&IncarnationId(at)));
     assert_eq!(group[cut].status().term, term);
+}
+
+#[test]
+fn a_leader_that_hangs_is_replaced_by_one_that_the_other_votes_for() {
+    let mut group = group(3);
+    let mut terms = 0;
+    for _ in 0..4 {
+        let gone = leader(&group);
+        let term = group[gone].status().term;
+        group[gone].kill();
+        // Whoever asks it is not refused, and not answered.
+        let hung = TcpListener::bind(group[gone].addresses().peer).unwrap();
+        let next = leader(&group);
+        terms += group[next].status().term - term;
+        drop(hung);
+        group[gone].start();
+        group[gone].run(group[gone].raft().admitted()).unwrap();
+    }
+    // Two may stand at the same moment, but not time after time.
+    assert!(terms <= 6, "{terms} elections for 4 leaders");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::future::ready;
+use futures::stream::FuturesUnordered;
 use openraft::ServerState;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -105,17 +107,32 @@ impl Core {
         if !self.election().is_due(now, rand::random()) {
             return Ok(());
         }
-        let last = self.store.extent().map_err(|error| error.to_string())?.last;
-        let asked = self.ask_voters(membership, Ask::Canvass { last }).await;
-        let says_yes = |(member, answer)| matches!(answer, Answer::Canvass(true)).then_some(member);
-        let others = asked.into_iter().filter_map(says_yes);
-        let yes: BTreeSet<NodeNumber> = others.chain([me]).collect();
-        if is_majority(voters, &yes) {
+        let would_win = self.canvass(membership).await?;
+        // Who got this one's vote meanwhile is given the time to lead.
+        let now = self.peers.clock.monotonic();
+        if would_win && self.election().would_vote(now) {
             info!(number = %me, "nobody leads the agreement: standing for election");
             let stood = self.raft.trigger().elect().await;
             stood.map_err(|fatal| fatal.to_string())?;
         }
         Ok(())
+    }
+
+    /// Would a majority vote for this one? Known as soon as so many say so: who does not answer holds nobody up.
+    async fn canvass(&self, membership: &Membership) -> Result<bool, String> {
+        let last = self.store.extent().map_err(|error| error.to_string())?.last;
+        let question = Ask::Canvass { last };
+        let mut asked = self.asked(membership, &question);
+        let mut yes = BTreeSet::from([self.peers.me]);
+        let voters = membership.get_joint_config();
+        while !is_majority(voters, &yes) {
+            match asked.next().await {
+                Some(Some((member, Answer::Canvass(true)))) => yes.insert(member),
+                Some(_) => continue,
+                None => return Ok(false),
+            };
+        }
+        Ok(true)
     }
 
     fn membership(&self) -> Membership {
@@ -124,10 +141,21 @@ impl Core {
 
     /// Asks all other voters at once; those who do not answer soon are left out.
     async fn ask_voters(&self, membership: &Membership, ask: Ask) -> Vec<(NodeNumber, Answer)> {
+        let asked = self.asked(membership, &ask);
+        asked.filter_map(ready).collect().await
+    }
+
+    /// The answers of all other voters, as they come.
+    fn asked(
+        &self,
+        membership: &Membership,
+        ask: &Ask,
+    ) -> FuturesUnordered<impl Future<Output = Option<(NodeNumber, Answer)>>> {
         let voters: BTreeSet<NodeNumber> = membership.voter_ids().collect();
         let others = voters.into_iter().filter(|voter| *voter != self.peers.me);
-        let asked = others.map(|voter| self.ask_soon(voter, membership, &ask));
-        join_all(asked).await.into_iter().flatten().collect()
+        others
+            .map(|voter| self.ask_soon(voter, membership, ask))
+            .collect()
     }
 
     fn ask_soon(
