@@ -1,10 +1,13 @@
 //! This program as a child process: nodes and other servers on directories of their own.
 
 use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -16,38 +19,115 @@ use crate::base::clock::timeout;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How much of a node's log an error shows.
 const LOG_TAIL: usize = 600;
+/// Ports for nodes, and how many are tried.
+const PORTS: Range<u16> = 10_000..32_000;
+const PORTS_TRIED: usize = 1_000;
+
+/// Where a node lives: its directory, and what it listens on whenever it runs.
+#[derive(Debug, Clone)]
+pub struct Home {
+    directory: PathBuf,
+    /// Where clients connect.
+    pub client: String,
+    /// Where other members connect.
+    pub peer: String,
+    /// Where probes and scrapers connect.
+    pub http: String,
+}
+
+/// How a directory gets into a set.
+#[derive(Debug)]
+pub struct Invitation {
+    /// The peer address of a member.
+    pub member: String,
+    /// The file with the token.
+    pub token: PathBuf,
+}
+
+impl Home {
+    /// A home in `directory`, on free ports of the loopback interface.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub fn new(directory: PathBuf) -> Result<Home, CliError> {
+        let [client, peer, http] = free_addresses()?.map(|address| address.to_string());
+        Ok(Home {
+            directory,
+            client,
+            peer,
+            http,
+        })
+    }
+
+    /// The directory with the data.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file with what its nodes logged.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.with_extension("log")
+    }
+}
+
+/// Addresses of the loopback interface that nobody listens on. They lie below the ports that the system gives to clients,
+/// so that none of those takes one while its node is away.
+fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], CliError> {
+    let mut listeners = Vec::new();
+    for _ in 0..PORTS_TRIED {
+        let port = rand::random_range(PORTS);
+        // Held until all are found, so that none is found twice.
+        listeners.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        if listeners.len() == N {
+            break;
+        }
+    }
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    let addresses: Vec<_> = addresses.collect::<Result<_, _>>().unwrap_or_default();
+    let no_port = || failed("no port of the loopback interface is free".to_owned());
+    addresses.try_into().map_err(|_| no_port())
+}
 
 /// A running node. Dropping it kills it.
 #[derive(Debug)]
 pub struct Node {
     child: Child,
-    /// Where clients connect.
-    pub client: String,
-    /// Where probes and scrapers connect.
-    pub http: String,
+    /// Where it lives.
+    pub home: Home,
 }
 
 impl Node {
-    /// Starts a node on `directory` and waits until it is ready. Its log goes to `directory` with `.log` at the end.
+    /// Starts a node in its home and waits until it is ready. It joins a set if it is invited and of none yet.
     ///
     /// # Errors
     /// If it does not get ready; says what its log says last.
-    pub async fn start(binary: &Path, directory: &Path) -> Result<Node, CliError> {
+    pub async fn start(
+        binary: &Path,
+        home: &Home,
+        invitation: Option<&Invitation>,
+    ) -> Result<Node, CliError> {
         let mut arguments = vec![
             OsStr::new("serve"),
             OsStr::new("--data-dir"),
-            directory.as_os_str(),
+            home.directory.as_os_str(),
         ];
-        for listener in ["--listen", "--peer-listen", "--http-listen"] {
-            arguments.extend([listener, "127.0.0.1:0"].map(OsStr::new));
+        for (listener, address) in [
+            ("--listen", &home.client),
+            ("--peer-listen", &home.peer),
+            ("--http-listen", &home.http),
+        ] {
+            arguments.extend([listener, address].map(OsStr::new));
         }
-        let (child, ready) = start(binary, &arguments, &directory.with_extension("log")).await?;
-        let address = |name: &str| ready.get(name).and_then(Json::as_str).unwrap_or_default();
-        Ok(Node {
-            client: address("client").to_owned(),
-            http: address("http").to_owned(),
-            child,
-        })
+        if let Some(Invitation { member, token }) = invitation {
+            let token = token.as_os_str();
+            arguments.extend([OsStr::new("--join"), OsStr::new(member)]);
+            arguments.extend([OsStr::new("--token-file"), token]);
+        }
+        let (child, _ready) = start(binary, &arguments, &home.log()).await?;
+        let home = home.clone();
+        Ok(Node { child, home })
     }
 
     /// Kills it as a crash would: SIGKILL, without a chance to finish anything.
@@ -55,10 +135,32 @@ impl Node {
     /// # Errors
     /// If it is gone already.
     pub async fn kill(&mut self) -> Result<(), CliError> {
-        self.child
-            .kill()
-            .await
-            .map_err(|error| failed(format!("cannot kill the node: {error}")))
+        let killed = self.child.kill().await;
+        killed.map_err(|error| failed(format!("cannot kill the node: {error}")))
+    }
+
+    /// Stops its process where it is: SIGSTOP. It keeps its connections and answers nothing.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn pause(&self) -> Result<(), CliError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused process go on: SIGCONT.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn resume(&self) -> Result<(), CliError> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), CliError> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(Pid::from_raw);
+        let id = id.ok_or_else(|| failed("the node has ended".to_owned()))?;
+        kill_process(id, signal)
+            .map_err(|error| failed(format!("cannot send the node a signal: {error}")))
     }
 
     /// Waits until it ends by itself, at most `limit`.
@@ -148,6 +250,12 @@ impl Scratch {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Leaves it where it is, for people to look at.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        std::mem::take(&mut self.0)
     }
 }
 

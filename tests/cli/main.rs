@@ -12,6 +12,7 @@ mod export;
 mod forget;
 mod inspect;
 mod node;
+mod sets;
 mod verify;
 
 use std::path::Path;

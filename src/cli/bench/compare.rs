@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use super::super::child::{self, Node, Scratch};
+use super::super::child::{self, Home, Node, Scratch};
 use super::super::error::CliError;
 use super::bare::Bare;
 use super::case::Case;
@@ -64,8 +64,9 @@ impl Comparison {
             keys: Keys::Uniform,
         };
         let scratch = Scratch::new("bench")?;
-        let node = Node::start(&binary, &scratch.path().join("node")).await?;
-        let client = Client::connect(&[&node.client]).await?;
+        let home = Home::new(scratch.path().join("node"))?;
+        let node = Node::start(&binary, &home, None).await?;
+        let client = Client::connect(&[&home.client]).await?;
         load(&client, shape).await?;
         let redis = Redis::start(scratch.path()).await?;
         if let Some(redis) = &redis {
@@ -102,7 +103,7 @@ impl Comparison {
     }
 
     async fn lookups(&self, name: &'static str, shape: Shape) -> Result<Case, CliError> {
-        let node = std::slice::from_ref(&self.node.client);
+        let node = std::slice::from_ref(&self.node.home.client);
         let mut sample = Connection::open(node, Call::Lookup, Requests::new(shape, 0)).await?;
         let answer_bytes = sample.answer().await?.len();
         let ours = drive(
@@ -150,7 +151,7 @@ impl Comparison {
     async fn ingest(&self) -> Result<Case, CliError> {
         let shape = self.shape_of(INGEST_BATCH, Keys::Uniform, ALL);
         let rows = |rate: f64| rate * INGEST_BATCH as f64;
-        let node = std::slice::from_ref(&self.node.client);
+        let node = std::slice::from_ref(&self.node.home.client);
         let callers = connect(node, Call::Write, shape, self.connections).await?;
         let ours = drive(callers, self.span).await?;
         let bare = Bare::load(&self.scratch.path().join("bare"), shape)?;
@@ -172,7 +173,7 @@ impl Comparison {
             self.shape.features.to_string(),
         );
         let _ingest = tokio::process::Command::new(&self.binary)
-            .args(["bench", "ingest", "--endpoint", &self.node.client])
+            .args(["bench", "ingest", "--endpoint", &self.node.home.client])
             .args(["--entities", &entities, "--features", &features])
             .args(["--keys", "uniform", "--connections", &connections])
             .args(["--seconds", FOR_EVER])
@@ -189,7 +190,7 @@ impl Comparison {
 
     async fn lone_p99_us(&self) -> Result<f64, CliError> {
         let shape = self.shape_of(100, Keys::Zipf, HOT);
-        let node = std::slice::from_ref(&self.node.client);
+        let node = std::slice::from_ref(&self.node.home.client);
         let callers = connect(node, Call::Lookup, shape, 1).await?;
         Ok(drive(callers, self.span).await?.quantile_us(0.99))
     }

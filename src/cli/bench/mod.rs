@@ -8,6 +8,7 @@ mod case;
 mod closed_loop;
 mod compare;
 mod empty;
+mod failover;
 mod grpc;
 mod load;
 mod measured;
@@ -33,6 +34,7 @@ Examples:
   steadfast bench lookup --entities 10000000 --keys uniform --connections 64
   steadfast bench ingest --entities 10000000 --seconds 30
   steadfast bench compare --output json
+  steadfast bench failover --kills 50 --fault pause
 
 Lookups and writes are for the entities that `load` wrote: give the same --entities and --features.";
 
@@ -52,6 +54,8 @@ enum Command {
     Lookup(AgainstNode),
     /// Write batches, acknowledged at level async
     Ingest(AgainstNode),
+    /// Form a set of three nodes of its own, let its primary fail under load, and count what is lost
+    Failover(failover::Args),
     /// Measure a node of its own, an empty gRPC server, bare RocksDB and, if installed, Redis in one run
     Compare(CompareArgs),
     #[command(hide = true)]
@@ -96,6 +100,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Lookup(args) => measure(args, Call::Lookup).await,
         Command::Ingest(args) => measure(args, Call::Write).await,
         Command::Compare(args) => Box::pin(compare(args)).await,
+        Command::Failover(args) => Box::pin(failover::run(args)).await,
         Command::EmptyServer(args) => empty::run(args).await,
     }
 }

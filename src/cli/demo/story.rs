@@ -9,9 +9,9 @@ use serde_json::Value as Json;
 use tokio::process::Command;
 
 use super::super::error::CliError;
+use super::super::load::lookup;
 use super::super::output::{grouped, print};
 use super::super::scan::unpack;
-use super::load::lookup;
 use crate::base::clock::now_monotonic;
 use crate::client::Client;
 use crate::model::KeyValue;
@@ -183,7 +183,7 @@ impl Story {
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
             let start = now_monotonic();
-            client.get(lookup(&view, &[], &keys)).await?;
+            client.get(lookup(&view, &keys)).await?;
             times.push(start.elapsed());
         }
         times.sort_unstable();

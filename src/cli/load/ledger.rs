@@ -1,11 +1,9 @@
-//! Pure: what a write load was told, and whether a node that came back still has it.
+//! Pure: what a writer was told, and whether a set that nodes left and came back to still has it.
 //!
 //! A writer numbers its writes from 1. Write `n` puts two rows at once: entry `n` with value `n`, and entry 0, the latest,
-//! with value `n`, both as of `start + n` microseconds. A writer waits for each answer, so at the end at most one write is
-//! without one.
+//! with value `n`, both as of `start + n` microseconds. A writer repeats each until it is acknowledged.
 //!
-//! **Invariant.** Nothing acknowledged may be missing or replaced by an older value; the write without an answer may be
-//! there as a whole or not at all; nothing else may be there.
+//! **Invariant.** Nothing acknowledged may be missing or replaced by an older value; nothing else may be there.
 
 use crate::base::Micros;
 use crate::client::Cell;
@@ -22,8 +20,6 @@ pub struct Ledger {
     pub start: Micros,
     /// Writes 1 to this were acknowledged.
     pub acknowledged: i64,
-    /// Was one more write sent?
-    pub one_unanswered: bool,
 }
 
 /// What is wrong with a writer's entries.
@@ -52,15 +48,8 @@ impl Ledger {
     #[must_use]
     pub fn judge(&self, found: &[Cell]) -> Vec<Fault> {
         let at = |entry: i64| usize::try_from(entry).ok().and_then(|at| found.get(at));
-        let extra =
-            at(self.acknowledged + 1).is_some_and(|cell| self.holds(cell, self.acknowledged + 1));
-        let latest = if extra {
-            self.acknowledged + 1
-        } else {
-            self.acknowledged
-        };
         let expected = |entry| match entry {
-            LATEST => latest,
+            LATEST => self.acknowledged,
             entry => entry,
         };
         let missing = |entry: &i64| {
@@ -75,7 +64,7 @@ impl Ledger {
             })
             .collect();
         let after = at(self.acknowledged + 1).is_some_and(|cell| cell.status != Status::NotFound);
-        if after && !(extra && self.one_unanswered) {
+        if after {
             faults.push(Fault {
                 entry: self.acknowledged + 1,
                 problem: "there is a write that was never sent",
@@ -99,7 +88,6 @@ mod tests {
         Ledger {
             start: Micros(1_000),
             acknowledged,
-            one_unanswered: true,
         }
     }
 
@@ -127,10 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn the_unanswered_write_may_be_there_or_not() {
-        assert_eq!(ledger(3).judge(&found(3, 3)), []);
-        assert_eq!(ledger(3).judge(&found(3, 4)), []);
-        assert_eq!(ledger(0).judge(&found(0, 0)), []);
+    fn what_was_acknowledged_and_nothing_else_is_without_fault() {
+        for acknowledged in 0..4 {
+            let found = found(acknowledged, acknowledged);
+            assert_eq!(ledger(acknowledged).judge(&found), []);
+        }
     }
 
     #[test]
@@ -150,21 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn half_a_write_is_found() {
-        let mut half = found(3, 4);
-        half[0] = found(3, 3)[0].clone();
-        assert_eq!(ledger(3).judge(&half)[0].entry, LATEST);
-    }
-
-    #[test]
     fn a_write_never_sent_is_found() {
-        let ledger = Ledger {
-            one_unanswered: false,
-            ..ledger(3)
-        };
-        assert_eq!(
-            ledger.judge(&found(3, 4))[0].problem,
-            "there is a write that was never sent"
-        );
+        let problems = ledger(3).judge(&found(3, 4));
+        assert_eq!(problems[1].problem, "there is a write that was never sent");
     }
 }

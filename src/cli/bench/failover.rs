@@ -1,0 +1,276 @@
+//! `steadfast bench failover`: how long a set of processes takes no writes when its primary fails, and what that loses.
+//!
+//! The writers repeat what is not acknowledged at one member after the other, so the time measured is that which a client
+//! with retries sees.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::future::try_join;
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::super::child::Scratch;
+use super::super::error::CliError;
+use super::super::load::{Load, VIEW_FILE};
+use super::super::output::{Output, readable};
+use super::super::process_set::{Primary, ProcessSet};
+use super::measured::rounded;
+use super::report;
+use crate::base::CommitLevel;
+use crate::base::clock::{now_monotonic, sleep, timeout};
+
+const MEMBERS: usize = 3;
+const QUORUM_WRITERS: i32 = 4;
+const ASYNC_WRITERS: i32 = 2;
+/// Before each fault some part of this passes, so that faults come at any moment between heartbeats.
+const CALM_MS: std::ops::Range<u64> = 200..700;
+/// A set that takes no write for so long after a fault has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which failures are measured.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How often the primary fails
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    kills: u32,
+    /// How it fails
+    #[arg(long, value_enum, default_value_t = Fault::Kill)]
+    fault: Fault,
+    /// Have it hand over instead; what is measured is then the pause between two acknowledged writes
+    #[arg(long, conflicts_with = "fault")]
+    planned: bool,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Fault {
+    /// The process ends: SIGKILL.
+    Kill,
+    /// The process stands still and keeps its connections: SIGSTOP.
+    Pause,
+}
+
+/// What is done to the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Fault(Fault),
+    SwitchOver,
+}
+
+/// Forms a set, lets its primary fail time after time under load, and reads everything back.
+///
+/// # Errors
+/// If the set does not recover, or refuses something.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let binary = std::env::current_exe().map_err(|error| {
+        CliError::failed("BENCH_FAILED", format!("cannot find this program: {error}"))
+    })?;
+    let scratch = Scratch::new("bench-failover")?;
+    let deed = if args.planned {
+        Deed::SwitchOver
+    } else {
+        Deed::Fault(args.fault)
+    };
+    let measured = Box::pin(measure(&binary, scratch.path(), deed, args.kills)).await;
+    let result = measured.map_err(|error| {
+        let kept = scratch.keep();
+        error.with(&format!("what the nodes logged is in {}", kept.display()))
+    })?;
+    report(args.output, &result)
+}
+
+async fn measure(binary: &Path, scratch: &Path, deed: Deed, rounds: u32) -> Result<Json, CliError> {
+    let mut set = ProcessSet::form(binary, scratch, MEMBERS).await?;
+    let primary = set.whole().await?;
+    set.client(primary.at)?
+        .create_view(VIEW_FILE.to_owned())
+        .await?;
+    set.equal().await?;
+    let endpoints = set.endpoints();
+    let (stop, seen) = (CancellationToken::new(), Seen::new());
+    let all = QUORUM_WRITERS + ASYNC_WRITERS;
+    let strong = Load::run(
+        &endpoints,
+        0..QUORUM_WRITERS,
+        CommitLevel::Quorum,
+        &stop,
+        |written| {
+            seen.note(written.epoch);
+        },
+    );
+    let weak = Load::run(
+        &endpoints,
+        QUORUM_WRITERS..all,
+        CommitLevel::Async,
+        &stop,
+        |_| {},
+    );
+    let failures = fail(&mut set, deed, rounds, &seen, stop.clone().drop_guard());
+    let ((strong, weak), times) = try_join(try_join(strong, weak), failures).await?;
+    let primary = set.equal().await?;
+    let client = set.client(primary.at)?;
+    let (lost_strong, lost_weak) = (strong.verify(client).await?, weak.verify(client).await?);
+    for example in [&lost_strong, &lost_weak]
+        .into_iter()
+        .flat_map(|lost| &lost.example)
+    {
+        eprintln!("lost: {example}");
+    }
+    Ok(json!({
+        "kills": rounds,
+        "median_ms": millis(&times, 0.5),
+        "p99_ms": millis(&times, 0.99),
+        "max_ms": millis(&times, 1.0),
+        "acked_quorum": strong.acknowledged(),
+        "lost_quorum": lost_strong.lost,
+        "acked_async": weak.acknowledged(),
+        "lost_async": lost_weak.lost,
+    }))
+}
+
+/// Does the deed time after time; says in order of size how long nothing was acknowledged. The load stops afterwards.
+async fn fail(
+    set: &mut ProcessSet,
+    deed: Deed,
+    rounds: u32,
+    seen: &Seen,
+    _stop: DropGuard,
+) -> Result<Vec<Duration>, CliError> {
+    let mut times = Vec::new();
+    for round in 1..=rounds {
+        let before = set.whole().await?;
+        sleep(Duration::from_millis(rand::random_range(CALM_MS))).await;
+        let took = once(set, deed, before, seen).await?;
+        let after = set.whole().await?;
+        eprintln!(
+            "{round}/{rounds}: epoch {} of member {}, then {} of {}: {}",
+            before.epoch,
+            before.at + 1,
+            after.epoch,
+            after.at + 1,
+            readable(took)
+        );
+        times.push(took);
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+/// Does the deed once and undoes it.
+async fn once(
+    set: &mut ProcessSet,
+    deed: Deed,
+    before: Primary,
+    seen: &Seen,
+) -> Result<Duration, CliError> {
+    let begun = now_monotonic();
+    match deed {
+        Deed::Fault(Fault::Kill) => set.kill(before.at).await?,
+        Deed::Fault(Fault::Pause) => set.pause(before.at)?,
+        Deed::SwitchOver => set.client(before.at)?.switch_over(None).await?,
+    }
+    let reign = seen.after(before.epoch).await?;
+    match deed {
+        Deed::Fault(Fault::Kill) => set.restart(before.at).await?,
+        Deed::Fault(Fault::Pause) => set.resume(before.at)?,
+        Deed::SwitchOver => return Ok(reign.pause),
+    }
+    Ok(reign.first.saturating_duration_since(begun))
+}
+
+/// The writes acknowledged at quorum, as far as it matters when.
+#[derive(Debug)]
+struct Seen(watch::Sender<Reign>);
+
+/// Those of the latest epoch.
+#[derive(Debug, Clone, Copy)]
+struct Reign {
+    epoch: u64,
+    /// When the first one was acknowledged, and how long after the last one of the epoch before.
+    first: Instant,
+    pause: Duration,
+    /// The last one of all.
+    last: Instant,
+}
+
+impl Seen {
+    fn new() -> Seen {
+        let now = now_monotonic();
+        Seen(watch::Sender::new(Reign {
+            epoch: 0,
+            first: now,
+            pause: Duration::ZERO,
+            last: now,
+        }))
+    }
+
+    fn note(&self, epoch: u64) {
+        let now = now_monotonic();
+        self.0.send_if_modified(|seen| {
+            let is_new = epoch > seen.epoch;
+            if is_new {
+                *seen = Reign {
+                    epoch,
+                    first: now,
+                    pause: now - seen.last,
+                    last: now,
+                };
+            }
+            seen.last = now;
+            is_new
+        });
+    }
+
+    /// Waits for the first write acknowledged in a later epoch.
+    async fn after(&self, epoch: u64) -> Result<Reign, CliError> {
+        let mut seen = self.0.subscribe();
+        let later = seen.wait_for(|seen| seen.epoch > epoch);
+        match timeout(PATIENCE, later).await {
+            Ok(Ok(reign)) => Ok(*reign),
+            Ok(Err(_)) | Err(_) => {
+                let message = format!("no write was acknowledged after epoch {epoch}");
+                Err(CliError::failed("BENCH_FAILED", message))
+            }
+        }
+    }
+}
+
+/// The time that this share of all did not exceed.
+fn millis(sorted: &[Duration], share: f64) -> f64 {
+    let rank = (1..)
+        .zip(sorted)
+        .find(|(rank, _)| f64::from(*rank) >= share * sorted.len() as f64);
+    rank.map_or(0.0, |(_, time)| rounded(time.as_secs_f64() * 1e3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_all_times_did_not_take_longer() {
+        let times: Vec<_> = (1..=50).map(Duration::from_millis).collect();
+        let shares = [0.5, 0.99, 1.0].map(|share| millis(&times, share));
+        assert_eq!(shares, [25.0, 50.0, 50.0]);
+        assert_eq!(millis(&times[..1], 0.5), 1.0);
+    }
+
+    #[test]
+    fn a_pause_ends_with_the_first_write_of_a_later_epoch() {
+        let seen = Seen::new();
+        seen.note(3);
+        let first = *seen.0.borrow();
+        seen.note(3);
+        let last = seen.0.borrow().last;
+        assert_eq!(seen.0.borrow().first, first.first);
+        seen.note(5);
+        let next = *seen.0.borrow();
+        assert_eq!((next.epoch, next.pause), (5, next.first - last));
+        seen.note(4);
+        assert_eq!(seen.0.borrow().epoch, 5);
+    }
+}

@@ -1,0 +1,42 @@
+//! Sets of real processes.
+
+use std::process::Command;
+
+use serde_json::{Value as Json, json};
+
+use crate::node::{BINARY, text};
+
+/// What `steadfast bench failover` prints.
+fn failover(arguments: &[&str]) -> Json {
+    let output = Command::new(BINARY)
+        .args(["bench", "failover", "--output", "json"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_set_of_processes_loses_no_acknowledged_write_when_its_primary_is_killed() {
+    let measured = failover(&["--kills", "2"]);
+    let keys: Vec<_> = measured.as_object().unwrap().keys().collect();
+    let expected = [
+        "kills",
+        "median_ms",
+        "p99_ms",
+        "max_ms",
+        "acked_quorum",
+        "lost_quorum",
+        "acked_async",
+        "lost_async",
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!(measured["kills"], 2);
+    for lost in ["lost_quorum", "lost_async"] {
+        assert_eq!(measured[lost], json!(0), "{measured}");
+    }
+    for acknowledged in ["acked_quorum", "acked_async"] {
+        assert!(measured[acknowledged].as_u64() > Some(0), "{measured}");
+    }
+}
