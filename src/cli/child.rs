@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use crate::base::clock::timeout;
@@ -33,6 +34,8 @@ pub struct Home {
     pub peer: String,
     /// Where probes and scrapers connect.
     pub http: String,
+    /// The host by which others are told of it, if that is another.
+    pub advertised: Option<Ipv4Addr>,
 }
 
 /// How a directory gets into a set.
@@ -56,6 +59,7 @@ impl Home {
             client,
             peer,
             http,
+            advertised: None,
         })
     }
 
@@ -120,6 +124,10 @@ impl Node {
         ] {
             arguments.extend([listener, address].map(OsStr::new));
         }
+        let advertised = home.advertised.map(|host| host.to_string());
+        if let Some(host) = &advertised {
+            arguments.extend(["--advertise", host].map(OsStr::new));
+        }
         if let Some(Invitation { member, token }) = invitation {
             let token = token.as_os_str();
             arguments.extend([OsStr::new("--join"), OsStr::new(member)]);
@@ -155,10 +163,18 @@ impl Node {
         self.signal(Signal::CONT)
     }
 
+    /// Its process.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn process(&self) -> Result<u32, CliError> {
+        let ended = || failed("the node has ended".to_owned());
+        self.child.id().ok_or_else(ended)
+    }
+
     fn signal(&self, signal: Signal) -> Result<(), CliError> {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        let id = id.and_then(Pid::from_raw);
-        let id = id.ok_or_else(|| failed("the node has ended".to_owned()))?;
+        let id = i32::try_from(self.process()?).ok().and_then(Pid::from_raw);
+        let id = id.ok_or_else(|| failed("the node has no process id".to_owned()))?;
         kill_process(id, signal)
             .map_err(|error| failed(format!("cannot send the node a signal: {error}")))
     }
@@ -219,6 +235,28 @@ async fn ready_line(stdout: ChildStdout) -> Option<Json> {
         }
     }
     None
+}
+
+/// Does work with child processes, but no longer than until SIGINT or SIGTERM: they do not outlive it.
+///
+/// # Errors
+/// As the work, or if it is interrupted.
+pub async fn interruptible<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| {
+            CliError::failed("NO_SIGNALS", format!("cannot listen for signals: {error}"))
+        })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let interrupted = || Err(CliError::failed("INTERRUPTED", "told to stop half-way"));
+    tokio::select! {
+        done = work => done,
+        _ = terminate.recv() => interrupted(),
+        _ = interrupt.recv() => interrupted(),
+    }
 }
 
 fn failed(message: String) -> CliError {

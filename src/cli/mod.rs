@@ -17,6 +17,7 @@ mod import;
 mod inspect;
 mod keys;
 mod load;
+mod network;
 mod output;
 mod process_set;
 mod progress;

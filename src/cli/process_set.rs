@@ -2,6 +2,7 @@
 //!
 //! It knows of its nodes what they tell every client, nothing of their inside.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures::future::join_all;
 
 use super::child::{Home, Invitation, Node};
 use super::error::CliError;
+use super::network::Network;
 use crate::base::clock::{now_monotonic, sleep, timeout};
 use crate::client::{Client, Error};
 use crate::proto::v1;
@@ -29,6 +31,8 @@ const KEEPS_UP: u64 = 200;
 pub struct ProcessSet {
     binary: PathBuf,
     members: Vec<Member>,
+    /// Between them; without one they reach each other directly, and nothing can be cut.
+    network: Option<Network>,
 }
 
 #[derive(Debug)]
@@ -53,13 +57,25 @@ impl ProcessSet {
     ///
     /// # Errors
     /// If one does not start or does not become a member.
-    pub async fn form(binary: &Path, scratch: &Path, size: usize) -> Result<ProcessSet, CliError> {
+    pub async fn form(
+        binary: &Path,
+        scratch: &Path,
+        size: u8,
+        network: Option<Network>,
+    ) -> Result<ProcessSet, CliError> {
         let mut set = ProcessSet {
             binary: binary.to_owned(),
             members: Vec::new(),
+            network,
         };
         for number in 1..=size {
-            let home = Home::new(scratch.join(format!("node{number}")))?;
+            let mut home = Home::new(scratch.join(format!("node{number}")))?;
+            if let Some(network) = &set.network {
+                let host = Ipv4Addr::new(127, 77, 0, number);
+                home.advertised = Some(host);
+                network.pass_on(host, &home.peer).await?;
+                network.pass_on(host, &home.client).await?;
+            }
             let invitation = set.invite(scratch).await?;
             let node = Node::start(binary, &home, invitation.as_ref()).await?;
             let client = Client::connect(&[&home.client]).await?;
@@ -144,6 +160,29 @@ impl ProcessSet {
             .as_ref()
             .ok_or_else(no_member)?
             .resume()
+    }
+
+    /// Cuts a member off from the others; clients still reach it.
+    ///
+    /// # Errors
+    /// If there is no network between them, or it does not run.
+    pub fn cut_off(&self, at: usize) -> Result<(), CliError> {
+        let member = self.members.get(at).ok_or_else(no_member)?;
+        let node = member.node.as_ref().ok_or_else(no_member)?;
+        match (&self.network, member.home.advertised) {
+            (Some(network), Some(host)) => network.cut_off(host, node.process()?),
+            (None, _) | (_, None) => return Err(no_network()),
+        }
+        Ok(())
+    }
+
+    /// Ends the cut.
+    ///
+    /// # Errors
+    /// If there is no network between the members.
+    pub fn heal(&self) -> Result<(), CliError> {
+        self.network.as_ref().ok_or_else(no_network)?.heal();
+        Ok(())
     }
 
     fn member(&mut self, at: usize) -> Result<&mut Member, CliError> {
@@ -264,6 +303,10 @@ fn whole(views: &[View]) -> Result<Primary, String> {
         at,
         epoch: view.epoch,
     })
+}
+
+fn no_network() -> CliError {
+    CliError::failed("NODE_FAILED", "the members reach each other directly")
 }
 
 fn no_member() -> CliError {

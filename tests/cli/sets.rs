@@ -40,3 +40,17 @@ fn a_set_of_processes_loses_no_acknowledged_write_when_its_primary_is_killed() {
         assert!(measured[acknowledged].as_u64() > Some(0), "{measured}");
     }
 }
+
+#[test]
+fn a_set_of_processes_loses_no_acknowledged_write_when_its_primary_hangs_is_cut_off_or_hands_over()
+{
+    for how in [
+        &["--fault", "pause"][..],
+        &["--fault", "cut"],
+        &["--planned"],
+    ] {
+        let measured = failover(&[&["--kills", "1"], how].concat());
+        let lost = [&measured["lost_quorum"], &measured["lost_async"]];
+        assert_eq!(lost, [0, 0], "{how:?}: {measured}");
+    }
+}

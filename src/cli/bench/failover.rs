@@ -11,9 +11,10 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::child::Scratch;
+use super::super::child::{Scratch, interruptible};
 use super::super::error::CliError;
 use super::super::load::{Load, VIEW_FILE};
+use super::super::network::Network;
 use super::super::output::{Output, readable};
 use super::super::process_set::{Primary, ProcessSet};
 use super::measured::rounded;
@@ -21,7 +22,7 @@ use super::report;
 use crate::base::CommitLevel;
 use crate::base::clock::{now_monotonic, sleep, timeout};
 
-const MEMBERS: usize = 3;
+const MEMBERS: u8 = 3;
 const QUORUM_WRITERS: i32 = 4;
 const ASYNC_WRITERS: i32 = 2;
 /// Before each fault some part of this passes, so that faults come at any moment between heartbeats.
@@ -52,6 +53,8 @@ enum Fault {
     Kill,
     /// The process stands still and keeps its connections: SIGSTOP.
     Pause,
+    /// The network between it and the others is cut; clients still reach it.
+    Cut,
 }
 
 /// What is done to the primary.
@@ -75,16 +78,25 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     } else {
         Deed::Fault(args.fault)
     };
-    let measured = Box::pin(measure(&binary, scratch.path(), deed, args.kills)).await;
+    let measuring = Box::pin(measure(&binary, scratch.path(), deed, args.kills));
+    let measured = interruptible(measuring).await;
     let result = measured.map_err(|error| {
         let kept = scratch.keep();
         error.with(&format!("what the nodes logged is in {}", kept.display()))
     })?;
-    report(args.output, &result)
+    report(args.output, &result)?;
+    match result.get("lost_quorum").and_then(Json::as_u64) {
+        Some(0) => Ok(()),
+        lost => {
+            let message = format!("{} acknowledged writes are lost", lost.unwrap_or_default());
+            Err(CliError::failed("LOST_WRITES", message))
+        }
+    }
 }
 
 async fn measure(binary: &Path, scratch: &Path, deed: Deed, rounds: u32) -> Result<Json, CliError> {
-    let mut set = ProcessSet::form(binary, scratch, MEMBERS).await?;
+    let network = (deed == Deed::Fault(Fault::Cut)).then(Network::new);
+    let mut set = ProcessSet::form(binary, scratch, MEMBERS, network).await?;
     let primary = set.whole().await?;
     set.client(primary.at)?
         .create_view(VIEW_FILE.to_owned())
@@ -171,12 +183,14 @@ async fn once(
     match deed {
         Deed::Fault(Fault::Kill) => set.kill(before.at).await?,
         Deed::Fault(Fault::Pause) => set.pause(before.at)?,
+        Deed::Fault(Fault::Cut) => set.cut_off(before.at)?,
         Deed::SwitchOver => set.client(before.at)?.switch_over(None).await?,
     }
     let reign = seen.after(before.epoch).await?;
     match deed {
         Deed::Fault(Fault::Kill) => set.restart(before.at).await?,
         Deed::Fault(Fault::Pause) => set.resume(before.at)?,
+        Deed::Fault(Fault::Cut) => set.heal()?,
         Deed::SwitchOver => return Ok(reign.pause),
     }
     Ok(reign.first.saturating_duration_since(begun))
