@@ -1,7 +1,8 @@
 //! The engine as others use it: appending, reading, flushing, stopping.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::mpsc::{SendError, SyncSender, sync_channel};
+use std::sync::mpsc::{SendError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -33,7 +34,7 @@ use crate::model::{Body, Catalogue, EntityKey, Logged, Purge, RequestId, ViewId}
 use crate::storage::{InMemory, RequestEntry, RowKeys, ScanStart, State, Store};
 use crate::wal::Wal;
 
-/// Records that may wait for the applier. When it is full, writers wait.
+/// Records that may wait for the applier before [`Engine::make_room`] waits.
 const QUEUE_RECORDS: usize = 1_024;
 /// Bytes of rows after which a lookup reads no more of them at once.
 const LOOKUP_BYTES: usize = 4 << 20;
@@ -56,10 +57,18 @@ pub struct Engine {
     options: Options,
     retain_bytes: u64,
     /// Guards the order of appending: records reach the applier in the order of the WAL. `None` once stopped.
-    queue: Mutex<Option<SyncSender<Work>>>,
+    queue: Mutex<Option<Queue>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Tells by its end that nothing is open any more; so it is dropped last.
     open: watch::Sender<()>,
+}
+
+/// The way to the applier.
+#[derive(Debug)]
+struct Queue {
+    work: Sender<Work>,
+    /// Where the records end that wait for it.
+    waiting: VecDeque<Lsn>,
 }
 
 /// A row that is to be read.
@@ -103,7 +112,11 @@ impl Engine {
         } = recovered;
         let mut pace = Pace::new(options.sweep_rows_per_second);
         let applied = Watermark::new(applier.published.state.load().lsn);
-        let (queue, work) = sync_channel(QUEUE_RECORDS);
+        let (queue, work) = channel();
+        let queue = Queue {
+            work: queue,
+            waiting: VecDeque::new(),
+        };
         let engine = Engine {
             wal: Arc::clone(&wal),
             durable,
@@ -131,8 +144,42 @@ impl Engine {
         Ok(engine)
     }
 
+    /// How many more records the applier has room for. Who appends more lets memory grow with them.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let applied = self.applied.get();
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Queue { waiting, .. }) = queue.as_mut() else {
+            return QUEUE_RECORDS;
+        };
+        while waiting.pop_front_if(|end| *end <= applied).is_some() {}
+        QUEUE_RECORDS.saturating_sub(waiting.len())
+    }
+
+    /// Waits until the applier has room for a record.
+    ///
+    /// # Errors
+    /// If it has stopped.
+    pub fn make_room(&self) -> Result<(), Error> {
+        if self.room() > 0 {
+            return Ok(());
+        }
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = queue.as_ref().map(|queue| &queue.waiting);
+        let enough = waiting.and_then(|waiting| {
+            waiting
+                .get(waiting.len().checked_sub(QUEUE_RECORDS)?)
+                .copied()
+        });
+        drop(queue);
+        if let Some(enough) = enough {
+            self.applied.reached_blocking(enough)?;
+        }
+        Ok(())
+    }
+
     /// Appends a record to the WAL, wherever it was made, and once it is durable there, to the store. `fate` hears what it
-    /// did, or why it is not known. Waits only for room in the queues. Returns where it ends in the WAL.
+    /// did, or why it is not known. Waits only for room in the WAL's queue. Returns where it ends in the WAL.
     ///
     /// # Errors
     /// If the WAL or the applier has stopped, or the WAL refuses the record; nothing has been appended then.
@@ -140,8 +187,8 @@ impl Engine {
         let (log, seq) = (record.log(), record.seq());
         let malformed = |source| Error::Malformed { log, seq, source };
         let (chain, whole) = (record.chain_after, record.record().map_err(malformed)?);
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = queue.as_ref().ok_or(Error::Stopped)?;
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_mut().ok_or(Error::Stopped)?;
         if let Some(cause) = self.applied.closed() {
             return Err(cause);
         }
@@ -153,7 +200,8 @@ impl Engine {
             fate,
         };
         // In the WAL it may survive, so this is no failure to append: its fate is unknown.
-        if let Err(SendError(work)) = queue.send(Work::Apply(item)) {
+        queue.waiting.push_back(end);
+        if let Err(SendError(work)) = queue.work.send(Work::Apply(item)) {
             work.give_up(&self.failure());
         }
         Ok(end)
@@ -176,12 +224,10 @@ impl Engine {
             through,
             done,
         });
-        let queue = self
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let sent = queue.ok_or(Error::Stopped)?.send(work);
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let to_applier = queue.as_ref().map(|queue| queue.work.clone());
+        drop(queue);
+        let sent = to_applier.ok_or(Error::Stopped)?.send(work);
         sent.map_err(|_| self.failure())?;
         told.recv().map_err(|_| self.failure())??;
         self.durable.fold(region, through);
@@ -215,7 +261,7 @@ impl Engine {
     }
 
     /// Appends a record to `log`: to the WAL, and once it is durable there, to the store. `fate` hears what it did, or
-    /// why it is not known. Waits only for room in the queues. Returns the record's stamp and where it ends in the WAL.
+    /// why it is not known. Waits for room in the queues. Returns the record's stamp and where it ends in the WAL.
     ///
     /// # Errors
     /// If the WAL or the applier has stopped, or the WAL refuses the record; the log is as it was then.
@@ -229,6 +275,7 @@ impl Engine {
     ) -> Result<(Stamp, Lsn), Error> {
         let record = log.next(hlc, request, body);
         let (stamp, chain) = (record.stamp, record.chain_after);
+        self.make_room()?;
         let end = self.append(record, fate)?;
         log.advance(stamp, chain);
         Ok((stamp, end))

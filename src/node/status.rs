@@ -32,6 +32,7 @@ pub(super) struct Gauges {
     swept_age: UnsignedGauge,
     sweeping: UnsignedGauge,
     writable: UnsignedGauge,
+    quarantined: UnsignedGauge,
 }
 
 impl Gauges {
@@ -91,6 +92,11 @@ impl Gauges {
             gauges.sweeping.clone(),
         );
         registry.register("writable", "1 if writes are taken", gauges.writable.clone());
+        registry.register(
+            "quarantined",
+            "1 if the rows here are not those that the primary had at the same place",
+            gauges.quarantined.clone(),
+        );
         gauges
     }
 }
@@ -136,7 +142,11 @@ impl Node {
 }
 
 impl Serving {
+    /// Should clients come here?
     fn ready(&self) -> Result<(), String> {
+        if let Some(mismatch) = self.engine.quarantined() {
+            return Err(format!("quarantined: {mismatch}"));
+        }
         self.check_writable().map_err(|cause| cause.to_string())
     }
 
@@ -155,7 +165,7 @@ impl Serving {
             Json::Object(named.collect())
         };
         let wal = self.engine.wal().size();
-        let ready = self.ready();
+        let ready = self.check_writable().map_err(|cause| cause.to_string());
         let catalogue = self.engine.catalogue();
         let views: Vec<Json> = catalogue
             .views()
@@ -178,6 +188,7 @@ impl Serving {
             "swept": (state.swept > Hlc::ZERO).then(|| state.swept.to_string()),
             "sweep": state.sweep.as_ref().map(|sweep| self.progress(sweep)),
             "digest": state.digest.to_string(),
+            "quarantined_because": self.engine.quarantined().map(ToString::to_string),
             "positions": {
                 "durable": places.durable.to_string(),
                 "applied": places.applied.to_string(),
@@ -273,6 +284,11 @@ impl Serving {
         gauges
             .epoch
             .set(self.member.standing().control.open_epoch().0);
-        gauges.writable.set(u64::from(self.ready().is_ok()));
+        gauges
+            .writable
+            .set(u64::from(self.check_writable().is_ok()));
+        gauges
+            .quarantined
+            .set(u64::from(self.engine.quarantined().is_some()));
     }
 }

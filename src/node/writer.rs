@@ -163,6 +163,8 @@ impl Writer {
             return Ok(Accepted::Repeated { entry, reached });
         }
         self.check_views(&batch)?;
+        // Before the core is asked, so that it is not held up.
+        self.engine.make_room().map_err(not_writable)?;
         let (tell, fate) = oneshot::channel();
         let mut told = Fate::new(tell).holding(memory);
         let (place, awaited) = loop {
@@ -375,10 +377,14 @@ impl Writer {
     fn catch_up(&self) -> Result<Lsn, Error> {
         let end = self.member.end();
         let applied = self.engine.applied().reached_blocking(end);
-        applied.map_err(|cause| Error::NotWritable {
-            cause: explained(&cause),
-        })?;
+        applied.map_err(not_writable)?;
         Ok(end)
+    }
+}
+
+fn not_writable(cause: engine::Error) -> Error {
+    Error::NotWritable {
+        cause: explained(&cause),
     }
 }
 

@@ -20,7 +20,7 @@ mod member;
 mod message;
 mod sender;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wire;
 
 pub use commit::Commit;

@@ -128,6 +128,11 @@ impl Hands {
         self.is_stopping.load(Ordering::Acquire)
     }
 
+    /// How many records can be appended that need not wait long to be applied.
+    pub fn room(&self) -> usize {
+        self.engine.room()
+    }
+
     /// Tells the core how far the log is durable and applied.
     pub fn report_progress(&self, core: &mut Core, now: Duration) {
         core.replica.synced(now, &self.engine.durable());

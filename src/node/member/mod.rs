@@ -10,6 +10,7 @@
 //! being durable (I10), and records reach the log in the order in which the core appended them. After a failed action the
 //! core is asked nothing more (I20).
 
+mod backlog;
 mod halt;
 mod hands;
 mod standing;
@@ -40,6 +41,7 @@ use crate::net::{Inbound, Wires};
 use crate::proto::Invalid;
 use crate::replica::{Found, ReadId, Refused, Replica, Report, Turn, Wanted, WriteId};
 use crate::replication::{Logged, Message};
+use backlog::Backlog;
 pub(super) use halt::Halt;
 use hands::Hands;
 pub(super) use standing::Standing;
@@ -159,6 +161,7 @@ struct Core {
     reads: HashMap<ReadId, [Option<oneshot::Sender<()>>; 2]>,
     /// Names given to writes and reads.
     named: u64,
+    backlog: Backlog,
     /// Why it takes no further part.
     halted: Option<Halt>,
     /// Why nothing more can be agreed: writing ends with the window, and what needs no agreement goes on.
@@ -233,6 +236,7 @@ impl Member {
                 writes: HashMap::new(),
                 reads: HashMap::new(),
                 named: 0,
+                backlog: Backlog::default(),
                 halted: None,
                 lost: None,
             }),
@@ -262,6 +266,7 @@ impl Member {
                     core.happen(event, hands, now);
                     hands.carry_out_all(core);
                 }
+                core.hear_waiting(hands, now);
                 core.replica.tick(now);
             });
             if self.lock().halted.is_some() && self.hands.is_stopping() {
@@ -568,6 +573,10 @@ impl Core {
             return;
         }
         match event {
+            Event::Heard(from, Message::Append(append)) => {
+                let now_heard = self.backlog.push(from, append, hands.room());
+                self.replica.hear(now, from, Message::Append(now_heard));
+            }
             Event::Heard(from, message) => self.replica.hear(now, from, message),
             Event::Gone(member) => self.replica.see_gone(member),
             Event::Progress(told) => {
@@ -591,6 +600,16 @@ impl Core {
                     self.replica.forget(write);
                 }
             }
+        }
+    }
+
+    /// Hears the records for which there is room by now.
+    fn hear_waiting(&mut self, hands: &Hands, now: Duration) {
+        while self.halted.is_none()
+            && let Some((from, append)) = self.backlog.next(hands.room())
+        {
+            self.replica.hear(now, from, Message::Append(append));
+            hands.carry_out_all(self);
         }
     }
 
