@@ -52,6 +52,12 @@ impl Settings {
         Duration::from_millis(self.silence_ms)
     }
 
+    /// The level of a write that asks for this one, or for none.
+    #[must_use]
+    pub fn commit_level(&self, asked: Option<CommitLevel>) -> CommitLevel {
+        asked.unwrap_or(self.commit_default).max(self.commit_floor)
+    }
+
     pub(super) fn check(&self, control: &ControlState) -> Result<(), Rejection> {
         if !(SILENCE_MS_MIN..=SILENCE_MS_MAX).contains(&self.silence_ms) {
             return Err(Rejection::SilenceOutOfRange {

@@ -131,7 +131,7 @@ impl Serving {
         };
         let request = WriteRequest {
             batch,
-            level: CommitLevel::All,
+            level: Some(CommitLevel::All),
             request_id: None,
             deadline,
             memory: self.budgets.writes.account(OWN).hold(),

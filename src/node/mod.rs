@@ -316,7 +316,7 @@ impl Node {
         self.serving()?.write(request).await
     }
 
-    /// Changes the catalogue; on return the change is in force. Returns the view, unless it was dropped. After `deadline`
+    /// Changes the catalogue; on return the change is in force here and acknowledged at the set's default level. Returns the view, unless it was dropped. After `deadline`
     /// its fate is reported as unknown.
     ///
     /// # Errors
@@ -477,6 +477,7 @@ impl Serving {
             });
         }
         memory.grow(bytes.saturating_mul(COPIES_UNDER_WAY))?;
+        let level = self.agreement.state().settings.commit_level(level);
         let begun = self.clock.monotonic();
         let until = begun + deadline;
         let (reply, accepted) = oneshot::channel();
@@ -561,9 +562,10 @@ impl Serving {
         if entry.body_hash != request.batch.digest() {
             return None;
         }
-        let mut reached = self.member.await_level(entry.stamp, request.level).ok()?;
+        let level = self.agreement.state().settings.commit_level(request.level);
+        let mut reached = self.member.await_level(entry.stamp, level).ok()?;
         let copies = self.copies(until, &mut reached, entry.stamp).await.ok()?;
-        Some(repeated(&entry, request.level, copies))
+        Some(repeated(&entry, level, copies))
     }
 
     async fn define(
@@ -574,8 +576,17 @@ impl Serving {
         self.check_writable()?;
         let until = self.clock.monotonic() + deadline;
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Define { change, reply }, deadline).await?;
-        self.within(until, answer, None).await?
+        let level = self.agreement.state().settings.commit_level(None);
+        let job = Job::Define {
+            change,
+            level,
+            reply,
+        };
+        self.submit(job, deadline).await?;
+        let mut defined = self.within(until, answer, None).await??;
+        self.copies(until, &mut defined.reached, defined.stamp)
+            .await?;
+        Ok(defined.view)
     }
 
     fn check_writable(&self) -> Result<(), Error> {

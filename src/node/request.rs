@@ -22,8 +22,8 @@ use crate::model::{Batch, EntityKey, Feature, View, ViewSpec};
 pub struct WriteRequest {
     /// What to write.
     pub batch: Batch,
-    /// How many copies acknowledge it.
-    pub level: CommitLevel,
+    /// How many copies acknowledge it; the set's default if not given, and not fewer than its floor.
+    pub level: Option<CommitLevel>,
     /// Caller and the id it chose, so that a repetition is recognised.
     pub request_id: Option<(String, String)>,
     /// After this time its fate is reported as unknown.

@@ -41,7 +41,8 @@ pub(super) enum Job {
     /// Change the catalogue; answered once the change is in force.
     Define {
         change: CatalogueChange,
-        reply: oneshot::Sender<Result<Option<Arc<View>>, Error>>,
+        level: CommitLevel,
+        reply: oneshot::Sender<Result<Defined, Error>>,
     },
     /// Log what the store is here.
     Mark,
@@ -63,6 +64,15 @@ pub(super) enum Accepted {
         entry: RequestEntry,
         reached: Awaited,
     },
+}
+
+/// A change of the catalogue that is in force here; whether it has reached its level follows.
+#[derive(Debug)]
+pub(super) struct Defined {
+    /// The view, unless it was dropped.
+    pub view: Option<Arc<View>>,
+    pub stamp: Stamp,
+    pub reached: Awaited,
 }
 
 /// The thread's state.
@@ -125,8 +135,12 @@ impl Writer {
                     // Whoever asked may have given up at its deadline.
                     let _gone = reply.send(accepted);
                 }
-                Job::Define { change, reply } => {
-                    let _gone = reply.send(self.define(change));
+                Job::Define {
+                    change,
+                    level,
+                    reply,
+                } => {
+                    let _gone = reply.send(self.define(change, level));
                 }
                 Job::Mark => self.upkeep("marker", Self::mark),
                 Job::RaiseHorizon => self.upkeep("horizon", Self::raise_horizon),
@@ -259,25 +273,33 @@ impl Writer {
         self.recent.insert(named, end);
     }
 
-    fn define(&mut self, change: CatalogueChange) -> Result<Option<Arc<View>>, Error> {
-        let (name, place) = loop {
+    fn define(&mut self, change: CatalogueChange, level: CommitLevel) -> Result<Defined, Error> {
+        let refused = |refused| self.member.refusal(refused);
+        self.member.admits(level).map_err(refused)?;
+        let (name, place, reached) = loop {
             let behind = self.catch_up()?;
             let catalogue = self.engine.catalogue();
             let (name, definition) = plan(&catalogue, change.clone())?;
             let turn = self.member.turn()?;
-            match self.log(turn, Body::Definition(definition), behind) {
-                Ok(place) => break (name, place),
+            let entry = unnamed(turn, Body::Definition(definition), behind);
+            match self.member.append(entry, Some(level)) {
+                Ok((place, reached)) => break (name, place, reached),
                 Err(NotAppended::Refused(cause)) => return Err(cause),
                 Err(NotAppended::Moved(_)) => {}
             }
         };
-        self.note_write(place.stamp.hlc);
+        let stamp = place.stamp;
+        self.note_write(stamp.hlc);
         // The next job must find the change in force.
         self.catch_up().map_err(|cause| Error::Unknown {
             reason: explained(&cause),
-            stamp: Some(place.stamp),
+            stamp: Some(stamp),
         })?;
-        Ok(self.engine.catalogue().view(&name).cloned())
+        Ok(Defined {
+            view: self.engine.catalogue().view(&name).cloned(),
+            stamp,
+            reached: reached.expect("a level was asked for"),
+        })
     }
 
     fn mark(&mut self) -> Result<(), Error> {
@@ -362,13 +384,7 @@ impl Writer {
     }
 
     fn log(&self, turn: Turn, body: Body, behind: Lsn) -> Result<Place, NotAppended> {
-        let entry = Entry {
-            turn,
-            request: None,
-            body,
-            fate: None,
-            behind: Some(behind),
-        };
+        let entry = unnamed(turn, body, behind);
         let (place, _) = self.member.append(entry, None)?;
         Ok(place)
     }
@@ -385,6 +401,17 @@ impl Writer {
 fn not_writable(cause: engine::Error) -> Error {
     Error::NotWritable {
         cause: explained(&cause),
+    }
+}
+
+/// What the node itself logs, if nothing else was appended meanwhile.
+fn unnamed(turn: Turn, body: Body, behind: Lsn) -> Entry {
+    Entry {
+        turn,
+        request: None,
+        body,
+        fate: None,
+        behind: Some(behind),
     }
 }
 

@@ -152,7 +152,8 @@ fn a_horizon_is_agreed_and_logged_and_covers_all_that_lies_at_or_below_it() {
     let mut fixture = Fixture::start(dir.path(), &clock);
     let spec = Box::new(parse_view(VIEW).unwrap());
     let create = CatalogueChange::Create(spec);
-    fixture.writer.define(create).unwrap();
+    let level = CommitLevel::Quorum;
+    fixture.writer.define(create, level).unwrap();
     for _ in 0..40 {
         match rng.random_range(0..8) {
             0..4 => fixture.log(),

@@ -87,13 +87,13 @@ pub(super) fn wanted_count(view: &View, names: &[String]) -> usize {
     }
 }
 
-/// The commit level of a request's field `level`.
-pub(super) fn commit_level(code: i32) -> Result<CommitLevel, Invalid> {
+/// The commit level of a request's field `level`; `None` leaves it to the set.
+pub(super) fn commit_level(code: i32) -> Result<Option<CommitLevel>, Invalid> {
     match v1::CommitLevel::try_from(code) {
-        Ok(v1::CommitLevel::Unspecified) => Ok(CommitLevel::default()),
-        Ok(v1::CommitLevel::Async) => Ok(CommitLevel::Async),
-        Ok(v1::CommitLevel::Quorum) => Ok(CommitLevel::Quorum),
-        Ok(v1::CommitLevel::All) => Ok(CommitLevel::All),
+        Ok(v1::CommitLevel::Unspecified) => Ok(None),
+        Ok(v1::CommitLevel::Async) => Ok(Some(CommitLevel::Async)),
+        Ok(v1::CommitLevel::Quorum) => Ok(Some(CommitLevel::Quorum)),
+        Ok(v1::CommitLevel::All) => Ok(Some(CommitLevel::All)),
         Err(_) => Err(no_level("commit level", code)),
     }
 }

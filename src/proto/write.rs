@@ -14,8 +14,8 @@ use crate::model::{Catalogue, Feature, MergeMode, View, cells, limits};
 pub struct Write {
     /// What to write.
     pub batch: Batch,
-    /// How many copies to wait for.
-    pub level: CommitLevel,
+    /// How many copies to wait for, if the client says so.
+    pub level: Option<CommitLevel>,
     /// The write's name, if the client gave one.
     pub request_id: Option<String>,
 }

@@ -181,7 +181,7 @@ pub(super) async fn put(
     timed: Timed,
 ) -> Result<Written, Failure> {
     let write = proto::write_of_put(request, &*edge.catalogue()?)?;
-    let level = commit_level_name(write.level);
+    let level = write.level.map_or("default", commit_level_name);
     let groups = write.batch.groups.iter();
     let rows = groups.map(|group| (Arc::clone(&group.view), group.rows.len()));
     let rows: Vec<_> = rows.collect();

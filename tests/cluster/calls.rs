@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use steadfast::model::{Items, Value};
+use steadfast::proto::v1::admin_service_client::AdminServiceClient;
 use steadfast::proto::v1::feature_service_client::FeatureServiceClient;
 use steadfast::proto::{items_to_proto, v1, value_to_proto};
 use tonic::transport::Channel;
@@ -23,6 +24,10 @@ impl Member {
 
     pub async fn features(&self) -> FeatureServiceClient<Channel> {
         FeatureServiceClient::new(self.channel().await)
+    }
+
+    pub async fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel().await)
     }
 
     pub async fn ask_put(

@@ -6,7 +6,6 @@ use steadfast::base::{CommitLevel, ReadLevel};
 use steadfast::control::Role;
 use steadfast::model::Items;
 use steadfast::node::SetChange;
-use steadfast::proto::v1::admin_service_client::AdminServiceClient;
 use steadfast::proto::v1::ingest_features_response::Outcome;
 use steadfast::proto::v1::view_service_client::ViewServiceClient;
 use steadfast::proto::{items_to_proto, v1};
@@ -120,8 +119,13 @@ async fn definitions_streams_and_what_is_forgotten_are_forwarded_too() {
         key: vec![key],
         view: String::new(),
     };
-    let mut admin = AdminServiceClient::new(second.channel().await);
-    let mut stages = admin.forget(entity).await.unwrap().into_inner();
+    let mut stages = second
+        .admin()
+        .await
+        .forget(entity)
+        .await
+        .unwrap()
+        .into_inner();
     let mut seen = Vec::new();
     while let Some(stage) = stages.message().await.unwrap() {
         seen.push(stage.stage());

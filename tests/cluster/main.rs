@@ -9,6 +9,7 @@ mod calls;
 mod failover;
 mod form;
 mod forwarding;
+mod levels;
 mod seeding;
 mod support;
 mod way;

@@ -199,7 +199,7 @@ impl Member {
                 groups,
                 is_override: false,
             },
-            level,
+            level: Some(level),
             request_id: None,
             deadline: DEADLINE,
             memory: memory(),

@@ -222,7 +222,7 @@ async fn put_cells(
     };
     let request = WriteRequest {
         batch,
-        level: CommitLevel::Quorum,
+        level: Some(CommitLevel::Quorum),
         request_id: request_id.map(|id| (String::new(), id.to_owned())),
         deadline: DEADLINE,
         memory: memory(),
