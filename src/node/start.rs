@@ -87,13 +87,19 @@ pub enum StartError {
     NotJoined(String),
     /// No snapshots can be given or taken.
     #[error(transparent)]
-    Seeding(#[from] super::SeedingError),
+    Seeding(Box<super::SeedingError>),
     /// No thread could be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
     /// The start was given up half-way.
     #[error("the start did not finish")]
     Aborted,
+}
+
+impl From<super::SeedingError> for StartError {
+    fn from(error: super::SeedingError) -> StartError {
+        StartError::Seeding(Box::new(error))
+    }
 }
 
 impl StartError {
