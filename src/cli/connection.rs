@@ -7,7 +7,8 @@ use crate::client::Client;
 /// Where to connect, and how to print.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connection {
-    /// Nodes to connect to, the first that answers is used.
+    /// Members of one set: the first that answers is asked, and another one if that cannot answer. Writes are then
+    /// repeated under one request id.
     #[arg(
         long,
         env = "STEADFAST_ENDPOINT",

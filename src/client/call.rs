@@ -1,13 +1,14 @@
-//! The connection and its calls.
+//! The calls.
 
 use std::time::Duration;
 
 use futures::Stream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::view_from_wire;
 use super::error::{Effect, Error};
+use super::lines::Lines;
 use crate::model::View;
 use crate::proto::v1;
 use v1::admin_service_client::AdminServiceClient;
@@ -18,43 +19,22 @@ use v1::view_service_client::ViewServiceClient;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A node may take as long as a call before it says that a switch-over did not happen.
 const SWITCH_DEADLINE: Duration = Duration::from_secs(15);
-/// How long connecting to one endpoint may take, so that the next one gets its turn.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Answers to the largest lookups exceed tonic's default of 4 MiB.
 const ANSWER_BYTES: usize = 256 << 20;
 
-/// A connection to one node. Cheap to clone; clones share the connection.
+/// Nodes of one set, of which one is asked, and another if that is gone or not primary. Cheap to clone; clones share the
+/// connections.
 #[derive(Debug, Clone)]
-pub struct Client {
-    endpoint: String,
-    channel: Channel,
-}
+pub struct Client(Lines);
 
 impl Client {
-    /// Connects to the first of `endpoints` (`host:port`) that can be reached, in the order given.
+    /// Connects to the first of `endpoints` (`host:port`) that can be reached, in the order given. Lookups, definitions and
+    /// writes that cannot be answered there are tried at the others, and at the primary that a node names.
     ///
     /// # Errors
     /// If none can; names each.
     pub async fn connect<S: AsRef<str>>(endpoints: &[S]) -> Result<Client, Error> {
-        let mut failures = Vec::new();
-        for endpoint in endpoints.iter().map(AsRef::as_ref) {
-            match connect_one(endpoint).await {
-                Ok(client) => return Ok(client),
-                Err(cause) => failures.push(format!("{endpoint}: {cause}")),
-            }
-        }
-        let tried = if failures.is_empty() {
-            "no endpoint was given".to_owned()
-        } else {
-            failures.join("; ")
-        };
-        Err(Error::unavailable(format!("no node answers ({tried})")))
-    }
-
-    /// The endpoint in use.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        Lines::connect(endpoints).await.map(Client)
     }
 
     /// Looks features up.
@@ -65,15 +45,23 @@ impl Client {
         &self,
         request: v1::GetFeaturesRequest,
     ) -> Result<v1::GetFeaturesResponse, Error> {
-        read(self.features().get_features(within_deadline(request)).await)
+        let ask = async |channel, request| features(channel).get_features(request).await;
+        self.0.ask(request, Effect::Reads, DEADLINE, ask).await
     }
 
     /// Writes rows, all or none.
     ///
     /// # Errors
     /// As the node or the transport reports; without an answer the outcome is unknown.
-    pub async fn put(&self, request: v1::PutFeaturesRequest) -> Result<v1::WriteResponse, Error> {
-        write(self.features().put_features(within_deadline(request)).await)
+    pub async fn put(
+        &self,
+        mut request: v1::PutFeaturesRequest,
+    ) -> Result<v1::WriteResponse, Error> {
+        let effect = self.name(&mut request.request_id);
+        let id = request.request_id.clone();
+        let ask = async |channel, request| features(channel).put_features(request).await;
+        let written = self.0.ask(request, effect, DEADLINE, ask).await;
+        written.map_err(|error| error.of_write(&id))
     }
 
     /// Deletes rows, all or none.
@@ -82,13 +70,13 @@ impl Client {
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn delete(
         &self,
-        request: v1::DeleteFeaturesRequest,
+        mut request: v1::DeleteFeaturesRequest,
     ) -> Result<v1::WriteResponse, Error> {
-        write(
-            self.features()
-                .delete_features(within_deadline(request))
-                .await,
-        )
+        let effect = self.name(&mut request.request_id);
+        let id = request.request_id.clone();
+        let ask = async |channel, request| features(channel).delete_features(request).await;
+        let written = self.0.ask(request, effect, DEADLINE, ask).await;
+        written.map_err(|error| error.of_write(&id))
     }
 
     /// Writes a stream of batches. Answers come in the order of the batches. Without a deadline, for it may be long.
@@ -99,7 +87,8 @@ impl Client {
         &self,
         batches: impl Stream<Item = v1::IngestFeaturesRequest> + Send + 'static,
     ) -> Result<Acks, Error> {
-        write(self.features().ingest_features(batches).await).map(Acks)
+        let mut features = features(self.0.current()?);
+        write(features.ingest_features(batches).await).map(Acks)
     }
 
     /// Streams rows of a view in key order. Without a deadline, for it may be long.
@@ -107,7 +96,8 @@ impl Client {
     /// # Errors
     /// If the stream cannot be opened.
     pub async fn scan(&self, request: v1::ScanFeaturesRequest) -> Result<Pages, Error> {
-        read(self.features().scan_features(request).await).map(Pages)
+        let mut features = features(self.0.current()?);
+        read(features.scan_features(request).await).map(Pages)
     }
 
     /// Puts a view into force; `definition` is the text of a view file.
@@ -118,7 +108,8 @@ impl Client {
         let request = v1::CreateViewRequest {
             definition_toml: definition,
         };
-        let answer = write(self.views().create_view(within_deadline(request)).await)?;
+        let ask = async |channel, request| views(channel).create_view(request).await;
+        let answer = self.0.ask(request, Effect::Writes, DEADLINE, ask).await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -127,8 +118,10 @@ impl Client {
     /// # Errors
     /// As the node or the transport reports.
     pub async fn list_views(&self) -> Result<Vec<v1::View>, Error> {
-        let request = within_deadline(v1::ListViewsRequest {});
-        Ok(read(self.views().list_views(request).await)?.views)
+        let request = v1::ListViewsRequest {};
+        let ask = async |channel, request| views(channel).list_views(request).await;
+        let answer = self.0.ask(request, Effect::Reads, DEADLINE, ask).await?;
+        Ok(answer.views)
     }
 
     /// A view in force with its counts.
@@ -139,7 +132,8 @@ impl Client {
         let request = v1::GetViewRequest {
             name: name.to_owned(),
         };
-        let answer = read(self.views().get_view(within_deadline(request)).await)?;
+        let ask = async |channel, request| views(channel).get_view(request).await;
+        let answer = self.0.ask(request, Effect::Reads, DEADLINE, ask).await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -160,7 +154,8 @@ impl Client {
             view: view.to_owned(),
             definition_toml: definition,
         };
-        let answer = write(self.views().add_feature(within_deadline(request)).await)?;
+        let ask = async |channel, request| views(channel).add_feature(request).await;
+        let answer = self.0.ask(request, Effect::Writes, DEADLINE, ask).await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -174,7 +169,8 @@ impl Client {
             name: name.to_owned(),
             alteration_toml: alteration,
         };
-        let answer = write(self.views().alter_view(within_deadline(request)).await)?;
+        let ask = async |channel, request| views(channel).alter_view(request).await;
+        let answer = self.0.ask(request, Effect::Writes, DEADLINE, ask).await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -186,7 +182,9 @@ impl Client {
         let request = v1::DropViewRequest {
             name: name.to_owned(),
         };
-        write(self.views().drop_view(within_deadline(request)).await).map(|_| ())
+        let ask = async |channel, request| views(channel).drop_view(request).await;
+        let dropped = self.0.ask(request, Effect::Writes, DEADLINE, ask).await;
+        dropped.map(|_| ())
     }
 
     /// The node's status document, JSON as text.
@@ -195,7 +193,7 @@ impl Client {
     /// As the node or the transport reports.
     pub async fn status(&self) -> Result<String, Error> {
         let request = within_deadline(v1::GetStatusRequest {});
-        Ok(read(self.admin().get_status(request).await)?.json)
+        Ok(read(self.admin()?.get_status(request).await)?.json)
     }
 
     /// Forgets an entity. Answers when its rows are deleted and then once for each stage of erasing their values, which
@@ -204,7 +202,7 @@ impl Client {
     /// # Errors
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn forget(&self, request: v1::ForgetRequest) -> Result<Stages, Error> {
-        write(self.admin().forget(request).await).map(Stages)
+        write(self.admin()?.forget(request).await).map(Stages)
     }
 
     /// The replica set as the node sees it.
@@ -213,7 +211,7 @@ impl Client {
     /// As the node or the transport reports.
     pub async fn replica_set(&self) -> Result<v1::GetReplicaSetResponse, Error> {
         let request = within_deadline(v1::GetReplicaSetRequest {});
-        read(self.admin().get_replica_set(request).await)
+        read(self.admin()?.get_replica_set(request).await)
     }
 
     /// A token by which one directory may join the set in this role.
@@ -229,7 +227,7 @@ impl Client {
             role: role.into(),
             expires_in_ms: u64::try_from(expires_in.as_millis()).unwrap_or(u64::MAX),
         });
-        Ok(write(self.admin().issue_join_token(request).await)?.secret)
+        Ok(write(self.admin()?.issue_join_token(request).await)?.secret)
     }
 
     /// Has a member leave for good. That goes on after the answer.
@@ -238,7 +236,7 @@ impl Client {
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn remove_member(&self, number: u64) -> Result<(), Error> {
         let request = within_deadline(v1::RemoveMemberRequest { number });
-        write(self.admin().remove_member(request).await).map(|_| ())
+        write(self.admin()?.remove_member(request).await).map(|_| ())
     }
 
     /// Has a member that joined take the place of another, which leaves for good. That goes on after the answer.
@@ -247,7 +245,7 @@ impl Client {
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn replace_member(&self, old: u64, new: u64) -> Result<(), Error> {
         let request = within_deadline(v1::ReplaceMemberRequest { old, new });
-        write(self.admin().replace_member(request).await).map(|_| ())
+        write(self.admin()?.replace_member(request).await).map(|_| ())
     }
 
     /// Makes another member the primary, the best one if none is named; to be asked of the primary.
@@ -257,7 +255,7 @@ impl Client {
     pub async fn switch_over(&self, to: Option<u64>) -> Result<(), Error> {
         let mut request = Request::new(v1::SwitchOverRequest { to });
         request.set_timeout(SWITCH_DEADLINE);
-        write(self.admin().switch_over(request).await).map(|_| ())
+        write(self.admin()?.switch_over(request).await).map(|_| ())
     }
 
     /// Lets the node replace the primary of an open epoch.
@@ -266,7 +264,7 @@ impl Client {
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn approve_failover(&self, epoch: u64) -> Result<(), Error> {
         let request = within_deadline(v1::ApproveFailoverRequest { epoch });
-        write(self.admin().approve_failover(request).await).map(|_| ())
+        write(self.admin()?.approve_failover(request).await).map(|_| ())
     }
 
     /// Changes those settings of the set that are given, and answers with all.
@@ -277,22 +275,34 @@ impl Client {
         &self,
         changes: v1::SetSettingsRequest,
     ) -> Result<v1::Settings, Error> {
-        let answer = write(self.admin().set_settings(within_deadline(changes)).await)?;
+        let answer = write(self.admin()?.set_settings(within_deadline(changes)).await)?;
         let settings = answer.settings;
         settings.ok_or_else(|| Error::bad_answer("the node answered without the settings"))
     }
 
-    fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel.clone())
+    /// Of several nodes another may have to be asked: then every write has a name. What it has as an effect.
+    fn name(&self, request_id: &mut String) -> Effect {
+        if request_id.is_empty() && self.0.are_several() {
+            *request_id = format!("{:032x}", rand::random::<u128>());
+        }
+        if request_id.is_empty() {
+            Effect::Writes
+        } else {
+            Effect::WritesNamed
+        }
     }
 
-    fn features(&self) -> FeatureServiceClient<Channel> {
-        FeatureServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
+    fn admin(&self) -> Result<AdminServiceClient<Channel>, Error> {
+        self.0.current().map(AdminServiceClient::new)
     }
+}
 
-    fn views(&self) -> ViewServiceClient<Channel> {
-        ViewServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
-    }
+fn features(channel: Channel) -> FeatureServiceClient<Channel> {
+    FeatureServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES)
+}
+
+fn views(channel: Channel) -> ViewServiceClient<Channel> {
+    ViewServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES)
 }
 
 /// The acknowledgements of an ingest stream.
@@ -346,26 +356,6 @@ impl Stages {
     }
 }
 
-async fn connect_one(endpoint: &str) -> Result<Client, String> {
-    let parsed = Endpoint::from_shared(format!("http://{endpoint}"))
-        .map_err(|_| "not of the form host:port".to_owned())?;
-    let channel = parsed
-        .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true)
-        .connect()
-        .await
-        .map_err(|error| innermost(&error))?;
-    Ok(Client {
-        endpoint: endpoint.to_owned(),
-        channel,
-    })
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |cause| cause.source());
-    chain.last().unwrap_or(error).to_string()
-}
-
 fn within_deadline<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
@@ -389,26 +379,4 @@ fn outcome<T>(answer: Result<Response<T>, Status>, effect: Effect) -> Result<T, 
 
 fn no_view() -> Error {
     Error::bad_answer("the node answered without a view")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::Kind;
-
-    #[tokio::test]
-    async fn every_endpoint_that_cannot_be_reached_is_named() {
-        let error = Client::connect(&["127.0.0.1:1", "no port"])
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (error.kind, error.reason.as_str()),
-            (Kind::Unavailable, "UNAVAILABLE")
-        );
-        assert!(error.message.contains("127.0.0.1:1: "), "{error}");
-        assert!(
-            error.message.contains("no port: not of the form host:port"),
-            "{error}"
-        );
-    }
 }

@@ -3,7 +3,7 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::proto::Reason;
+use crate::proto::{PRIMARY, Reason};
 
 /// What a caller can do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Error {
     pub message: String,
     /// Which fields of the request are wrong, as (path, description).
     pub fields: Vec<(String, String)>,
+    /// Where the primary is, if the node that was asked is not and knows.
+    pub primary: Option<String>,
 }
 
 /// Does a call change anything?
@@ -39,6 +41,8 @@ pub(super) enum Effect {
     Reads,
     /// Yes: a call without an answer may have been carried out.
     Writes,
+    /// Yes, under a name by which a repetition is recognised.
+    WritesNamed,
 }
 
 const UNAVAILABLE: &str = "UNAVAILABLE";
@@ -52,6 +56,7 @@ impl Error {
             kind: Kind::Unavailable,
             message,
             fields: Vec::new(),
+            primary: None,
         }
     }
 
@@ -63,7 +68,17 @@ impl Error {
             kind: Kind::UnknownOutcome,
             message: message.into(),
             fields: Vec::new(),
+            primary: None,
         }
+    }
+
+    /// The same error, of a write with this request id: whoever repeats the write must know it.
+    pub(super) fn of_write(mut self, request_id: &str) -> Error {
+        if self.kind == Kind::UnknownOutcome && !request_id.is_empty() {
+            self.message
+                .push_str(&format!("; its request id is {request_id}"));
+        }
+        self
     }
 
     /// A node's answer that makes no sense.
@@ -74,6 +89,7 @@ impl Error {
             kind: Kind::Other,
             message: message.to_string(),
             fields: Vec::new(),
+            primary: None,
         }
     }
 
@@ -86,6 +102,7 @@ impl Error {
             kind: kind(reason, Code::from_i32(code)),
             message: message.to_owned(),
             fields: described.into_iter().collect(),
+            primary: None,
         }
     }
 
@@ -96,6 +113,7 @@ impl Error {
                 reason: info.reason,
                 message: status.message().to_owned(),
                 fields: fields(status),
+                primary: info.metadata.get(PRIMARY).cloned(),
             },
             None => Error::from_bare_status(status, effect),
         }
@@ -114,12 +132,12 @@ impl Error {
         );
         let (reason, kind) = match effect {
             _ if never_sent => (UNAVAILABLE.to_owned(), Kind::Unavailable),
-            Effect::Writes if cut_off => (
+            Effect::Writes | Effect::WritesNamed if cut_off => (
                 Reason::OutcomeUnknown.name().to_owned(),
                 Kind::UnknownOutcome,
             ),
             Effect::Reads if cut_off => (UNAVAILABLE.to_owned(), Kind::Unavailable),
-            Effect::Reads | Effect::Writes => {
+            Effect::Reads | Effect::Writes | Effect::WritesNamed => {
                 let reason = upper_snake(status.code());
                 let kind = kind(&reason, status.code());
                 (reason, kind)
@@ -130,6 +148,7 @@ impl Error {
             kind,
             message: root_cause(status),
             fields: fields(status),
+            primary: None,
         }
     }
 }

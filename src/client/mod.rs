@@ -1,12 +1,14 @@
 //! The client library: calls a node over gRPC and answers with typed errors.
 //!
 //! **Invariants.** Every call carries a deadline. A write whose fate is not known says so ([`Kind::UnknownOutcome`]) and
-//! is never sent a second time by this module. It knows the wire's messages and the model, nothing of a node's inside.
+//! is sent a second time only under the request id it had. It knows the wire's messages and the model, nothing of a node's inside.
 
 mod answer;
 mod call;
 mod convert;
 mod error;
+mod lines;
+mod retry;
 
 pub use answer::{Cell, Column, WrongAnswer};
 pub use call::{Acks, Client, Pages, Stages};

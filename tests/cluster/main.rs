@@ -11,5 +11,6 @@ mod form;
 mod forwarding;
 mod levels;
 mod seeding;
+mod retries;
 mod support;
 mod way;

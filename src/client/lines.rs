@@ -1,0 +1,175 @@
+//! The nodes that a client may ask, and asking one after the other.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use super::error::{Effect, Error};
+use super::retry::Attempts;
+use crate::base::clock::{now_monotonic, sleep};
+
+/// How long connecting to one endpoint may take, so that the next one gets its turn.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Lines to nodes, each made when it is needed.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    endpoints: Arc<[String]>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// The node that answered last.
+    current: String,
+    channels: HashMap<String, Channel>,
+}
+
+impl Lines {
+    /// Connects to the first of `endpoints` (`host:port`) that can be reached, in the order given.
+    ///
+    /// # Errors
+    /// If none can; names each.
+    pub async fn connect<S: AsRef<str>>(endpoints: &[S]) -> Result<Lines, Error> {
+        let mut failures = Vec::new();
+        for current in endpoints.iter().map(AsRef::as_ref) {
+            match connect(current).await {
+                Ok(channel) => {
+                    let endpoints = endpoints
+                        .iter()
+                        .map(|endpoint| endpoint.as_ref().to_owned());
+                    let known = Known {
+                        current: current.to_owned(),
+                        channels: HashMap::from([(current.to_owned(), channel)]),
+                    };
+                    return Ok(Lines {
+                        endpoints: endpoints.collect(),
+                        known: Arc::new(Mutex::new(known)),
+                    });
+                }
+                Err(cause) => failures.push(format!("{current}: {cause}")),
+            }
+        }
+        let tried = if failures.is_empty() {
+            "no endpoint was given".to_owned()
+        } else {
+            failures.join("; ")
+        };
+        Err(Error::unavailable(format!("no node answers ({tried})")))
+    }
+
+    /// Are there several nodes to ask?
+    pub fn are_several(&self) -> bool {
+        self.endpoints.len() > 1
+    }
+
+    /// The line to the node that answered last.
+    ///
+    /// # Errors
+    /// If its address is none.
+    pub fn current(&self) -> Result<Channel, Error> {
+        let current = self.lock().current.clone();
+        self.channel(&current)
+    }
+
+    /// Asks the node that answered last, then others as long as that makes sense.
+    ///
+    /// # Errors
+    /// What the call came to in the end.
+    pub async fn ask<M, T, F>(
+        &self,
+        message: M,
+        effect: Effect,
+        deadline: Duration,
+        ask: impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<T, Error>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let begun = now_monotonic();
+        let current = self.lock().current.clone();
+        let is_harmless = effect != Effect::Writes;
+        let (mut attempts, mut attempt) =
+            Attempts::begin(&self.endpoints, current, is_harmless, deadline);
+        loop {
+            sleep(attempt.wait).await;
+            let failure = match self.channel(&attempt.endpoint) {
+                Err(malformed) => malformed,
+                Ok(channel) => {
+                    let mut request = Request::new(message.clone());
+                    request.set_timeout(attempt.limit);
+                    match ask(channel, request).await {
+                        Ok(answer) => {
+                            self.lock().current = attempt.endpoint;
+                            return Ok(answer.into_inner());
+                        }
+                        Err(status) => Error::from_status(&status, effect),
+                    }
+                }
+            };
+            let chance = rand::random::<f64>();
+            attempt = attempts.after(&attempt.endpoint, failure, begun.elapsed(), chance)?;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line to a node, connected when it is used.
+    fn channel(&self, address: &str) -> Result<Channel, Error> {
+        let mut known = self.lock();
+        if let Some(channel) = known.channels.get(address) {
+            return Ok(channel.clone());
+        }
+        let endpoint = endpoint(address);
+        let endpoint =
+            endpoint.map_err(|cause| Error::unavailable(format!("{address}: {cause}")))?;
+        let channel = endpoint.connect_lazy();
+        known.channels.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|_| "not of the form host:port".to_owned())?;
+    Ok(endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true))
+}
+
+async fn connect(address: &str) -> Result<Channel, String> {
+    let connected = endpoint(address)?.connect().await;
+    connected.map_err(|error| innermost(&error))
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |cause| cause.source());
+    chain.last().unwrap_or(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Kind;
+
+    #[tokio::test]
+    async fn every_endpoint_that_cannot_be_reached_is_named() {
+        let error = Lines::connect(&["127.0.0.1:1", "no port"])
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind, error.reason.as_str()),
+            (Kind::Unavailable, "UNAVAILABLE")
+        );
+        assert!(error.message.contains("127.0.0.1:1: "), "{error}");
+        assert!(
+            error.message.contains("no port: not of the form host:port"),
+            "{error}"
+        );
+    }
+}
