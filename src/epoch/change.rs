@@ -66,6 +66,23 @@ pub enum Why {
     NeedsSnapshot,
 }
 
+/// How far a candidate has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It asks whether others suspect the primary, too.
+    Asking,
+    /// It has an attempt begun.
+    Beginning,
+    /// It has the attempt promised.
+    Sealing,
+    /// It fetches what it lacks of what was found.
+    CatchingUp,
+    /// It sends what it holds to new members.
+    Transferring,
+    /// It has the epoch opened.
+    Opening,
+}
+
 #[derive(Debug)]
 enum Phase {
     Asking { agreed: BTreeSet<IncarnationId> },
@@ -162,6 +179,19 @@ impl Change {
     #[must_use]
     pub fn attempt(&self) -> Option<&Attempt> {
         self.attempt.as_ref()
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Asking { .. } => Stage::Asking,
+            Phase::Beginning => Stage::Beginning,
+            Phase::Sealing => Stage::Sealing,
+            Phase::CatchingUp { .. } => Stage::CatchingUp,
+            Phase::Transferring => Stage::Transferring,
+            Phase::Opening => Stage::Opening,
+        }
     }
 
     /// Has the attempt sealed and caught up, so that records are sent to members under it?

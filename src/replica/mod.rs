@@ -164,6 +164,12 @@ impl Replica {
         (reign.stage == Stage::Serving).then(|| reign.epoch())
     }
 
+    /// The way to its epoch, while this replica is a candidate.
+    #[must_use]
+    pub fn change(&self) -> Option<&Change> {
+        self.change.as_ref()
+    }
+
     /// Is this process registered, so that it takes part?
     #[must_use]
     pub fn takes_part(&self) -> bool {

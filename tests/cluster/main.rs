@@ -10,7 +10,7 @@ mod failover;
 mod form;
 mod forwarding;
 mod levels;
-mod seeding;
 mod retries;
+mod seeding;
 mod support;
 mod way;

@@ -11,6 +11,7 @@
 //! core is asked nothing more (I20).
 
 mod backlog;
+mod chronicle;
 mod halt;
 mod hands;
 mod standing;
@@ -42,6 +43,7 @@ use crate::proto::Invalid;
 use crate::replica::{Found, ReadId, Refused, Replica, Report, Turn, Wanted, WriteId};
 use crate::replication::{Logged, Message};
 use backlog::Backlog;
+use chronicle::Chronicle;
 pub(super) use halt::Halt;
 use hands::Hands;
 pub(super) use standing::Standing;
@@ -151,6 +153,7 @@ pub(super) enum NotAppended {
 
 struct Core {
     replica: Replica,
+    chronicle: Chronicle,
     identity: IdentityFile,
     /// Of this start.
     token: BootToken,
@@ -228,6 +231,7 @@ impl Member {
         )?;
         let member = Arc::new(Member {
             core: Mutex::new(Core {
+                chronicle: Chronicle::new(&replica),
                 replica,
                 identity,
                 token,
@@ -290,6 +294,10 @@ impl Member {
         let now = self.hands.now();
         let done = work(&mut core, &self.hands, now);
         self.hands.carry_out_all(&mut core);
+        let Core {
+            replica, chronicle, ..
+        } = &mut *core;
+        chronicle.note(replica);
         self.show(&core);
         core.abandon();
         done
