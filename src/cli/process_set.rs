@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde_json::Value as Json;
 
 use super::child::{Home, Invitation, Node};
 use super::error::CliError;
@@ -116,6 +117,46 @@ impl ProcessSet {
     /// If there is none of this place.
     pub fn client(&self, at: usize) -> Result<&Client, CliError> {
         Ok(&self.members.get(at).ok_or_else(no_member)?.client)
+    }
+
+    /// The digest of all rows of each member.
+    ///
+    /// # Errors
+    /// If one does not say.
+    pub async fn digests(&self) -> Result<Vec<String>, CliError> {
+        let mut digests = Vec::new();
+        for member in &self.members {
+            let text = member.client.status().await?;
+            let status: Json = serde_json::from_str(&text).map_err(Error::bad_answer)?;
+            let digest = status.get("digest").and_then(Json::as_str);
+            let digest = digest.ok_or_else(|| Error::bad_answer("a status without a digest"))?;
+            digests.push(digest.to_owned());
+        }
+        Ok(digests)
+    }
+
+    /// What each member has logged.
+    #[must_use]
+    pub fn logs(&self) -> Vec<String> {
+        let logs = self.members.iter().map(|member| member.home.log());
+        logs.map(|log| std::fs::read_to_string(log).unwrap_or_default())
+            .collect()
+    }
+
+    /// Where the members live.
+    pub fn homes(&self) -> impl Iterator<Item = &Home> {
+        self.members.iter().map(|member| &member.home)
+    }
+
+    /// Waits until all members have ended by themselves, at most so long for each.
+    pub async fn wait(&mut self, limit: Duration) {
+        for node in self
+            .members
+            .iter_mut()
+            .filter_map(|member| member.node.as_mut())
+        {
+            node.wait(limit).await;
+        }
     }
 
     /// Kills a member: SIGKILL.

@@ -372,10 +372,10 @@ fn old_data_can_be_shifted_so_that_they_end_now() {
     );
 }
 
-#[test]
-fn the_demo_loses_no_acknowledged_write() {
+/// What `steadfast demo` shows, and what it says that it did.
+fn demo(nodes: &str) -> (String, Json) {
     let output = Command::new(BINARY)
-        .args(["demo", "--once", "--data", FLIGHTS])
+        .args(["demo", "--once", "--nodes", nodes, "--data", FLIGHTS])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -389,7 +389,37 @@ fn the_demo_loses_no_acknowledged_write() {
         done["acknowledged_writes"].as_u64() > Some(0) && done["lookups"].as_u64() > Some(0),
         "{done}"
     );
+    (shown, done)
+}
+
+#[test]
+fn the_demo_of_one_node_loses_no_acknowledged_write() {
+    let (shown, done) = demo("1");
     for status in ["NULL", "EXPIRED", "NOT_FOUND"] {
         assert!(shown.contains(status), "{status} is shown");
     }
+    assert_eq!(done["switchover_pause_ms"], Json::Null);
+}
+
+#[test]
+fn the_demo_of_a_set_tells_how_another_member_took_over() {
+    let (shown, done) = demo("3");
+    let steps = done["failover"].as_object().unwrap();
+    let times: Vec<_> = steps.values().map(|at| at.as_u64().unwrap()).collect();
+    let names: Vec<_> = steps.keys().map(String::as_str).collect();
+    let expected = [
+        "suspected_ms",
+        "begun_ms",
+        "sealed_ms",
+        "opened_ms",
+        "first_write_acknowledged_ms",
+        "first_primary_read_ms",
+    ];
+    assert_eq!(names, expected);
+    assert!(times[..4].is_sorted(), "{done}");
+    assert!(done["switchover_pause_ms"].is_u64() && done["returned_records"].is_u64());
+    let digest = done["digest"].as_str().unwrap();
+    assert!(shown.contains(&format!(
+        "every member holds the same rows: digest {digest}"
+    )));
 }

@@ -4,31 +4,28 @@
 //! with retries sees.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::try_join;
 use serde_json::{Value as Json, json};
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::child::{Scratch, interruptible};
 use super::super::error::CliError;
-use super::super::load::{Load, VIEW_FILE};
+use super::super::load::{Load, Seen, VIEW_FILE};
 use super::super::network::Network;
 use super::super::output::{Output, readable};
 use super::super::process_set::{Primary, ProcessSet};
 use super::measured::rounded;
 use super::report;
 use crate::base::CommitLevel;
-use crate::base::clock::{now_monotonic, sleep, timeout};
+use crate::base::clock::{now_monotonic, sleep};
 
 const MEMBERS: u8 = 3;
 const QUORUM_WRITERS: i32 = 4;
 const ASYNC_WRITERS: i32 = 2;
 /// Before each fault some part of this passes, so that faults come at any moment between heartbeats.
 const CALM_MS: std::ops::Range<u64> = 200..700;
-/// A set that takes no write for so long after a fault has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which failures are measured.
 #[derive(Debug, clap::Args)]
@@ -196,63 +193,6 @@ async fn once(
     Ok(reign.first.saturating_duration_since(begun))
 }
 
-/// The writes acknowledged at quorum, as far as it matters when.
-#[derive(Debug)]
-struct Seen(watch::Sender<Reign>);
-
-/// Those of the latest epoch.
-#[derive(Debug, Clone, Copy)]
-struct Reign {
-    epoch: u64,
-    /// When the first one was acknowledged, and how long after the last one of the epoch before.
-    first: Instant,
-    pause: Duration,
-    /// The last one of all.
-    last: Instant,
-}
-
-impl Seen {
-    fn new() -> Seen {
-        let now = now_monotonic();
-        Seen(watch::Sender::new(Reign {
-            epoch: 0,
-            first: now,
-            pause: Duration::ZERO,
-            last: now,
-        }))
-    }
-
-    fn note(&self, epoch: u64) {
-        let now = now_monotonic();
-        self.0.send_if_modified(|seen| {
-            let is_new = epoch > seen.epoch;
-            if is_new {
-                *seen = Reign {
-                    epoch,
-                    first: now,
-                    pause: now - seen.last,
-                    last: now,
-                };
-            }
-            seen.last = now;
-            is_new
-        });
-    }
-
-    /// Waits for the first write acknowledged in a later epoch.
-    async fn after(&self, epoch: u64) -> Result<Reign, CliError> {
-        let mut seen = self.0.subscribe();
-        let later = seen.wait_for(|seen| seen.epoch > epoch);
-        match timeout(PATIENCE, later).await {
-            Ok(Ok(reign)) => Ok(*reign),
-            Ok(Err(_)) | Err(_) => {
-                let message = format!("no write was acknowledged after epoch {epoch}");
-                Err(CliError::failed("BENCH_FAILED", message))
-            }
-        }
-    }
-}
-
 /// The time that this share of all did not exceed.
 fn millis(sorted: &[Duration], share: f64) -> f64 {
     let rank = (1..)
@@ -271,20 +211,5 @@ mod tests {
         let shares = [0.5, 0.99, 1.0].map(|share| millis(&times, share));
         assert_eq!(shares, [25.0, 50.0, 50.0]);
         assert_eq!(millis(&times[..1], 0.5), 1.0);
-    }
-
-    #[test]
-    fn a_pause_ends_with_the_first_write_of_a_later_epoch() {
-        let seen = Seen::new();
-        seen.note(3);
-        let first = *seen.0.borrow();
-        seen.note(3);
-        let last = seen.0.borrow().last;
-        assert_eq!(seen.0.borrow().first, first.first);
-        seen.note(5);
-        let next = *seen.0.borrow();
-        assert_eq!((next.epoch, next.pause), (5, next.first - last));
-        seen.note(4);
-        assert_eq!(seen.0.borrow().epoch, 5);
     }
 }

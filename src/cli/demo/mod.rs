@@ -1,30 +1,27 @@
 //! `steadfast demo`: the main job on real input, with the real binary.
 //!
-//! It starts a node as a child process and runs the same commands that a user would type, then kills the node in the
-//! middle of a write load and proves that every acknowledged write is there.
+//! It starts a set of nodes as child processes and runs the same commands that a user would type, then kills the primary in
+//! the middle of a write load and proves that every acknowledged write is there.
 
+mod failure;
 mod story;
+mod timeline;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::future::try_join;
 use serde_json::{Value as Json, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::failure::Failure;
 use self::story::{Imported, Lookups, Story};
-use super::child::{Home, Node, Scratch};
+use super::child::{Scratch, interruptible};
 use super::error::CliError;
-use super::load::{Load, VIEW_FILE, Verdict};
+use super::load::Verdict;
 use super::output::{grouped, print, print_json, readable};
-use crate::base::CommitLevel;
-use crate::base::clock::{now_monotonic, sleep};
-use crate::client::Client;
+use super::process_set::ProcessSet;
+use crate::base::clock::now_monotonic;
 
-/// How long the write load runs before the node is killed, and after it is back.
-const LOAD_FOR: Duration = Duration::from_secs(2);
-const WRITERS: i32 = 8;
 const LOOKUPS: usize = 1_000;
 const ENTITIES: usize = 100;
 /// How long a node may take to stop when told to.
@@ -33,9 +30,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const EXAMPLES: &str = "\
 Examples:
   steadfast demo
+  steadfast demo --nodes 1
   steadfast demo --once --data /usr/share/steadfast/flights
 
-The node runs as a child process on a directory of its own under the system's directory for \
+The nodes run as child processes on directories of their own under the system's directory for \
 temporary files, on free ports of the loopback interface.";
 
 /// Show everything on a month of real flights
@@ -45,6 +43,9 @@ pub struct Args {
     /// End instead of staying up; the last line is then one JSON object with what was done.
     #[arg(long)]
     once: bool,
+    /// How many nodes form the set: with one, a killed node is only started again.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    nodes: u8,
     /// Where the flights are.
     #[arg(long, value_name = "DIR", default_value = "examples/flights")]
     data: PathBuf,
@@ -55,27 +56,15 @@ pub struct Args {
 /// # Errors
 /// If a step fails, or an acknowledged write is lost.
 pub async fn run(args: Args) -> Result<(), CliError> {
-    let mut terminated = signal(SignalKind::terminate()).map_err(|error| no_signal(&error))?;
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| no_signal(&error))?;
     let scratch = Scratch::new("demo")?;
-    let outcome = tokio::select! {
-        outcome = play(&args, &scratch) => outcome,
-        _ = terminated.recv() => return Err(CliError::failed("INTERRUPTED", "the demonstration was interrupted")),
-        _ = interrupted.recv() => return Err(CliError::failed("INTERRUPTED", "the demonstration was interrupted")),
-    };
-    let (mut node, done) = outcome?;
-    if !args.once {
-        print(&invitation(&node, &args))?;
-        tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => node.wait(STOP_LIMIT).await,
-        }
-    }
-    drop(node);
+    let (mut set, done) = interruptible(Box::pin(play(&args, &scratch))).await?;
     if args.once {
         print_json(&done.to_json())?;
+    } else {
+        print(&invitation(&set, &args)?)?;
+        stay(&mut set).await?;
     }
-    match done.verdict.example {
+    match &done.verdict.example {
         None => Ok(()),
         Some(example) => {
             let message = format!(
@@ -87,62 +76,126 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
+/// Waits until somebody wants it to end. Ctrl-C at a terminal reaches the nodes, too.
+async fn stay(set: &mut ProcessSet) -> Result<(), CliError> {
+    let listen = |kind| signal(kind).map_err(|error| no_signal(&error));
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => set.wait(STOP_LIMIT).await,
+    }
+    Ok(())
+}
+
 fn no_signal(error: &std::io::Error) -> CliError {
-    CliError::failed("NO_SIGNAL", format!("cannot wait for signals: {error}"))
+    CliError::failed("NO_SIGNALS", format!("cannot listen for signals: {error}"))
 }
 
 /// What the demonstration did.
 struct Done {
+    nodes: u8,
     imported: Imported,
     lookups: Lookups,
-    acknowledged: u64,
-    restart: Duration,
+    failure: Failure,
+    /// Of all writes.
     verdict: Verdict,
+    /// How long no write was acknowledged while the primary handed over; `None` with one node.
+    pause: Option<Duration>,
     took: Duration,
 }
 
 impl Done {
     fn to_json(&self) -> Json {
+        let steps = self.failure.steps.iter();
+        let steps: serde_json::Map<String, Json> = steps
+            .map(|(name, after)| (format!("{}_ms", name.replace(' ', "_")), millis(*after)))
+            .collect();
         json!({
+            "nodes": self.nodes,
             "rows_imported": self.imported.rows,
             "import_rows_per_second": self.imported.rows_per_second(),
             "lookups": self.lookups.count + self.verdict.lookups,
             "lookup_p50_us": micros(self.lookups.median),
             "lookup_p99_us": micros(self.lookups.p99),
-            "acknowledged_writes": self.acknowledged,
+            "failover": steps,
+            "restart_ms": millis(self.failure.restart),
+            "acknowledged_writes": self.failure.acknowledged.iter().sum::<u64>(),
             "lost": self.verdict.lost,
-            "restart_ms": u64::try_from(self.restart.as_millis()).unwrap_or(u64::MAX),
+            "returned_records": self.failure.returned,
+            "digest": self.failure.digest,
+            "switchover_pause_ms": self.pause.map(millis),
             "seconds": self.took.as_secs_f64(),
         })
     }
+}
+
+fn millis(span: Duration) -> Json {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).into()
 }
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-async fn play(args: &Args, scratch: &Scratch) -> Result<(Node, Done), CliError> {
+async fn play(args: &Args, scratch: &Scratch) -> Result<(ProcessSet, Done), CliError> {
     let start = now_monotonic();
     let binary = std::env::current_exe().map_err(|error| {
         CliError::failed("NODE_FAILED", format!("cannot find this program: {error}"))
     })?;
-    let home = Home::new(scratch.path().join("node"))?;
+    let heading = match args.nodes {
+        1 => "Starting a node",
+        _ => "Starting nodes that form a replica set",
+    };
+    print(&format!("1. {heading}\n"))?;
+    let mut set = ProcessSet::form(&binary, scratch.path(), args.nodes, None).await?;
+    for home in set.homes() {
+        let directory = home.directory().display();
+        print(&format!(
+            "   steadfast serve --data-dir {directory} is ready at {}",
+            home.client
+        ))?;
+    }
+    let endpoints = set.endpoints().join(",");
+    let story = Story::new(binary, args.data.clone(), endpoints);
+    if args.nodes > 1 {
+        print("")?;
+        story.show_set().await?;
+    }
+    let (imported, lookups) = import_and_look_up(&set, &story).await?;
+    let failure = fail(&mut set, &story).await?;
+    let (pause, later) = match args.nodes {
+        1 => (None, Verdict::default()),
+        _ => hand_over(&set, &story).await?,
+    };
+    let mut verdict = failure.verdict.clone();
+    verdict.join(later);
+    let done = Done {
+        nodes: args.nodes,
+        imported,
+        lookups,
+        failure,
+        verdict,
+        pause,
+        took: start.elapsed(),
+    };
+    Ok((set, done))
+}
 
-    print("1. Starting a node\n")?;
-    let node = Node::start(&binary, &home, None).await?;
-    print(&format!(
-        "   steadfast serve --data-dir {} is ready at {}",
-        home.directory().display(),
-        home.client
-    ))?;
-
-    let story = Story::new(binary.clone(), args.data.clone(), node.home.client.clone());
+async fn import_and_look_up(
+    set: &ProcessSet,
+    story: &Story,
+) -> Result<(Imported, Lookups), CliError> {
     print("\n2. Creating views and importing January 2013 (shifted, so that it ends now)\n")?;
     let imported = story.import_month().await?;
     print("\n3. Looking features up\n")?;
     story.show_lookups().await?;
-    let client = Client::connect(&[&node.home.client]).await?;
-    let lookups = story.measure(&client, LOOKUPS, ENTITIES).await?;
+    let primary = set.equal().await?;
+    let lookups = story
+        .measure(set.client(primary.at)?, LOOKUPS, ENTITIES)
+        .await?;
     print(&format!(
         "   {} lookups of {ENTITIES} aircraft each: median {}, 99th percentile {}",
         grouped(u64::try_from(LOOKUPS).unwrap_or(0)),
@@ -152,69 +205,80 @@ async fn play(args: &Args, scratch: &Scratch) -> Result<(Node, Done), CliError> 
     print("\n4. Writing late data, which do not win, and scanning by prefix\n")?;
     story.show_late_write().await?;
     story.show_scan().await?;
+    Ok((imported, lookups))
+}
 
-    print("5. Killing the node (SIGKILL) in the middle of a write load, and starting it again\n")?;
-    client.create_view(VIEW_FILE.to_owned()).await?;
-    let rows_before = story.rows(&client).await?;
-    let endpoints = [home.client.clone()];
-    let stop = CancellationToken::new();
-    let load = Load::run(&endpoints, 0..WRITERS, CommitLevel::Quorum, &stop, |_| {});
-    let crash = crash(&binary, node, stop.clone().drop_guard());
-    let (load, (node, restart)) = try_join(load, crash).await?;
+/// Kills the primary and tells what came of it.
+async fn fail(set: &mut ProcessSet, story: &Story) -> Result<Failure, CliError> {
+    print(
+        "5. Killing the primary (SIGKILL) in the middle of a write load, and starting it again\n",
+    )?;
+    let rows_before = story.rows(set.client(0)?).await?;
+    let failure = failure::kill_primary(set).await?;
+    let (before, after) = (failure.before, failure.after);
     print(&format!(
-        "   {WRITERS} connections had {} writes of 2 rows acknowledged, before and after; ready again after {}",
-        grouped(load.acknowledged()),
-        readable(restart)
+        "   member {} of epoch {} was killed; epoch {} is that of member {}. After the kill:",
+        before.at + 1,
+        before.epoch,
+        after.epoch,
+        after.at + 1
     ))?;
+    for (name, span) in &failure.steps {
+        print(&format!("   {:>6} ms  {name}", span.as_millis()))?;
+    }
+    let ready = readable(failure.restart);
+    print(&match set.homes().count() {
+        1 => format!("\n   the node was ready {ready} after its start"),
+        _ => format!(
+            "\n   the killed node was ready {ready} after its start; {} records that only it held came back with it",
+            grouped(failure.returned)
+        ),
+    })?;
 
     print("\n6. Looking every write up\n")?;
-    let client = Client::connect(&[&node.home.client]).await?;
-    let verdict = load.verify(&client).await?;
-    let rows_after = story.rows(&client).await?;
+    let rows_after = story.rows(set.client(0)?).await?;
     if rows_after != rows_before {
         let message =
             format!("views had {rows_before} rows before the crash and have {rows_after} after it");
         return Err(CliError::failed("LOST_ROWS", message));
     }
+    let [strong, weak] = failure.acknowledged.map(grouped);
     print(&format!(
-        "   all {} imported entities are there; of {} acknowledged writes {} are lost",
+        "   all {} imported entities are there\n   of {strong} writes acknowledged at quorum and {weak} acknowledged \
+         async, {} are lost\n   every member holds the same rows: digest {}",
         grouped(rows_after),
-        grouped(load.acknowledged()),
+        failure.verdict.lost,
+        failure.digest
+    ))?;
+    Ok(failure)
+}
+
+async fn hand_over(
+    set: &ProcessSet,
+    story: &Story,
+) -> Result<(Option<Duration>, Verdict), CliError> {
+    print("\n7. Making another member primary, as before maintenance, under load\n")?;
+    let (pause, verdict) = failure::switch_over(set).await?;
+    print(&format!(
+        "   no write was acknowledged for {}; {} are lost\n",
+        readable(pause),
         verdict.lost
     ))?;
-    let done = Done {
-        imported,
-        lookups,
-        acknowledged: load.acknowledged(),
-        restart,
-        verdict,
-        took: start.elapsed(),
-    };
-    Ok((node, done))
+    story.show_set().await?;
+    Ok((Some(pause), verdict))
 }
 
-/// Kills the node while all writers are at it, and starts it again; says how long that took. The load stops afterwards.
-async fn crash(
-    binary: &Path,
-    mut node: Node,
-    _stop: DropGuard,
-) -> Result<(Node, Duration), CliError> {
-    sleep(LOAD_FOR).await;
-    node.kill().await?;
-    let restarting = now_monotonic();
-    let node = Node::start(binary, &node.home, None).await?;
-    let restart = restarting.elapsed();
-    sleep(LOAD_FOR).await;
-    Ok((node, restart))
-}
-
-fn invitation(node: &Node, args: &Args) -> String {
+fn invitation(set: &ProcessSet, args: &Args) -> Result<String, CliError> {
     let data = args.data.display();
-    format!(
+    let first = set
+        .homes()
+        .next()
+        .ok_or_else(|| CliError::failed("NODE_FAILED", "there is no node"))?;
+    Ok(format!(
         "
-7. Your turn: the node stays up until Ctrl-C
+{step}. Your turn: {who} until Ctrl-C
 
-   export STEADFAST_ENDPOINT={client}
+   export STEADFAST_ENDPOINT={endpoints}
    steadfast view list
    steadfast view describe route_stats
    steadfast get aircraft_stats --key tailnum=N14228 --event-times
@@ -224,9 +288,15 @@ fn invitation(node: &Node, args: &Args) -> String {
    steadfast delete aircraft_stats --key tailnum=N1
    steadfast scan route_stats --prefix carrier=HA
    steadfast import airport_weather {data}/airport_weather.parquet
-   steadfast status
+   steadfast rs status
    curl http://{http}/metrics",
-        client = node.home.client,
-        http = node.home.http,
-    )
+        step = if args.nodes > 1 { 8 } else { 7 },
+        who = if args.nodes > 1 {
+            "the nodes stay up"
+        } else {
+            "the node stays up"
+        },
+        endpoints = set.endpoints().join(","),
+        http = first.http,
+    ))
 }

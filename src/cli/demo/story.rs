@@ -39,12 +39,12 @@ const LOOKUPS: [&str; 4] = [
 const SCAN: &str = "scan route_stats --prefix carrier=UA,origin=LGA --limit 5 --feature flights_total \
                     --feature mean_dep_delay_last20 --feature distance";
 
-/// The commands, on one node.
+/// The commands, on the nodes of a set.
 #[derive(Debug)]
 pub struct Story {
     binary: PathBuf,
     data: PathBuf,
-    endpoint: String,
+    endpoints: String,
 }
 
 /// What was imported.
@@ -78,13 +78,13 @@ pub struct Lookups {
 }
 
 impl Story {
-    /// The commands of `binary` on the node at `endpoint`, with the files in `data`.
+    /// The commands of `binary` on the nodes at `endpoints`, with the files in `data`.
     #[must_use]
-    pub fn new(binary: PathBuf, data: PathBuf, endpoint: String) -> Story {
+    pub fn new(binary: PathBuf, data: PathBuf, endpoints: String) -> Story {
         Story {
             binary,
             data,
-            endpoint,
+            endpoints,
         }
     }
 
@@ -150,6 +150,14 @@ impl Story {
             self.show(command).await?;
         }
         Ok(())
+    }
+
+    /// Shows the set.
+    ///
+    /// # Errors
+    /// If no node answers.
+    pub async fn show_set(&self) -> Result<(), CliError> {
+        self.show("rs status").await
     }
 
     /// Shows that late data do not win.
@@ -255,7 +263,7 @@ impl Story {
         let mut command = Command::new(binary);
         command
             .args(arguments)
-            .env("STEADFAST_ENDPOINT", &self.endpoint)
+            .env("STEADFAST_ENDPOINT", &self.endpoints)
             .kill_on_drop(true);
         command
     }

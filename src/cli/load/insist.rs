@@ -1,10 +1,10 @@
-//! A writer that does not give up: it asks one member after the other until one acknowledges.
+//! A client that does not give up: it asks one member after the other until one answers.
 
 use std::time::{Duration, Instant};
 
 use crate::base::clock::{now_monotonic, sleep, timeout};
 use crate::client::{Client, Error, Kind};
-use crate::proto::{Reason, v1};
+use crate::proto::Reason;
 
 /// A member that does not answer for so long is taken to hang.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -12,7 +12,7 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 const HUNG_FOR: Duration = Duration::from_secs(2);
 /// Before the next member is asked.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A write that nobody acknowledges for so long has failed.
+/// A call that nobody answers for so long has failed.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Connections to the members of a set, one of which is asked first.
@@ -42,21 +42,21 @@ impl Insistent {
         })
     }
 
-    /// Writes until it is acknowledged. The request must have an id, by which its repetitions are recognised.
+    /// Calls until it is answered. A write must have a request id, by which its repetitions are recognised.
     ///
     /// # Errors
-    /// If a member refuses it for good, or none acknowledges it.
-    pub async fn put(
+    /// If a member refuses it for good, or none answers.
+    pub async fn insist<T>(
         &mut self,
-        request: &v1::PutFeaturesRequest,
-    ) -> Result<v1::WriteResponse, Error> {
+        call: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let begun = now_monotonic();
         loop {
             let Some(client) = self.clients.get(self.at) else {
                 return Err(Error::unavailable("the set has no members".to_owned()));
             };
-            let error = match timeout(ANSWER_LIMIT, client.put(request.clone())).await {
-                Ok(Ok(written)) => return Ok(written),
+            let error = match timeout(ANSWER_LIMIT, call(client)).await {
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if !may_be_repeated(&error) => return Err(error),
                 Ok(Err(error)) => error,
                 Err(_) => {

@@ -4,14 +4,16 @@
 
 mod insist;
 mod ledger;
+mod seen;
 
 use std::ops::Range;
 
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use self::insist::Insistent;
+pub use self::insist::Insistent;
 use self::ledger::{Fault, LATEST, Ledger};
+pub use self::seen::Seen;
 use super::error::CliError;
 use super::get::columns;
 use crate::base::{Clock, CommitLevel, ReadLevel, clock::SystemClock};
@@ -39,7 +41,7 @@ pub struct Load {
 }
 
 /// What a set has of a load.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Verdict {
     /// Lookups it took to find out.
     pub lookups: u64,
@@ -103,12 +105,7 @@ impl Load {
                 .collect();
             let mut found = Vec::with_capacity(keys.len());
             for keys in keys.chunks(limits::LOOKUP_ENTITIES) {
-                let (level, _) = read_level_to_wire(Some(ReadLevel::Primary));
-                let request = v1::GetFeaturesRequest {
-                    level: level.into(),
-                    ..lookup(&view, keys)
-                };
-                let answer = primary.get(request).await?;
+                let answer = primary.get(at_primary(lookup(&view, keys))).await?;
                 let columns = columns(answer.views)?;
                 found.extend(columns.iter().flat_map(|column| column.cells().to_vec()));
                 verdict.lookups += 1;
@@ -120,6 +117,13 @@ impl Load {
 }
 
 impl Verdict {
+    /// What is found of another load, too.
+    pub fn join(&mut self, other: Verdict) {
+        self.lookups += other.lookups;
+        self.lost += other.lost;
+        self.example = self.example.take().or(other.example);
+    }
+
     fn add(&mut self, writer: i32, faults: &[Fault]) {
         self.lost += u64::try_from(faults.len()).unwrap_or(u64::MAX);
         if let Some(fault) = faults.first() {
@@ -144,6 +148,28 @@ pub fn lookup(view: &View, keys: &[Vec<KeyValue>]) -> v1::GetFeaturesRequest {
     }
 }
 
+fn at_primary(mut request: v1::GetFeaturesRequest) -> v1::GetFeaturesRequest {
+    let (level, _) = read_level_to_wire(Some(ReadLevel::Primary));
+    request.level = level.into();
+    request
+}
+
+/// Reads the latest entry of the first writer at whoever is primary.
+///
+/// # Errors
+/// If nobody is for too long.
+pub async fn read_at_primary(members: &mut Insistent) -> Result<(), CliError> {
+    let view = members
+        .insist(async |member| member.view(VIEW).await)
+        .await?;
+    let key = vec![KeyValue::Int32(0), KeyValue::Int64(LATEST)];
+    let request = at_primary(lookup(&view, &[key]));
+    members
+        .insist(async |member| member.get(request.clone()).await)
+        .await?;
+    Ok(())
+}
+
 struct Writer {
     number: i32,
     level: CommitLevel,
@@ -154,7 +180,10 @@ struct Writer {
 impl Writer {
     async fn write(&mut self) -> Result<v1::WriteResponse, Error> {
         let request = self.request(self.ledger.acknowledged + 1);
-        let written = self.members.put(&request).await?;
+        let written = self
+            .members
+            .insist(async |member| member.put(request.clone()).await)
+            .await?;
         self.ledger.acknowledged += 1;
         Ok(written)
     }
