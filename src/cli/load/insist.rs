@@ -1,15 +1,15 @@
 //! A client that does not give up: it asks one member after the other until one answers.
 
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::time::Duration;
 
 use crate::base::clock::{now_monotonic, sleep, timeout};
 use crate::client::{Client, Error, Kind};
 use crate::proto::Reason;
 
-/// A member that does not answer for so long is taken to hang.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
-/// And is left out for so long.
-const HUNG_FOR: Duration = Duration::from_secs(2);
+/// A member that does not answer for so many milliseconds hangs, or asks one that does. Not always the same time, so that of
+/// several clients one is soon at another member.
+const ANSWER_LIMIT_MS: Range<u64> = 100..300;
 /// Before the next member is asked.
 const PAUSE: Duration = Duration::from_millis(5);
 /// A call that nobody answers for so long has failed.
@@ -21,8 +21,6 @@ pub struct Insistent {
     clients: Vec<Client>,
     /// Who answered last.
     at: usize,
-    /// Who did not answer at all, and when.
-    hung: Option<(usize, Instant)>,
 }
 
 impl Insistent {
@@ -35,11 +33,7 @@ impl Insistent {
         for endpoint in endpoints {
             clients.push(Client::connect(&[endpoint]).await?);
         }
-        Ok(Insistent {
-            clients,
-            at: 0,
-            hung: None,
-        })
+        Ok(Insistent { clients, at: 0 })
     }
 
     /// Calls until it is answered. A write must have a request id, by which its repetitions are recognised.
@@ -55,32 +49,18 @@ impl Insistent {
             let Some(client) = self.clients.get(self.at) else {
                 return Err(Error::unavailable("the set has no members".to_owned()));
             };
-            let error = match timeout(ANSWER_LIMIT, call(client)).await {
+            let limit = Duration::from_millis(rand::random_range(ANSWER_LIMIT_MS));
+            let error = match timeout(limit, call(client)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if !may_be_repeated(&error) => return Err(error),
                 Ok(Err(error)) => error,
-                Err(_) => {
-                    self.hung = Some((self.at, now_monotonic()));
-                    Error::unknown_outcome(format!("{} does not answer", client.endpoint()))
-                }
+                Err(_) => Error::unknown_outcome(format!("{} does not answer", client.endpoint())),
             };
             if begun.elapsed() > GIVE_UP {
                 return Err(error);
             }
-            self.turn();
+            self.at = (self.at + 1) % self.clients.len();
             sleep(PAUSE).await;
-        }
-    }
-
-    fn turn(&mut self) {
-        let count = self.clients.len().max(1);
-        let next = |at: usize| (at + 1) % count;
-        self.at = next(self.at);
-        if let Some((hung, since)) = self.hung
-            && hung == self.at
-            && since.elapsed() < HUNG_FOR
-        {
-            self.at = next(self.at);
         }
     }
 }
