@@ -16,6 +16,8 @@ pub enum Exit {
     Unavailable,
     /// A write may or may not have been done.
     UnknownOutcome,
+    /// The set refuses a change of itself, as it is now; nothing was done.
+    Refused,
     /// Nobody reads the output any more, as behind `| head`: no failure, and nothing to say.
     ReaderGone,
 }
@@ -27,6 +29,7 @@ impl From<Exit> for ExitCode {
             Exit::Wrong => 2,
             Exit::Unavailable => 3,
             Exit::UnknownOutcome => 4,
+            Exit::Refused => 5,
             Exit::ReaderGone => 0,
         })
     }
@@ -111,6 +114,7 @@ impl From<client::Error> for CliError {
             client::Kind::InvalidInput => Exit::Wrong,
             client::Kind::Unavailable => Exit::Unavailable,
             client::Kind::UnknownOutcome => Exit::UnknownOutcome,
+            client::Kind::Refused => Exit::Refused,
             client::Kind::Other => Exit::Failed,
         };
         CliError {
@@ -170,6 +174,7 @@ mod tests {
             |reason, code| CliError::from(client::Error::refused(reason, code, "x", "")).exit();
         assert_eq!(exit("STARTING", 14), Exit::Unavailable);
         assert_eq!(exit("OUTCOME_UNKNOWN", 4), Exit::UnknownOutcome);
+        assert_eq!(exit("SET_REFUSED", 9), Exit::Refused);
         assert_eq!(exit("INTERNAL", 13), Exit::Failed);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! **Invariants.** Results go to standard output; everything else goes to standard error. A command that fails writes
 //! one line that begins with the reason's name and exits with 2 for wrong usage or input, 3 for unavailable, 4 for an
-//! unknown outcome, 1 for the rest. Nothing is decided here that a server could decide: the commands translate.
+//! unknown outcome, 5 for what the set refuses, 1 for the rest. Nothing is decided here that a server could decide: the
+//! commands translate.
 
 mod bench;
 mod child;
@@ -47,6 +48,7 @@ Exit codes:
   2  wrong usage or input
   3  no node is available; nothing was done
   4  the outcome of a write is unknown; repeat it with the same --request-id
+  5  the set, as it is now, refuses to be changed so; nothing was done
 
 An error is one line on standard error that begins with the reason's name, such as UNKNOWN_VIEW.";
 

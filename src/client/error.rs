@@ -14,6 +14,8 @@ pub enum Kind {
     Unavailable,
     /// The write may have been done, or may still be.
     UnknownOutcome,
+    /// It makes no sense as the set is now; nothing was done.
+    Refused,
     /// Everything else; nothing was done.
     Other,
 }
@@ -156,6 +158,9 @@ impl Error {
 fn kind(reason: &str, code: Code) -> Kind {
     if reason == Reason::OutcomeUnknown.name() {
         return Kind::UnknownOutcome;
+    }
+    if reason == Reason::SetRefused.name() {
+        return Kind::Refused;
     }
     match code {
         Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::command::{BootClaim, Command, Effect};
 use super::member::{Member, Role};
 use super::rejection::Rejection;
-use super::settings::Settings;
+use super::settings::SettingsChange;
 use super::state::{Attempt, ControlState, Extended, LogState, OpenConfig};
 use crate::base::rule::Rule;
 use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
@@ -58,7 +58,7 @@ impl ControlState {
                 closed_marks,
                 applied,
             } => self.set_horizon(horizon, &covered, &closed_marks, &applied),
-            Command::Set(settings) => self.set(settings),
+            Command::Set(change) => self.set(&change),
             Command::RaiseLevel(level) => self.raise_level(level),
             Command::IssueToken {
                 hash,
@@ -334,10 +334,11 @@ impl ControlState {
         Ok(Effect::Done)
     }
 
-    fn set(&mut self, settings: Settings) -> Result<Effect, Rejection> {
+    fn set(&mut self, change: &SettingsChange) -> Result<Effect, Rejection> {
+        let settings = self.settings.with(change);
         settings.check(self)?;
-        self.settings = settings;
-        Ok(Effect::Done)
+        self.settings = settings.clone();
+        Ok(Effect::Settings(settings))
     }
 
     /// Refused while a member runs a program that would not understand what follows.

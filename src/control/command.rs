@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::joining::{Intent, TokenHash};
 use super::member::{Addresses, Role};
-use super::settings::Settings;
+use super::settings::{Settings, SettingsChange};
 use super::state::Attempt;
 use crate::base::{BootNumber, BootToken, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
 
@@ -97,8 +97,8 @@ pub enum Command {
         /// What each member has applied.
         applied: Vec<(IncarnationId, VersionVector)>,
     },
-    /// The set's settings become these.
-    Set(Settings),
+    /// Some of the set's settings change.
+    Set(SettingsChange),
     /// Every member understands this feature level: it is used from now on. Said twice, it changes nothing.
     RaiseLevel(u32),
     /// One directory may join. Said twice, it changes nothing.
@@ -134,6 +134,8 @@ pub enum Effect {
     Booted(BootNumber),
     /// The attempt.
     Begun(Attempt),
+    /// The settings in force now.
+    Settings(Settings),
     /// Nothing more to say.
     Done,
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::base::{
     BootNumber, BootToken, CommitLevel, LineageId, NodeNumber, RegionId, VersionVector,
 };
-use crate::control::{Addresses, BootClaim, Command, LEVEL, Settings};
+use crate::control::{Addresses, BootClaim, Command, FailoverPolicy, LEVEL, SettingsChange};
 use std::collections::{BTreeMap, BTreeSet};
 
 const HASH: TokenHash = TokenHash([7; 32]);
@@ -118,25 +118,21 @@ fn the_level_rises_only_to_what_every_started_member_understands_and_keeps_older
 fn settings_that_cannot_be_are_refused_and_change_nothing() {
     let mut state = set();
     let sound = state.settings.clone();
-    let silent = |silence_ms| Settings {
-        silence_ms,
-        ..sound.clone()
+    let silent = |silence_ms| SettingsChange {
+        silence_ms: Some(silence_ms),
+        ..SettingsChange::default()
     };
-    let floor = Settings {
-        commit_floor: CommitLevel::All,
-        ..sound.clone()
+    let floor = SettingsChange {
+        commit_floor: Some(CommitLevel::All),
+        ..SettingsChange::default()
     };
-    let stranger = Settings {
-        priorities: BTreeMap::from([(NodeNumber(1), 1), (NodeNumber(2), 1)]),
-        ..sound.clone()
-    };
-    for (settings, named) in [
+    for (change, named) in [
         (silent(399), "399"),
         (silent(60_001), "60001"),
         (floor, "all"),
-        (stranger, "2"),
+        (preferring(&[(1, 1), (2, 1)]), "2"),
     ] {
-        let refused = state.apply(Command::Set(settings)).unwrap_err().to_string();
+        let refused = state.apply(Command::Set(change)).unwrap_err().to_string();
         assert!(refused.contains(named), "{refused}");
         assert_eq!(state.settings, sound);
     }
@@ -144,20 +140,60 @@ fn settings_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(state.settings.silence_ms, 400);
 }
 
+fn preferring(priorities: &[(u64, u8)]) -> SettingsChange {
+    let named = priorities.iter();
+    SettingsChange {
+        priorities: named
+            .map(|(number, priority)| (NodeNumber(*number), *priority))
+            .collect(),
+        ..SettingsChange::default()
+    }
+}
+
+#[test]
+fn of_two_changes_of_settings_neither_undoes_the_other() {
+    let hybrid = SettingsChange {
+        failover: Some(FailoverPolicy::Hybrid),
+        ..SettingsChange::default()
+    };
+    let silent = SettingsChange {
+        silence_ms: Some(2_000),
+        ..SettingsChange::default()
+    };
+    let changes = [hybrid, silent, preferring(&[(1, 9)]), preferring(&[(2, 7)])];
+    let settled = |order: [usize; 4]| {
+        let mut state = set();
+        state.apply(register(2)).unwrap();
+        let mut last = None;
+        for at in order {
+            last = Some(state.apply(Command::Set(changes[at].clone())).unwrap());
+        }
+        assert_eq!(last, Some(Effect::Settings(state.settings.clone())));
+        state.settings
+    };
+    let settings = settled([0, 1, 2, 3]);
+    assert_eq!(settings.failover, FailoverPolicy::Hybrid);
+    assert_eq!(settings.silence_ms, 2_000);
+    let both = BTreeMap::from([(NodeNumber(1), 9), (NodeNumber(2), 7)]);
+    assert_eq!(settings.priorities, both);
+    for order in [[3, 2, 1, 0], [2, 0, 3, 1]] {
+        assert_eq!(settled(order), settings);
+    }
+}
+
 #[test]
 fn the_priority_of_an_evicted_member_goes_with_it() {
     let mut state = set();
     state.apply(register(2)).unwrap();
-    let settings = Settings {
-        priorities: BTreeMap::from([(NodeNumber(1), 1), (NodeNumber(2), 2)]),
-        ..Settings::default()
-    };
-    state.apply(Command::Set(settings)).unwrap();
+    let prefer = Command::Set(preferring(&[(1, 1), (2, 2)]));
+    state.apply(prefer).unwrap();
     let evict = Command::Evict { incarnation: id(2) };
     state.apply(evict).unwrap();
-    let settings = state.settings.clone();
-    assert_eq!(settings.priorities, BTreeMap::from([(NodeNumber(1), 1)]));
-    state.apply(Command::Set(settings)).unwrap();
+    let left = BTreeMap::from([(NodeNumber(1), 1)]);
+    assert_eq!(state.settings.priorities, left);
+    let lost = Command::Set(preferring(&[(1, 0)]));
+    state.apply(lost).unwrap();
+    assert_eq!(state.settings.priorities, BTreeMap::new());
 }
 
 #[test]

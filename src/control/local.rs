@@ -135,7 +135,7 @@ mod tests {
         BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq,
         VersionVector,
     };
-    use crate::control::{Addresses, BootClaim, LEVEL};
+    use crate::control::{Addresses, BootClaim, LEVEL, SettingsChange};
 
     #[test]
     fn what_was_answered_is_there_after_opening_again() {
@@ -242,7 +242,7 @@ mod tests {
         let mut control = LocalControl::create(Arc::new(RealDisk), &path, state.clone()).unwrap();
         let sound = std::fs::read(&path).unwrap();
         std::fs::remove_dir_all(&home).unwrap();
-        let command = || Command::Set(state.settings.clone());
+        let command = || Command::Set(SettingsChange::default());
         let failed = control.propose(command()).unwrap_err();
         assert!(
             matches!(&failed, Error::File(sealed::Error::Io { action: "write", path: named, .. }) if *named == path),

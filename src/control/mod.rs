@@ -24,7 +24,7 @@ pub use local::{Error, LocalControl};
 pub use member::{Addresses, LEVEL, Member, Role};
 pub use quorum::{commit_size, nth_greatest, seal_size};
 pub use rejection::Rejection;
-pub use settings::{FailoverPolicy, Settings, TwoNode};
+pub use settings::{FailoverPolicy, Settings, SettingsChange, TwoNode};
 pub use state::{Attempt, ControlState, Extended, LogState, OpenConfig};
 pub use window::{EXTEND_EVERY, Tick, WINDOW_MILLIS, grant, tick};
 

@@ -58,6 +58,23 @@ impl Settings {
         asked.unwrap_or(self.commit_default).max(self.commit_floor)
     }
 
+    /// These settings with what a change gives.
+    #[must_use]
+    pub fn with(&self, change: &SettingsChange) -> Settings {
+        let mut priorities = self.priorities.clone();
+        priorities.extend(&change.priorities);
+        // Who is not named has 0, so nobody is named with it.
+        priorities.retain(|_, priority| *priority > 0);
+        Settings {
+            failover: change.failover.unwrap_or(self.failover),
+            two_node: change.two_node.unwrap_or(self.two_node),
+            silence_ms: change.silence_ms.unwrap_or(self.silence_ms),
+            commit_floor: change.commit_floor.unwrap_or(self.commit_floor),
+            commit_default: change.commit_default.unwrap_or(self.commit_default),
+            priorities,
+        }
+    }
+
     pub(super) fn check(&self, control: &ControlState) -> Result<(), Rejection> {
         if !(SILENCE_MS_MIN..=SILENCE_MS_MAX).contains(&self.silence_ms) {
             return Err(Rejection::SilenceOutOfRange {
@@ -76,6 +93,24 @@ impl Settings {
         let unknown = named.find(|number| control.member_by_number(*number).is_none());
         unknown.map_or(Ok(()), |number| Err(Rejection::NoSuchNumber { number }))
     }
+}
+
+/// A change of settings: what is not given stays, so that of two changes at once neither undoes the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsChange {
+    /// As in [`Settings`].
+    pub failover: Option<FailoverPolicy>,
+    /// As in [`Settings`].
+    pub two_node: Option<TwoNode>,
+    /// As in [`Settings`].
+    pub silence_ms: Option<u64>,
+    /// As in [`Settings`].
+    pub commit_floor: Option<CommitLevel>,
+    /// As in [`Settings`].
+    pub commit_default: Option<CommitLevel>,
+    /// Of these members only.
+    pub priorities: BTreeMap<NodeNumber, u8>,
 }
 
 /// Who decides that a failed primary is replaced.

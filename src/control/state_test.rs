@@ -31,7 +31,7 @@ fn begin(state: &mut ControlState, candidate: u128, members: &[u128]) -> Attempt
     };
     match state.apply(command).unwrap() {
         Effect::Begun(attempt) => attempt,
-        other @ (Effect::Booted(_) | Effect::Done) => panic!("{other:?}"),
+        other @ (Effect::Booted(_) | Effect::Settings(_) | Effect::Done) => panic!("{other:?}"),
     }
 }
 
@@ -393,7 +393,7 @@ proptest! {
                     prop_assert!(begun.insert(attempt.epoch), "an epoch number was used twice");
                     prop_assert!(attempt.floor >= before.ceiling);
                 }
-                Ok(Effect::Booted(_) | Effect::Done) => {}
+                Ok(Effect::Booted(_) | Effect::Settings(_) | Effect::Done) => {}
                 Err(_) => prop_assert_eq!(&ControlState { index: before.index, ..state.clone() }, &before),
             }
         }

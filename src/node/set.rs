@@ -17,7 +17,8 @@ use crate::base::{
 };
 use crate::control::raft::Raft;
 use crate::control::{
-    Addresses, Command, ControlState, Intent, Role, Settings, TokenHash, commit_size, seal_size,
+    Addresses, Command, ControlState, Effect, Intent, Role, Settings, SettingsChange, TokenHash,
+    commit_size, seal_size,
 };
 use crate::replica::Report;
 
@@ -128,8 +129,6 @@ pub enum SetChange {
     SwitchOver(Option<NodeNumber>),
     /// The primary of this open epoch may be replaced, though what it alone acknowledged may be missing until it is back.
     Approve(Epoch),
-    /// The settings become these.
-    Set(Settings),
 }
 
 /// A directory that would join.
@@ -169,6 +168,14 @@ impl Node {
     /// Why it is not done, or not known to be.
     pub async fn change_set(&self, change: SetChange) -> Result<(), Error> {
         self.serving()?.change_set(change).await
+    }
+
+    /// Changes some settings of the set; says which are in force then.
+    ///
+    /// # Errors
+    /// Why they are not changed, or not known to be.
+    pub async fn change_settings(&self, change: SettingsChange) -> Result<Settings, Error> {
+        self.serving()?.change_settings(change).await
     }
 
     /// Lets one directory join in this role, within this time. From the first token on the set agrees through Raft.
@@ -222,11 +229,18 @@ impl Serving {
             }
             SetChange::SwitchOver(to) => self.switch_over(to).await?,
             SetChange::Approve(epoch) => self.member.approve(epoch),
-            SetChange::Set(settings) => {
-                self.agreement.agree(Command::Set(settings)).await?;
-            }
         }
         Ok(())
+    }
+
+    async fn change_settings(&self, change: SettingsChange) -> Result<Settings, Error> {
+        match self.agreement.agree(Command::Set(change)).await? {
+            Effect::Settings(settings) => Ok(settings),
+            other @ (Effect::Booted(_) | Effect::Begun(_) | Effect::Done) => {
+                let cause = format!("something else was answered: {other:?}");
+                Err(Error::NotAgreed { cause })
+            }
+        }
     }
 
     async fn issue_token(&self, role: Role, expires_in: Duration) -> Result<JoinToken, Error> {

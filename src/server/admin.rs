@@ -127,14 +127,12 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::SetSettingsRequest>,
     ) -> Result<Response<v1::SetSettingsResponse>, Status> {
-        let agreed = self.0.node.set_status().map_err(Failure::from)?.settings;
-        let settings = set::changed_settings(agreed, request.get_ref()).map_err(Failure::from)?;
-        let answer = v1::SetSettingsResponse {
+        let change = set::settings_change(request.get_ref()).map_err(Failure::from)?;
+        let changed = self.0.node.change_settings(change).await;
+        let settings = changed.map_err(set::settings_failure)?;
+        Ok(Response::new(v1::SetSettingsResponse {
             settings: Some(set::settings_to_proto(&settings)),
-        };
-        let changed = self.0.node.change_set(SetChange::Set(settings)).await;
-        changed.map_err(set::settings_failure)?;
-        Ok(Response::new(answer))
+        }))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::status::Failure;
 use crate::base::{CommitLevel, NodeNumber};
-use crate::control::{FailoverPolicy, Intent, Rejection, Role, Settings, TwoNode};
+use crate::control::{FailoverPolicy, Intent, Rejection, Role, Settings, SettingsChange, TwoNode};
 use crate::node::{self, AgreementStatus, MemberStatus, SetStatus};
 use crate::proto::{Invalid, Problem, commit_level_to_proto, v1};
 use v1::member_change::Change;
@@ -136,44 +136,30 @@ pub(super) fn token_to_issue(
     Ok((role, Duration::from_millis(expires_in_ms)))
 }
 
-/// The settings with what a request gives.
+/// What a request changes of the settings.
 ///
 /// # Errors
 /// If a field is none of what it can be.
-pub(super) fn changed_settings(
-    mut settings: Settings,
-    request: &v1::SetSettingsRequest,
-) -> Result<Settings, Invalid> {
-    if let Some(code) = request.failover {
-        settings.failover = failover(code).map_err(|problem| problem.at("failover"))?;
-    }
-    if let Some(code) = request.two_node {
-        settings.two_node = two_node(code).map_err(|problem| problem.at("two_node"))?;
-    }
-    if let Some(silence_ms) = request.silence_ms {
-        settings.silence_ms = silence_ms;
-    }
-    if let Some(code) = request.commit_floor {
-        settings.commit_floor = level(code).map_err(|problem| problem.at("commit_floor"))?;
-    }
-    if let Some(code) = request.commit_default {
-        settings.commit_default = level(code).map_err(|problem| problem.at("commit_default"))?;
-    }
-    for (at, given) in request.priorities.iter().enumerate() {
+pub(super) fn settings_change(request: &v1::SetSettingsRequest) -> Result<SettingsChange, Invalid> {
+    let at = |field: &'static str| move |problem: Problem| problem.at(field);
+    let mut priorities = BTreeMap::new();
+    for (nth, given) in request.priorities.iter().enumerate() {
         let priority = priority(given.priority)
-            .map_err(|problem| problem.at(format!("priorities[{at}].priority")))?;
-        prefer(&mut settings.priorities, NodeNumber(given.number), priority);
+            .map_err(|problem| problem.at(format!("priorities[{nth}].priority")))?;
+        priorities.insert(NodeNumber(given.number), priority);
     }
-    Ok(settings)
-}
-
-/// Who is not named has 0, so nobody is named with it.
-fn prefer(priorities: &mut BTreeMap<NodeNumber, u8>, number: NodeNumber, priority: u8) {
-    if priority == 0 {
-        priorities.remove(&number);
-    } else {
-        priorities.insert(number, priority);
-    }
+    let failover = request.failover.map(failover).transpose();
+    let two_node = request.two_node.map(two_node).transpose();
+    let commit_floor = request.commit_floor.map(level).transpose();
+    let commit_default = request.commit_default.map(level).transpose();
+    Ok(SettingsChange {
+        failover: failover.map_err(at("failover"))?,
+        two_node: two_node.map_err(at("two_node"))?,
+        silence_ms: request.silence_ms,
+        commit_floor: commit_floor.map_err(at("commit_floor"))?,
+        commit_default: commit_default.map_err(at("commit_default"))?,
+        priorities,
+    })
 }
 
 fn failover(code: i32) -> Result<FailoverPolicy, Problem> {

@@ -72,7 +72,8 @@ proptest! {
     #[test]
     fn settings_come_back_as_they_went(settings in any_settings(), before in any_settings()) {
         let request = to_all(&settings_to_proto(&settings));
-        prop_assert_eq!(changed_settings(before, &request).unwrap(), settings);
+        let change = settings_change(&request).unwrap();
+        prop_assert_eq!(before.with(&change), settings);
     }
 
     #[test]
@@ -95,7 +96,8 @@ proptest! {
             commit_default: if default { other.commit_default } else { before.commit_default },
             priorities: before.priorities.clone(),
         };
-        prop_assert_eq!(changed_settings(before, &request).unwrap(), expected);
+        let change = settings_change(&request).unwrap();
+        prop_assert_eq!(before.with(&change), expected);
     }
 
     #[test]
@@ -265,7 +267,7 @@ fn a_field_that_says_nothing_known_is_named() {
             "priorities[1].priority",
         ),
     ] {
-        let invalid = changed_settings(Settings::default(), &request).unwrap_err();
+        let invalid = settings_change(&request).unwrap_err();
         assert_eq!(invalid.field, field);
         assert_eq!(invalid.problem.reason(), Reason::InvalidArgument);
     }

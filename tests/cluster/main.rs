@@ -11,6 +11,7 @@ mod form;
 mod forwarding;
 mod levels;
 mod retries;
+mod operate;
 mod seeding;
 mod support;
 mod way;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use steadfast::base::{Epoch, IncarnationId, VersionVector};
-use steadfast::control::{Command, Rejection, Settings, TwoNode};
+use steadfast::control::{Command, Rejection, SettingsChange, TwoNode};
 use steadfast::replication::{Message, Vouched};
 
 use crate::agreement::Agreement;
@@ -166,12 +166,12 @@ impl World {
         } else {
             TwoNode::Refuse
         };
-        let settings = Settings {
-            two_node,
-            ..Settings::default()
+        let change = SettingsChange {
+            two_node: Some(two_node),
+            ..SettingsChange::default()
         };
         world
-            .agree(Command::Set(settings))
+            .agree(Command::Set(change))
             .expect("settings are always taken");
         for at in 0..world.nodes.len() {
             world.register(at);

@@ -68,6 +68,6 @@ impl Insistent {
 fn may_be_repeated(error: &Error) -> bool {
     match error.kind {
         Kind::Unavailable | Kind::UnknownOutcome => true,
-        Kind::InvalidInput | Kind::Other => error.reason == Reason::Overloaded.name(),
+        Kind::InvalidInput | Kind::Refused | Kind::Other => error.reason == Reason::Overloaded.name(),
     }
 }
