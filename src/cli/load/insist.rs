@@ -18,7 +18,8 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 /// Connections to the members of a set, one of which is asked first.
 #[derive(Debug)]
 pub struct Insistent {
-    clients: Vec<Client>,
+    /// With their endpoints.
+    clients: Vec<(String, Client)>,
     /// Who answered last.
     at: usize,
 }
@@ -31,7 +32,7 @@ impl Insistent {
     pub async fn connect(endpoints: &[String]) -> Result<Insistent, Error> {
         let mut clients = Vec::new();
         for endpoint in endpoints {
-            clients.push(Client::connect(&[endpoint]).await?);
+            clients.push((endpoint.clone(), Client::connect(&[endpoint]).await?));
         }
         Ok(Insistent { clients, at: 0 })
     }
@@ -46,7 +47,7 @@ impl Insistent {
     ) -> Result<T, Error> {
         let begun = now_monotonic();
         loop {
-            let Some(client) = self.clients.get(self.at) else {
+            let Some((endpoint, client)) = self.clients.get(self.at) else {
                 return Err(Error::unavailable("the set has no members".to_owned()));
             };
             let limit = Duration::from_millis(rand::random_range(ANSWER_LIMIT_MS));
@@ -54,7 +55,7 @@ impl Insistent {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if !may_be_repeated(&error) => return Err(error),
                 Ok(Err(error)) => error,
-                Err(_) => Error::unknown_outcome(format!("{} does not answer", client.endpoint())),
+                Err(_) => Error::unknown_outcome(format!("{endpoint} does not answer")),
             };
             if begun.elapsed() > GIVE_UP {
                 return Err(error);
@@ -68,6 +69,8 @@ impl Insistent {
 fn may_be_repeated(error: &Error) -> bool {
     match error.kind {
         Kind::Unavailable | Kind::UnknownOutcome => true,
-        Kind::InvalidInput | Kind::Refused | Kind::Other => error.reason == Reason::Overloaded.name(),
+        Kind::InvalidInput | Kind::Refused | Kind::Other => {
+            error.reason == Reason::Overloaded.name()
+        }
     }
 }
