@@ -532,7 +532,7 @@ impl Engine {
     }
 
     /// Ends once nobody has this engine any more, so that its files may be replaced.
-    pub fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut open = self.open.subscribe();
         async move { while open.changed().await.is_ok() {} }
     }

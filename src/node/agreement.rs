@@ -285,14 +285,24 @@ impl Agreement {
         Ok(raft)
     }
 
-    /// Ends this node's part; nothing is agreed here any more.
-    pub async fn end(&self) {
+    /// Ends this node's part; nothing is agreed here any more. What is returned ends once its directory may be opened again,
+    /// when the last user is done.
+    pub async fn end(&self) -> impl Future<Output = ()> + Send + use<> {
         let way = {
             let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *way, Way::Ended)
         };
-        if let Way::Raft(raft) = way {
-            raft.stop().await;
+        let gone = match way {
+            Way::Raft(raft) => {
+                raft.stop().await;
+                Some(raft.gone())
+            }
+            Way::Alone(_) | Way::Ended => None,
+        };
+        async move {
+            if let Some(gone) = gone {
+                gone.await;
+            }
         }
     }
 

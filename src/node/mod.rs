@@ -691,9 +691,11 @@ impl Serving {
             ended = ended => Some(ended.unwrap_or(Err(engine::Error::Stopped))),
             () = self.given_up(limit) => None,
         };
-        self.agreement.end().await;
+        let agreement_gone = self.agreement.end().await;
         // What is still at work may still write, so after a failure the directory stays locked until the process ends.
-        if self.tasks.stop(limit).await && matches!(ended, Some(Ok(()))) {
+        let all_ended =
+            self.tasks.stop(limit).await && timeout(limit, agreement_gone).await.is_ok();
+        if all_ended && matches!(ended, Some(Ok(()))) {
             self.lock
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

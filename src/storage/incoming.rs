@@ -236,7 +236,7 @@ impl Received {
     /// # Errors
     /// If the store fails.
     pub fn begin_at(&self, lsn: Lsn, lineage: LineageId, options: &Options) -> Result<(), Error> {
-        Store::open(&self.dir, lineage, options)?.begin_at(lsn)
+        Store::open_to(&self.dir, lineage, options, false)?.begin_at(lsn)
     }
 }
 

@@ -308,6 +308,16 @@ impl Store {
     /// # Errors
     /// If it is damaged, of a later format or of another lineage.
     pub fn open(path: &Path, lineage: LineageId, options: &Options) -> Result<Store, Error> {
+        Store::open_to(path, lineage, options, true)
+    }
+
+    /// Opens it for a moment: files are not compacted meanwhile, if it does not `compact`.
+    pub(super) fn open_to(
+        path: &Path,
+        lineage: LineageId,
+        options: &Options,
+        compact: bool,
+    ) -> Result<Store, Error> {
         manifest::check(path)?;
         let cache = rocksdb::Cache::new_lru_cache(options.block_cache_bytes);
         let families = [
@@ -315,7 +325,10 @@ impl Store {
             (REQUESTS, options.other(&cache)),
             (META, options.other(&cache)),
         ]
-        .map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
+        .map(|(name, mut options)| {
+            options.set_disable_auto_compactions(!compact);
+            ColumnFamilyDescriptor::new(name, options)
+        });
         let db =
             DB::open_cf_descriptors(&Options::database(), path, families).map_err(|cause| {
                 Error::Engine {

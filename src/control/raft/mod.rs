@@ -358,6 +358,11 @@ impl Raft {
         }
     }
 
+    /// Ends once its directory may be opened again: after [`stop`](Self::stop), when the last user is done.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.core.store.gone()
+    }
+
     /// Ends this member's part.
     pub async fn stop(&self) {
         self.tasks.stop(STOP).await;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use rocksdb::{DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::super::state::ControlState;
 use super::types::{Entry, LogId, StoredMembership, Vote};
@@ -108,6 +109,8 @@ pub(super) struct Extent {
 pub(super) struct Store {
     db: Arc<DB>,
     path: PathBuf,
+    /// Tells by its end that the database is closed; so it is dropped behind it.
+    open: Arc<watch::Sender<()>>,
 }
 
 /// A group of writes that take effect together.
@@ -164,6 +167,7 @@ impl Store {
         let store = Store {
             db: Arc::new(db),
             path: path.to_owned(),
+            open: Arc::default(),
         };
         let found = store.get(FORMAT_KEY)?.unwrap_or(FORMAT);
         if found > FORMAT {
@@ -171,6 +175,12 @@ impl Store {
             return Err(Error::NewerFormat { path, found });
         }
         Ok(store)
+    }
+
+    /// Ends once nobody has it open any more.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut open = self.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
     }
 
     /// Makes an empty store that of a member, with what it starts from.
