@@ -230,7 +230,7 @@ async fn fail(set: &mut ProcessSet, story: &Story) -> Result<Failure, CliError> 
     print(&match set.homes().count() {
         1 => format!("\n   the node was ready {ready} after its start"),
         _ => format!(
-            "\n   the killed node was ready {ready} after its start; {} records that only it held came back with it",
+            "\n   the killed node was ready {ready} after its start; records that only it held, and that came back: {}",
             grouped(failure.returned)
         ),
     })?;
