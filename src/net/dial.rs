@@ -86,7 +86,7 @@ impl<'a> Dialler<'a> {
             shared,
             peer,
             address,
-            backoff: Backoff::default(),
+            backoff: Backoff::new(shared.waits),
             was_connected: false,
         }
     }

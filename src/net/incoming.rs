@@ -43,7 +43,7 @@ impl Wires {
         let hello = Hello::try_from(hello)?;
         self.shared.me.judge(&hello)?;
         if let Some(peer) = self.shared.peer(hello.from) {
-            peer.called.notify_waiters();
+            peer.called.notify_one();
         }
         let incoming = Incoming {
             shared: Arc::clone(&self.shared),

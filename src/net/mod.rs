@@ -27,6 +27,7 @@ mod raft;
 mod snapshots;
 mod wires;
 
+pub use backoff::Waits;
 pub use dial::channel;
 pub use hello::{FORMATS, Hello, Me, Refusal};
 pub use incoming::Incoming;

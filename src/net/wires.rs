@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Waits;
 use super::dial;
 use super::hello::Me;
 use super::metrics::{Counters, Metrics};
@@ -43,6 +44,7 @@ pub struct Wires {
 
 pub(super) struct Shared {
     pub me: Me,
+    pub waits: Waits,
     pub inbox: Inbox,
     pub tasks: TaskGroup,
     pub metrics: Metrics,
@@ -100,11 +102,13 @@ impl Wires {
     #[must_use]
     pub fn start(
         me: Me,
+        waits: Waits,
         inbox: impl Fn(IncarnationId, Inbound) -> Result<(), Invalid> + Send + Sync + 'static,
         tasks: &TaskGroup,
     ) -> Wires {
         let shared = Shared {
             me,
+            waits,
             inbox: Box::new(inbox),
             tasks: tasks.clone(),
             metrics: Metrics::default(),

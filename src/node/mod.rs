@@ -46,7 +46,7 @@ use crate::base::{Budget, Clock, CommitLevel, ReadLevel, Stamp, TaskGroup, expla
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress};
 use crate::model::{Catalogue, View, ViewId, limits};
-use crate::net::{Me, Wires};
+use crate::net::{Me, Waits, Wires};
 use crate::storage::RequestEntry;
 
 pub use crate::control::Addresses;
@@ -211,7 +211,7 @@ impl Node {
             let _busy = seeds.try_send(seed);
         };
         let seeding = Seeding::start(me.clone(), &self.shared.config, seeded, &tasks)?;
-        let wires = Wires::start(me, started.member.inbox(), &tasks);
+        let wires = Wires::start(me, Waits::default(), started.member.inbox(), &tasks);
         started.member.connect(wires.clone(), seeding.clone());
         self.connect(wires.clone());
         self.seed(seeding);

@@ -9,7 +9,7 @@ use steadfast::base::clock::{SystemClock, now_monotonic, timeout};
 use steadfast::base::disk::RealDisk;
 use steadfast::base::{IncarnationId, LineageId, TaskGroup};
 use steadfast::config::{Config, Listen};
-use steadfast::net::{Inbound, Me, PeerStatus, Wires};
+use steadfast::net::{Inbound, Me, PeerStatus, Waits, Wires};
 use steadfast::node::Node;
 use steadfast::replication::Message;
 use steadfast::server::Server;
@@ -55,6 +55,17 @@ impl Member {
         peer: SocketAddr,
         with: impl Fn(&Message) + Send + Sync + 'static,
     ) -> Member {
+        Member::start_as(incarnation, lineage, peer, Waits::default(), with).await
+    }
+
+    /// The same, which waits so long before it dials a peer again.
+    pub async fn start_as(
+        incarnation: IncarnationId,
+        lineage: LineageId,
+        peer: SocketAddr,
+        waits: Waits,
+        with: impl Fn(&Message) + Send + Sync + 'static,
+    ) -> Member {
         let config = Config {
             data_dir: "never opened".into(),
             listen: Listen {
@@ -88,7 +99,7 @@ impl Member {
             incarnation,
             address: address.to_string(),
         };
-        let wires = Wires::start(me, inbox, &tasks);
+        let wires = Wires::start(me, waits, inbox, &tasks);
         node.connect(wires.clone());
         Member {
             wires,
