@@ -274,6 +274,13 @@ impl Node {
         standing.primary().filter(|_| standing.serves.is_none())
     }
 
+    /// Does this node hold rows, as all do but arbiters?
+    #[must_use]
+    pub fn holds_rows(&self) -> bool {
+        let serving = self.serving();
+        serving.map_or(true, |serving| serving.member.standing().holds_rows())
+    }
+
     /// Can this node answer lookups of this level, as it stands now?
     #[must_use]
     pub fn answers(&self, level: ReadLevel) -> bool {

@@ -33,6 +33,9 @@ pub type Columns = Vec<Vec<Column>>;
 impl Serving {
     pub(super) fn answers(&self, level: ReadLevel) -> bool {
         let standing = self.member.standing();
+        if !standing.holds_rows() {
+            return false;
+        }
         match level {
             ReadLevel::Local => true,
             ReadLevel::Bounded(bound) => {

@@ -77,6 +77,7 @@ async fn a_member_is_removed_and_another_takes_its_place() {
     until("all is done", || first.status().intents.is_empty()).await;
     let fourth = first.join(Role::Data).await;
     until("three count", || first.counting().len() == 3).await;
+    until("it serves again", || first.serves()).await;
     let written = first.put(1, 1, CommitLevel::All).await.unwrap();
     assert_eq!(written.copies, 3);
     let refused = Member::start_in(directory, None).await;

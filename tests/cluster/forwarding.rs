@@ -334,3 +334,33 @@ async fn a_call_goes_on_with_its_headers_a_deadline_and_a_mark() {
     }
     way.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arbiter_forwards_every_lookup() {
+    let first = Member::first().await;
+    let arbiter = first.join(Role::Arbiter).await;
+    for id in 0..10 {
+        arbiter
+            .ask_put(Request::new(put(id, id, "")))
+            .await
+            .unwrap();
+    }
+    for level in [v1::ReadLevel::Local, PRIMARY] {
+        let answer = arbiter.ask_get(Request::new(get(vec![3], level))).await;
+        let info = answer.unwrap().info.unwrap();
+        assert_eq!(
+            info.node,
+            first.status().members[&first.status().by]
+                .incarnation
+                .to_string()
+        );
+    }
+    let mut views = ViewServiceClient::new(arbiter.channel().await);
+    let listed = views.list_views(v1::ListViewsRequest {}).await.unwrap();
+    assert_eq!(listed.into_inner().views.len(), 1);
+    let name = "v".to_owned();
+    views.get_view(v1::GetViewRequest { name }).await.unwrap();
+    for member in [arbiter, first] {
+        member.stop().await;
+    }
+}

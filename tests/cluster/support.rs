@@ -136,6 +136,7 @@ impl Member {
         let other = Member::start_as(directory, joining, manner).await.unwrap();
         until("it counts", || self.counting().len() > count).await;
         until("all is done", || self.status().intents.is_empty()).await;
+        until("it serves again", || self.serves()).await;
         other
     }
 
@@ -278,5 +279,6 @@ pub async fn set_of_three() -> [Member; 3] {
     let third = first.join(Role::Data).await;
     until("the third counts", || first.counting().len() == 3).await;
     until("all is done", || first.status().intents.is_empty()).await;
+    until("it serves again", || first.serves()).await;
     [first, second, third]
 }

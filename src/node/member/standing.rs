@@ -75,6 +75,12 @@ impl Standing {
         })
     }
 
+    /// Does this node hold rows?
+    pub fn holds_rows(&self) -> bool {
+        let me = self.control.members.get(&self.who);
+        me.is_none_or(|member| member.role.holds_rows())
+    }
+
     /// How old the rows can be that are read here after `now`. `None`: nothing is known.
     pub fn staleness(&self, now: Duration) -> Option<Duration> {
         let is_alone =

@@ -2,7 +2,7 @@
 //!
 //! Of calls that change something the path says so; their bytes go to the primary as they come, and its answer's bytes
 //! back: nothing is decoded on the way, and a stream is forwarded like any call. Of a lookup its message says so, so that
-//! its handler decides.
+//! its handler decides. An arbiter, which holds no rows, forwards every lookup.
 //!
 //! **Invariants.** A forwarded call says that it is one, and is answered where it arrives. Nothing is sent twice. Once a
 //! change may have left and no answer has come, its outcome is unknown; before, nothing has happened.
@@ -29,6 +29,11 @@ use crate::node::Node;
 use crate::proto::{self, v1};
 
 const INGEST: &str = "/steadfast.v1.FeatureService/IngestFeatures";
+/// The methods by which a member that holds rows tells of its views.
+const READS: [&str; 2] = [
+    "/steadfast.v1.ViewService/ListViews",
+    "/steadfast.v1.ViewService/GetView",
+];
 /// The methods by which only the primary changes something.
 const CHANGES: [&str; 9] = [
     INGEST,
@@ -70,11 +75,16 @@ impl Forwarding {
         self.way(request.metadata().as_ref(), Effect::Reads)
     }
 
-    fn of_change(&self, request: &Request<Body>) -> Option<Way> {
-        if !CHANGES.contains(&request.uri().path()) {
-            return None;
+    /// The way of a call that is not this node's, whatever its message says.
+    fn of_call(&self, request: &Request<Body>) -> Option<Way> {
+        let path = request.uri().path();
+        if CHANGES.contains(&path) {
+            self.way(request.headers(), Effect::Changes)
+        } else if READS.contains(&path) && !self.node.holds_rows() {
+            self.way(request.headers(), Effect::Reads)
+        } else {
+            None
         }
-        self.way(request.headers(), Effect::Changes)
     }
 
     fn way(&self, headers: &HeaderMap, effect: Effect) -> Option<Way> {
@@ -101,7 +111,7 @@ impl Forwarding {
     }
 }
 
-/// Forwards changes.
+/// Forwards calls as they come.
 #[derive(Debug, Clone)]
 pub(super) struct ForwardLayer(pub(super) Arc<Forwarding>);
 
@@ -116,7 +126,7 @@ impl<S> Layer<S> for ForwardLayer {
     }
 }
 
-/// A service whose changes go to the primary if that is elsewhere.
+/// A service of which the primary's calls go there if that is elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Forward<S> {
     inner: S,
@@ -139,8 +149,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.forwarding.of_change(&request) {
-            Some(way) => Box::pin(async move { Ok(way.change(request).await) }),
+        match self.forwarding.of_call(&request) {
+            Some(way) => Box::pin(async move { Ok(way.pass(request).await) }),
             None => Box::pin(self.inner.call(request)),
         }
     }

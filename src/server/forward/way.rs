@@ -68,8 +68,8 @@ impl Way {
         Ok(answer)
     }
 
-    /// Has the primary carry out a change, as it comes from the client.
-    pub async fn change(self, request: Request<Body>) -> Response<Body> {
+    /// Has the primary answer a call as it comes from the client.
+    pub async fn pass(self, request: Request<Body>) -> Response<Body> {
         let intake = request.extensions().get::<Intake>().cloned();
         let intake = intake.expect("the admission layer stands before this one");
         let call = intake.take();
@@ -136,8 +136,8 @@ impl Way {
             Effect::Reads => Reason::DeadlineExceeded,
             Effect::Changes => Reason::OutcomeUnknown,
         };
-        let (primary, limit) = (&self.primary, humantime::format_duration(self.limit));
-        let message = format!("the primary, {primary}, did not answer within {limit}");
+        let (primary, limit) = (&self.primary, self.limit);
+        let message = format!("the primary, {primary}, did not answer within {limit:.1?}");
         Failure::new(reason, message)
     }
 }
