@@ -274,6 +274,21 @@ impl Node {
         standing.primary().filter(|_| standing.serves.is_none())
     }
 
+    /// Waits until this node knows that another member, or itself, is primary in the place of this one.
+    pub async fn replaced(&self, primary: &Primary) {
+        let Ok(serving) = self.serving() else {
+            return std::future::pending().await;
+        };
+        let mut standings = serving.member.standings();
+        let is_replaced = standings.wait_for(|standing| {
+            let other = standing.primary().filter(|other| other != primary);
+            standing.serves.is_some() || other.is_some()
+        });
+        if is_replaced.await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Does this node hold rows, as all do but arbiters?
     #[must_use]
     pub fn holds_rows(&self) -> bool {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use steadfast::base::{CommitLevel, ReadLevel};
+use steadfast::base::ReadLevel;
 use steadfast::control::Role;
 use steadfast::model::Items;
-use steadfast::node::SetChange;
 use steadfast::proto::v1::ingest_features_response::Outcome;
 use steadfast::proto::v1::view_service_client::ViewServiceClient;
 use steadfast::proto::{items_to_proto, v1};
@@ -191,98 +190,6 @@ async fn what_was_forwarded_is_not_forwarded_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_primary_is_lost_is_unknown_and_applied_once_when_repeated() {
-    let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
-    let first = Member::first_as(lies).await;
-    let second = first.join_as(Manner::default()).await;
-    way.lead_to(first.addresses.client);
-    second
-        .ask_put(Request::new(put(1, 1, "one")))
-        .await
-        .unwrap();
-    way.mute();
-    let asked = second.ask_put(Request::new(put(2, 2, "two")));
-    let lost = async {
-        while first.get(2, ReadLevel::Primary).await.unwrap() != Some(2) {
-            tokio::task::yield_now().await;
-        }
-        way.cut();
-    };
-    let (unknown, ()) = tokio::join!(asked, lost);
-    let unknown = unknown.unwrap_err();
-    assert_eq!(
-        (unknown.code(), reason(&unknown)),
-        (Code::Unknown, "OUTCOME_UNKNOWN".into())
-    );
-
-    let to = SetChange::SwitchOver(Some(second.status().by));
-    first.node.change_set(to).await.unwrap();
-    until("the second serves", || second.serves()).await;
-    // Another wins meanwhile; the repetition changes nothing.
-    second.put(2, 3, CommitLevel::Quorum).await.unwrap();
-    let again = first.ask_put(Request::new(put(2, 2, "two"))).await.unwrap();
-    assert!(again.repeated);
-    assert_eq!(second.get(2, ReadLevel::Primary).await.unwrap(), Some(3));
-    for member in [first, second] {
-        member.stop().await;
-    }
-    way.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_primary_that_is_not_there_is_no_unknown_outcome() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = nobody.local_addr().unwrap().to_string();
-    drop(nobody);
-    let lies = Manner {
-        client: Some(address.clone()),
-        ..Manner::default()
-    };
-    let first = Member::first_as(lies).await;
-    let second = first.join_as(Manner::default()).await;
-    let refused = second
-        .ask_put(Request::new(put(1, 1, "")))
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable);
-    let (reason, metadata) = info(&refused);
-    assert_eq!((&*reason, &metadata["primary"]), ("NOT_PRIMARY", &address));
-    for member in [second, first] {
-        member.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_of_a_forwarded_call_is_kept() {
-    let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
-    let first = Member::first_as(lies).await;
-    let second = first.join_as(Manner::default()).await;
-    way.lead_to(first.addresses.client);
-    second.ask_put(Request::new(put(1, 1, ""))).await.unwrap();
-    way.mute();
-    let mut write = Request::new(put(2, 2, ""));
-    write.set_timeout(Duration::from_millis(500));
-    let mut read = Request::new(get(vec![1], PRIMARY));
-    read.set_timeout(Duration::from_millis(500));
-    let (written, read) = tokio::join!(second.ask_put(write), second.ask_get(read));
-    assert_eq!(reason(&written.unwrap_err()), "OUTCOME_UNKNOWN");
-    assert_eq!(reason(&read.unwrap_err()), "DEADLINE_EXCEEDED");
-    way.cut();
-    for member in [second, first] {
-        member.stop().await;
-    }
-    way.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_call_goes_on_with_its_headers_a_deadline_and_a_mark() {
     let way = Way::new().await;
     let lies = Manner {
@@ -361,6 +268,26 @@ async fn an_arbiter_forwards_every_lookup() {
     let name = "v".to_owned();
     views.get_view(v1::GetViewRequest { name }).await.unwrap();
     for member in [arbiter, first] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_over_can_be_asked_of_any_member() {
+    let members = set_of_three().await;
+    for to in [1, 2, 0, 2, 1, 0] {
+        let number = members[to].status().by;
+        let asked = members.iter().find(|member| !member.serves()).unwrap();
+        let request = v1::SwitchOverRequest { to: Some(number.0) };
+        asked.admin().await.switch_over(request).await.unwrap();
+        until("it serves", || members[to].serves()).await;
+        let knows = |member: &Member| member.status().primary == Some(number);
+        until("all know", || members.iter().all(knows)).await;
+        for member in &members {
+            member.ask_put(Request::new(put(1, 1, ""))).await.unwrap();
+        }
+    }
+    for member in members {
         member.stop().await;
     }
 }

@@ -10,6 +10,7 @@ mod failover;
 mod form;
 mod forwarding;
 mod levels;
+mod lost;
 mod operate;
 mod retries;
 mod seeding;

@@ -29,6 +29,7 @@ use crate::node::Node;
 use crate::proto::{self, v1};
 
 const INGEST: &str = "/steadfast.v1.FeatureService/IngestFeatures";
+const SWITCH_OVER: &str = "/steadfast.v1.AdminService/SwitchOver";
 /// The methods by which a member that holds rows tells of its views.
 const READS: [&str; 2] = [
     "/steadfast.v1.ViewService/ListViews",
@@ -44,7 +45,7 @@ const CHANGES: [&str; 9] = [
     "/steadfast.v1.ViewService/AlterView",
     "/steadfast.v1.ViewService/DropView",
     "/steadfast.v1.AdminService/Forget",
-    "/steadfast.v1.AdminService/SwitchOver",
+    SWITCH_OVER,
 ];
 
 /// Finds the way to the primary.
@@ -78,7 +79,9 @@ impl Forwarding {
     /// The way of a call that is not this node's, whatever its message says.
     fn of_call(&self, request: &Request<Body>) -> Option<Way> {
         let path = request.uri().path();
-        if CHANGES.contains(&path) {
+        if path == SWITCH_OVER {
+            self.way(request.headers(), Effect::ChangesPrimary)
+        } else if CHANGES.contains(&path) {
             self.way(request.headers(), Effect::Changes)
         } else if READS.contains(&path) && !self.node.holds_rows() {
             self.way(request.headers(), Effect::Reads)
@@ -93,6 +96,7 @@ impl Forwarding {
         }
         let primary = self.node.elsewhere()?;
         Some(Way {
+            node: self.node.clone(),
             channel: self.channel(&primary.address)?,
             primary,
             effect,

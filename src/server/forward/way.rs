@@ -16,7 +16,7 @@ use super::body::{Answering, Asking};
 use crate::base::clock::timeout;
 use crate::base::explained;
 use crate::model::limits::ANSWER_BYTES;
-use crate::node::{self, Primary};
+use crate::node::{self, Node, Primary};
 use crate::proto::{Reason, v1};
 use crate::server::admission::{Intake, intake};
 use crate::server::metrics::{ServedLevel, TimedByHandler};
@@ -34,11 +34,14 @@ const LEVEL: ServedLevel = ServedLevel("forwarded");
 pub(super) enum Effect {
     Reads,
     Changes,
+    /// Changes who is primary.
+    ChangesPrimary,
 }
 
 /// The way of one call to the primary.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Way {
+    pub(super) node: Node,
     pub(super) primary: Primary,
     pub(super) channel: Channel,
     pub(super) effect: Effect,
@@ -92,11 +95,28 @@ impl Way {
         if let Ok(limit) = HeaderValue::from_str(&format!("{}u", self.limit.as_micros())) {
             headers.insert(TIMEOUT, limit);
         }
-        let asked = self.channel.clone().oneshot(request);
-        match timeout(self.limit, asked).await {
+        let asked = timeout(self.limit, self.channel.clone().oneshot(request));
+        let asked = tokio::select! {
+            biased;
+            asked = asked => asked,
+            // It may hang for ever.
+            () = self.replaced() => {
+                let lost = self.lost("it is primary no more");
+                return Status::from(lost).into_http();
+            }
+        };
+        match asked {
             Ok(Ok(answer)) => answer.map(|body| Body::new(Answering::new(body, self))),
             Ok(Err(cause)) => Status::from(self.unanswered(&cause)).into_http(),
             Err(_) => Status::from(self.too_late()).into_http(),
+        }
+    }
+
+    /// Waits until no answer is to be expected, because another member is primary.
+    async fn replaced(&self) {
+        match self.effect {
+            Effect::Reads | Effect::Changes => self.node.replaced(&self.primary).await,
+            Effect::ChangesPrimary => std::future::pending().await,
         }
     }
 
@@ -114,7 +134,7 @@ impl Way {
     fn unreached(&self, why: &str) -> Failure {
         let message = format!("the primary, {}, does not answer: {why}", self.primary);
         Failure {
-            primary: Some(self.primary.address.clone()),
+            primary: self.node.elsewhere().map(|primary| primary.address),
             ..Failure::new(Reason::NotPrimary, message)
         }
     }
@@ -123,7 +143,7 @@ impl Way {
     pub fn lost(&self, why: &str) -> Failure {
         match self.effect {
             Effect::Reads => self.unreached(why),
-            Effect::Changes => {
+            Effect::Changes | Effect::ChangesPrimary => {
                 let primary = &self.primary;
                 let message = format!("the primary, {primary}, was lost before it answered: {why}");
                 Failure::new(Reason::OutcomeUnknown, message)
@@ -134,7 +154,7 @@ impl Way {
     fn too_late(&self) -> Failure {
         let reason = match self.effect {
             Effect::Reads => Reason::DeadlineExceeded,
-            Effect::Changes => Reason::OutcomeUnknown,
+            Effect::Changes | Effect::ChangesPrimary => Reason::OutcomeUnknown,
         };
         let (primary, limit) = (&self.primary, self.limit);
         let message = format!("the primary, {primary}, did not answer within {limit:.1?}");
