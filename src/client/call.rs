@@ -280,6 +280,15 @@ impl Client {
         settings.ok_or_else(|| Error::bad_answer("the node answered without the settings"))
     }
 
+    /// What is remembered of the set's latest epochs.
+    ///
+    /// # Errors
+    /// As the node or the transport reports.
+    pub async fn history(&self) -> Result<Vec<v1::EpochNote>, Error> {
+        let request = within_deadline(v1::GetHistoryRequest {});
+        Ok(read(self.admin()?.get_history(request).await)?.epochs)
+    }
+
     /// Of several nodes another may have to be asked: then every write has a name. What it has as an effect.
     fn name(&self, request_id: &mut String) -> Effect {
         if request_id.is_empty() && self.0.are_several() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::command::{BootClaim, Command, Effect};
+use super::history::Cause;
 use super::member::{Member, Role};
 use super::rejection::Rejection;
 use super::settings::SettingsChange;
@@ -26,13 +27,15 @@ impl ControlState {
                 members,
                 expected_open,
                 expected_attempt,
+                cause,
             } => {
                 if (expected_open, expected_attempt) != (self.open_epoch(), self.attempt_epoch()) {
                     return Err(self.stale(expected_attempt));
                 }
-                self.begin(candidate, boot, members)
+                self.begin(candidate, boot, members, cause)
             }
             Command::Open { epoch } => self.open_attempt(epoch),
+            Command::Serve { epoch, served } => self.note_served(epoch, served),
             Command::Extend {
                 epoch,
                 number,
@@ -150,6 +153,7 @@ impl ControlState {
         candidate: IncarnationId,
         boot: BootNumber,
         members: BTreeSet<IncarnationId>,
+        cause: Cause,
     ) -> Result<Effect, Rejection> {
         for named in &members {
             let role = self.member(*named)?.role;
@@ -192,6 +196,7 @@ impl ControlState {
             members,
             basis,
             floor,
+            cause,
         };
         self.attempt = Some(attempt.clone());
         Ok(Effect::Begun(attempt))
@@ -202,11 +207,15 @@ impl ControlState {
             .attempt
             .as_ref()
             .filter(|attempt| attempt.epoch == epoch)
-            .ok_or_else(|| self.stale(epoch))?;
-        let (members, writer) = (attempt.members.clone(), attempt.candidate);
-        self.open = Some(OpenConfig { epoch, members });
+            .ok_or_else(|| self.stale(epoch))?
+            .clone();
+        self.note_opened(&attempt);
+        self.writers.insert(epoch, attempt.candidate);
         self.logs.insert(epoch, LogState::Active);
-        self.writers.insert(epoch, writer);
+        self.open = Some(OpenConfig {
+            epoch,
+            members: attempt.members,
+        });
         Ok(Effect::Done)
     }
 
@@ -259,6 +268,7 @@ impl ControlState {
             {
                 *log = LogState::Closed { last, digest };
                 self.writers.remove(&epoch);
+                self.note_closed(epoch, last);
                 Ok(Effect::Done)
             }
             _ => Err(Rejection::NotActive { epoch }),

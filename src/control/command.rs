@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::{Cause, Served};
 use super::joining::{Intent, TokenHash};
 use super::member::{Addresses, Role};
 use super::settings::{Settings, SettingsChange};
@@ -53,11 +54,21 @@ pub enum Command {
         expected_open: Epoch,
         /// The attempt that the candidate saw, or [`Epoch::NONE`].
         expected_attempt: Epoch,
+        /// Why, for the history.
+        #[serde(default)]
+        cause: Cause,
     },
     /// A candidate has sealed and caught up: its epoch opens. Said twice, it changes nothing.
     Open {
         /// The epoch.
         epoch: Epoch,
+    },
+    /// The primary of an epoch takes writes from now on: for the history. Said twice, it changes nothing.
+    Serve {
+        /// Its epoch.
+        epoch: Epoch,
+        /// How it came to.
+        served: Served,
     },
     /// The primary asks for a higher ceiling, and reports what members hold.
     Extend {

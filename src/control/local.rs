@@ -14,7 +14,7 @@ use crate::base::sealed::{self, Kind};
 
 const KIND: Kind = Kind {
     name: "control",
-    version: 3,
+    version: 4,
 };
 
 /// Why a command was not carried out.
@@ -135,7 +135,7 @@ mod tests {
         BootNumber, BootToken, Epoch, Hlc, IncarnationId, LineageId, LogId, RegionId, Seq,
         VersionVector,
     };
-    use crate::control::{Addresses, BootClaim, LEVEL, SettingsChange};
+    use crate::control::{Addresses, BootClaim, Cause, LEVEL, SettingsChange};
 
     #[test]
     fn what_was_answered_is_there_after_opening_again() {
@@ -166,6 +166,7 @@ mod tests {
             members: BTreeSet::from([me]),
             expected_open: open,
             expected_attempt: attempt,
+            cause: Cause::Unrecorded,
         };
         for _ in 0..2 {
             let Effect::Begun(attempt) = control

@@ -8,6 +8,7 @@
 
 mod apply;
 mod command;
+mod history;
 mod joining;
 mod local;
 mod member;
@@ -19,6 +20,7 @@ mod state;
 mod window;
 
 pub use command::{BootClaim, Command, Effect};
+pub use history::{Cause, EpochNote, Served};
 pub use joining::{Intent, JoinToken, TokenHash};
 pub use local::{Error, LocalControl};
 pub use member::{Addresses, LEVEL, Member, Role};

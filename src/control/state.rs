@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::history::{Cause, EpochNote};
 use super::joining::{Intent, JoinToken, TokenHash};
 use super::member::{LEVEL, Member, Role, first_level};
 use super::quorum::commit_size;
@@ -80,6 +81,9 @@ pub struct ControlState {
     /// Changes of members that are under way.
     #[serde(default)]
     pub intents: BTreeSet<Intent>,
+    /// What is remembered of the latest epochs.
+    #[serde(default)]
+    pub history: BTreeMap<Epoch, EpochNote>,
 }
 
 /// An epoch's data members.
@@ -109,6 +113,9 @@ pub struct Attempt {
     pub basis: BTreeSet<IncarnationId>,
     /// Its stamps lie above this.
     pub floor: Hlc,
+    /// Why it was begun.
+    #[serde(default)]
+    pub cause: Cause,
 }
 
 fn first_boot() -> BootNumber {
@@ -173,6 +180,7 @@ impl ControlState {
             settings: Settings::default(),
             tokens: BTreeMap::new(),
             intents: BTreeSet::new(),
+            history: BTreeMap::new(),
         }
     }
 

@@ -28,6 +28,7 @@ fn begin(state: &mut ControlState, candidate: u128, members: &[u128]) -> Attempt
         members: members.iter().map(|at| id(*at)).collect(),
         expected_open: state.open_epoch(),
         expected_attempt: state.attempt_epoch(),
+        cause: Cause::Unrecorded,
     };
     match state.apply(command).unwrap() {
         Effect::Begun(attempt) => attempt,
@@ -94,6 +95,7 @@ fn a_begin_that_saw_an_older_state_is_refused() {
         members: BTreeSet::from([id(1)]),
         expected_open: Epoch::NONE,
         expected_attempt: Epoch::NONE,
+        cause: Cause::Unrecorded,
     };
     assert!(matches!(state.apply(stale), Err(Rejection::Stale { .. })));
     assert_eq!(state.attempt_epoch(), attempt.epoch);
@@ -351,6 +353,7 @@ fn commands() -> impl Strategy<Value = Command> {
                     members,
                     expected_open: open,
                     expected_attempt: attempt,
+                    cause: Cause::Unrecorded,
                 }
             }
         ),
@@ -449,6 +452,7 @@ fn an_epoch_is_begun_only_by_the_last_start_of_one_of_its_data_members() {
             members: members.iter().map(|at| id(*at)).collect(),
             expected_open: Epoch::NONE,
             expected_attempt: Epoch::NONE,
+            cause: Cause::Unrecorded,
         };
         state.apply(command).err()
     };

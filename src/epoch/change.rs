@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::timing::{ASK_AGAIN, PATIENCE};
 use crate::base::rule::Rule;
 use crate::base::{BootNumber, Epoch, IncarnationId, VersionVector};
-use crate::control::{Attempt, Command, ControlState, Missing, commit_size, seal_size};
+use crate::control::{Attempt, Cause, Command, ControlState, Missing, commit_size, seal_size};
 use crate::replication::{Commit, PreSeal, SealAck};
 
 /// What the candidate knows at a moment.
@@ -21,8 +21,10 @@ pub struct Sight<'a> {
     pub control: &'a ControlState,
     /// What is durable here.
     pub durable: &'a VersionVector,
-    /// Has this member itself reason to replace the primary?
-    pub suspects: bool,
+    /// Why this member itself would replace the primary, if it has reason to.
+    pub suspects: Option<Cause>,
+    /// When the primary was last heard.
+    pub heard: Duration,
     /// What was acknowledged under the attempt.
     pub commit: Option<&'a Commit>,
 }
@@ -112,6 +114,9 @@ pub struct Change {
     /// When it last asked.
     asked: Option<Duration>,
     number: u64,
+    cause: Cause,
+    /// Since when no writes are taken, if that is known.
+    idle_since: Option<Duration>,
 }
 
 impl Change {
@@ -124,10 +129,16 @@ impl Change {
         number: u64,
         sight: &Sight<'_>,
     ) -> Change {
-        let phase = Phase::Asking {
-            agreed: BTreeSet::new(),
-        };
-        Change::new(me, boot, members, None, number, phase, sight)
+        let cause = sight.suspects.unwrap_or_default();
+        let has_known = !matches!(cause, Cause::First | Cause::Restart);
+        Change {
+            phase: Phase::Asking {
+                agreed: BTreeSet::new(),
+            },
+            cause,
+            idle_since: Some(sight.heard).filter(|_| has_known),
+            ..Change::new(me, boot, members, number, sight)
+        }
     }
 
     /// Sets out at the request of the open epoch's primary, which may be this member.
@@ -140,38 +151,33 @@ impl Change {
         number: u64,
         sight: &Sight<'_>,
     ) -> Change {
-        Change::new(
-            me,
-            boot,
-            members,
-            Some(from),
-            number,
-            Phase::Beginning,
-            sight,
-        )
+        Change {
+            from: Some(from),
+            ..Change::new(me, boot, members, number, sight)
+        }
     }
 
     fn new(
         me: IncarnationId,
         boot: BootNumber,
         members: BTreeSet<IncarnationId>,
-        from: Option<IncarnationId>,
         number: u64,
-        phase: Phase,
         sight: &Sight<'_>,
     ) -> Change {
         Change {
             me,
             boot,
             members,
-            from,
+            from: None,
             expected: (sight.control.open_epoch(), sight.control.attempt_epoch()),
-            phase,
+            phase: Phase::Beginning,
             attempt: None,
             sealed: BTreeMap::new(),
             advanced: sight.now,
             asked: None,
             number,
+            cause: Cause::Planned,
+            idle_since: Some(sight.now),
         }
     }
 
@@ -198,6 +204,12 @@ impl Change {
     #[must_use]
     pub fn is_transferring(&self) -> bool {
         matches!(self.phase, Phase::Transferring | Phase::Opening)
+    }
+
+    /// Since when no writes are taken, if that is known.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Duration> {
+        self.idle_since
     }
 
     /// A member agrees that the primary be replaced.
@@ -269,12 +281,12 @@ impl Change {
                     self.phase = Phase::Beginning;
                     return Ok(());
                 };
-                let me = Some(self.me).filter(|_| sight.suspects);
+                let me = Some(self.me).filter(|_| sight.suspects.is_some());
                 let agreed = agreed.iter().copied().chain(me);
                 let agreed: BTreeSet<_> = agreed.filter(|member| open.contains(member)).collect();
                 if agreed.len() >= seal_size(open.len()) {
                     self.phase = Phase::Beginning;
-                } else if is_late || !sight.suspects {
+                } else if is_late || sight.suspects.is_none() {
                     return Err(Why::NotAgreed);
                 } else if is_due {
                     let (open_epoch, attempt) = self.expected;
@@ -348,6 +360,7 @@ impl Change {
                 members: self.members.clone(),
                 expected_open,
                 expected_attempt,
+                cause: self.cause,
             }));
         }
         Ok(())

@@ -55,6 +55,7 @@ fn set(members: &[u128]) -> ControlState {
         members: ids(members),
         expected_open: Epoch::NONE,
         expected_attempt: Epoch::NONE,
+        cause: Cause::Unrecorded,
     };
     control.apply(begin).unwrap();
     let epoch = control.attempt_epoch();
@@ -68,7 +69,8 @@ fn at<'a>(millis: u64, control: &'a ControlState, durable: &'a VersionVector) ->
         now: Duration::from_millis(millis),
         control,
         durable,
-        suspects: true,
+        suspects: Some(Cause::Silence),
+        heard: Duration::ZERO,
         commit: None,
     }
 }
@@ -157,7 +159,7 @@ fn a_candidate_that_hears_the_primary_again_gives_up() {
     let none = vector(&[]);
     let mut change = Change::unplanned(id(2), BOOT, ids(&[1, 2, 3]), 1, &at(0, &control, &none));
     let sight = Sight {
-        suspects: false,
+        suspects: None,
         ..at(10, &control, &none)
     };
     assert_eq!(change.step(&sight), [Instruction::GiveUp(Why::NotAgreed)]);
@@ -172,6 +174,7 @@ fn an_overtaken_candidate_gives_up() {
         members: ids(&[1, 2, 3]),
         expected_open: control.open_epoch(),
         expected_attempt: attempt.epoch,
+        cause: Cause::Unrecorded,
     };
     control.apply(begin).unwrap();
     let all = vector(&[]);
@@ -213,6 +216,7 @@ fn a_begin_that_was_lost_is_proposed_again_and_is_not_answered_by_another() {
             members,
             expected_open,
             expected_attempt,
+            cause: Cause::Restart,
         })
         .unwrap();
     let given_up = change.step(&at(300, &control, &none));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::{Epoch, IncarnationId};
-use crate::control::{ControlState, Extended, Settings, seal_size};
+use crate::control::{Cause, ControlState, Extended, Settings, seal_size};
 use crate::replication::PreSeal;
 
 /// What one member has noticed of its primary.
@@ -19,8 +19,8 @@ pub struct Detector {
     /// Since when the latest attempt is known.
     attempted: Duration,
     extended: Option<Extended>,
-    /// The primary's process was seen to be gone.
-    gone: bool,
+    /// The primary's process is gone for certain, by what that is known.
+    gone: Option<Cause>,
     /// As a primary: a member has promised another epoch.
     fenced: bool,
 }
@@ -37,7 +37,7 @@ impl Detector {
             heard: now,
             attempted: now,
             extended: None,
-            gone: false,
+            gone: None,
             fenced: false,
         }
     }
@@ -46,13 +46,19 @@ impl Detector {
     pub fn hear(&mut self, now: Duration, epoch: Epoch) {
         if epoch >= self.open {
             self.heard = now;
-            self.gone = false;
+            self.gone = None;
         }
+    }
+
+    /// When the primary was last heard.
+    #[must_use]
+    pub fn heard(&self) -> Duration {
+        self.heard
     }
 
     /// The primary's connections are closed and new ones are refused.
     pub fn see_gone(&mut self) {
-        self.gone = true;
+        self.gone = Some(Cause::Gone);
     }
 
     /// As a primary: a member answered that it has promised another epoch.
@@ -66,7 +72,7 @@ impl Detector {
         if control.open_epoch() > self.open {
             self.open = control.open_epoch();
             self.heard = now;
-            self.gone = false;
+            self.gone = None;
             self.fenced = false;
         }
         if control.attempt_epoch() > self.attempt {
@@ -85,26 +91,32 @@ impl Detector {
             }
         }
         // Its own process of before is gone for certain, and a new set never had a primary.
-        if control.open.is_none() || control.primary() == Some(self.me) && !is_primary {
-            self.gone = true;
+        if control.open.is_none() {
+            self.gone = Some(Cause::First);
+        } else if control.primary() == Some(self.me) && !is_primary {
+            self.gone = Some(Cause::Restart);
         }
     }
 
-    /// Is there reason to replace the primary?
+    /// Why the primary is to be replaced, if there is reason to.
     #[must_use]
-    pub fn suspects(&self, now: Duration, is_primary: bool) -> bool {
+    pub fn suspects(&self, now: Duration, is_primary: bool) -> Option<Cause> {
         let is_stuck =
             self.attempt > self.open && now.saturating_sub(self.attempted) >= self.silence;
+        let unopened = (is_stuck || is_primary && self.fenced).then_some(Cause::Unopened);
         if is_primary {
-            return self.fenced || is_stuck;
+            return unopened;
         }
-        self.gone || is_stuck || now.saturating_sub(self.heard) >= self.silence
+        let is_silent = now.saturating_sub(self.heard) >= self.silence;
+        let silence = is_silent.then_some(Cause::Silence);
+        self.gone.or(unopened).or(silence)
     }
 
     /// Does the member agree that the primary be replaced by somebody who sees this?
     #[must_use]
     pub fn agrees(&self, now: Duration, asked: &PreSeal, is_primary: bool) -> bool {
-        (asked.open, asked.attempt) >= (self.open, self.attempt) && self.suspects(now, is_primary)
+        (asked.open, asked.attempt) >= (self.open, self.attempt)
+            && self.suspects(now, is_primary).is_some()
     }
 }
 
@@ -140,6 +152,7 @@ mod tests {
             members: control.members.keys().copied().collect(),
             expected_open: control.open_epoch(),
             expected_attempt: control.attempt_epoch(),
+            cause: Cause::Unrecorded,
         };
         control.apply(begin).unwrap();
     }
@@ -159,14 +172,17 @@ mod tests {
         let control = set(3);
         let mut detector = Detector::new(ME, millis(0));
         detector.agree(millis(0), &control, false);
-        assert!(!detector.suspects(millis(999), false));
-        assert!(detector.suspects(millis(1_000), false));
+        assert_eq!(detector.suspects(millis(999), false), None);
+        assert_eq!(
+            detector.suspects(millis(1_000), false),
+            Some(Cause::Silence)
+        );
         detector.hear(millis(1_500), control.open_epoch());
-        assert!(!detector.suspects(millis(2_499), false));
+        assert_eq!(detector.suspects(millis(2_499), false), None);
         detector.see_gone();
-        assert!(detector.suspects(millis(1_501), false));
+        assert_eq!(detector.suspects(millis(1_501), false), Some(Cause::Gone));
         detector.hear(millis(1_600), control.open_epoch());
-        assert!(!detector.suspects(millis(1_601), false));
+        assert_eq!(detector.suspects(millis(1_601), false), None);
     }
 
     #[test]
@@ -175,7 +191,10 @@ mod tests {
         let mut detector = Detector::new(ME, millis(0));
         detector.agree(millis(0), &control, false);
         detector.hear(millis(900), Epoch(control.open_epoch().0 - 1));
-        assert!(detector.suspects(millis(1_000), false));
+        assert_eq!(
+            detector.suspects(millis(1_000), false),
+            Some(Cause::Silence)
+        );
     }
 
     #[test]
@@ -185,10 +204,13 @@ mod tests {
         detector.agree(millis(0), &control, false);
         begin(&mut control);
         detector.agree(millis(100), &control, true);
-        assert!(!detector.suspects(millis(1_099), true));
-        assert!(detector.suspects(millis(1_100), true));
+        assert_eq!(detector.suspects(millis(1_099), true), None);
+        assert_eq!(
+            detector.suspects(millis(1_100), true),
+            Some(Cause::Unopened)
+        );
         detector.fence();
-        assert!(detector.suspects(millis(101), true));
+        assert_eq!(detector.suspects(millis(101), true), Some(Cause::Unopened));
     }
 
     #[test]
@@ -201,12 +223,12 @@ mod tests {
             detector.agree(millis(900), &control, false);
             detector.agree(millis(950), &control, false);
             assert_eq!(
-                !detector.suspects(millis(1_000), false),
+                detector.suspects(millis(1_000), false).is_none(),
                 is_sign,
                 "{members}"
             );
             assert!(
-                detector.suspects(millis(1_900), false),
+                detector.suspects(millis(1_900), false).is_some(),
                 "once, not each time it is looked at"
             );
         }
@@ -236,7 +258,7 @@ mod tests {
         let control = ControlState::new(LineageId(1), RegionId(1), ME);
         let mut detector = Detector::new(ME, millis(0));
         detector.agree(millis(0), &control, false);
-        assert!(detector.suspects(millis(0), false));
+        assert_eq!(detector.suspects(millis(0), false), Some(Cause::First));
     }
 
     #[test]
@@ -244,6 +266,6 @@ mod tests {
         let control = set(3);
         let mut detector = Detector::new(IncarnationId(2), millis(0));
         detector.agree(millis(0), &control, false);
-        assert!(detector.suspects(millis(1), false));
+        assert_eq!(detector.suspects(millis(1), false), Some(Cause::Restart));
     }
 }

@@ -162,6 +162,7 @@ async fn look(node: &Weak<Serving>) {
     let Some(node) = node.upgrade() else {
         return std::future::pending().await;
     };
+    node.note_serving().await;
     if node.member.standing().serves.is_some()
         && let Some(raft) = node.agreement.raft()
     {

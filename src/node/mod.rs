@@ -9,6 +9,7 @@
 
 mod agreement;
 mod forget;
+mod history;
 mod horizons;
 mod identity;
 mod joining;

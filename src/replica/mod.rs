@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use action::{Action, Fault, ReadId, Wanted, WriteId};
 pub use primary::{Report, Turn};
-pub use reign::Refused;
+pub use reign::{Refused, Takeover};
 
 use crate::base::rule::Rule;
 use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, VersionVector};
@@ -168,6 +168,12 @@ impl Replica {
     #[must_use]
     pub fn change(&self) -> Option<&Change> {
         self.change.as_ref()
+    }
+
+    /// How this replica came to serve, if it does.
+    #[must_use]
+    pub fn takeover(&self) -> Option<Takeover> {
+        self.reign.as_ref()?.takeover()
     }
 
     /// Is this process registered, so that it takes part?
@@ -319,7 +325,7 @@ impl Replica {
             Some(open) => open.members.contains(&self.me),
             None => self.control.members.contains_key(&self.me),
         };
-        if self.change.is_some() || !is_data || !self.detector.suspects(now, is_primary) {
+        if self.change.is_some() || !is_data || self.detector.suspects(now, is_primary).is_none() {
             if self.change.is_none() {
                 self.try_at = None;
             }
@@ -370,6 +376,12 @@ impl Replica {
             control: &self.control,
             durable: self.member.durable(),
             suspects: self.detector.suspects(now, self.reigns()),
+            // A primary is not idle before it sets out itself.
+            heard: if self.reigns() {
+                now
+            } else {
+                self.detector.heard()
+            },
             commit: self.reign.as_ref().map(|reign| &reign.commit),
         }
     }
@@ -464,8 +476,10 @@ impl Replica {
             return;
         }
         let (attempt, recovered) = (attempt.clone(), change.recovered());
+        let idle_since = change.idle_since();
         self.end_reign();
         let mut reign = Reign::new(self.me, now, attempt, recovered, &self.control);
+        reign.idle_since = idle_since;
         reign.follow(&self.control);
         self.reign = Some(reign);
     }

@@ -323,6 +323,7 @@ impl Replica {
             recovered: reign.recovered.clone(),
         };
         reign.stage = Stage::Serving;
+        reign.served = Some(now);
         let epoch = reign.epoch();
         let opened = self.append(now, Turn { epoch, hlc }, None, Body::Opening(opening), None);
         debug_assert!(opened.is_ok(), "a reign appends");

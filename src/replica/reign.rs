@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::pending::{Pending, Queues};
 use crate::base::rule::Rule;
-use crate::base::{CommitLevel, Epoch, Hlc, IncarnationId, LogId, VersionVector};
+use crate::base::{CommitLevel, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
 use crate::control::{Attempt, ControlState, EXTEND_EVERY, Tick, commit_size, seal_size, tick};
 use crate::replication::{Commit, Contact, Held, Sender};
 
@@ -35,6 +35,17 @@ pub enum Refused {
         /// How many the level needs.
         needed: usize,
     },
+}
+
+/// How a primary came to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takeover {
+    /// Since when it takes writes.
+    pub at: Duration,
+    /// For how long no writes were taken before, if that is known.
+    pub unavailable: Option<Duration>,
+    /// The latest log before its own of which it recovered something, and up to which record.
+    pub recovered: Option<(Epoch, Seq)>,
 }
 
 /// How far a reign has come.
@@ -95,6 +106,10 @@ pub(super) struct Reign {
     pub beat: Option<Duration>,
     /// When it last looked after logs and members.
     pub tended: Option<Duration>,
+    /// Since when no writes were taken before it, if that is known.
+    pub idle_since: Option<Duration>,
+    /// When it began to take them.
+    pub served: Option<Duration>,
 }
 
 impl Reign {
@@ -127,12 +142,30 @@ impl Reign {
             hand_over: None,
             beat: None,
             tended: None,
+            idle_since: None,
+            served: None,
             attempt,
         }
     }
 
     pub fn epoch(&self) -> Epoch {
         self.attempt.epoch
+    }
+
+    /// How it came to serve.
+    pub fn takeover(&self) -> Option<Takeover> {
+        let at = self.served?;
+        let before = self
+            .recovered
+            .logs()
+            .filter(|(log, _)| log.region == self.log.region && log.epoch < self.log.epoch);
+        Some(Takeover {
+            at,
+            unavailable: self.idle_since.map(|since| at.saturating_sub(since)),
+            recovered: before
+                .max_by_key(|(log, _)| log.epoch)
+                .map(|(log, last)| (log.epoch, last)),
+        })
     }
 
     /// Streams lead to the new members, and once the epoch is open to everybody who holds rows.

@@ -6,8 +6,8 @@ use tonic::{Request, Response, Status};
 
 use super::deadline::budget;
 use super::edge::Edge;
-use super::set;
 use super::status::Failure;
+use super::{history, set};
 use crate::base::{Epoch, NodeNumber};
 use crate::node::{Entity, Forgotten, SetChange, Tombstone};
 use crate::proto::v1::admin_service_server::AdminService;
@@ -133,6 +133,18 @@ impl AdminService for Admin {
         Ok(Response::new(v1::SetSettingsResponse {
             settings: Some(set::settings_to_proto(&settings)),
         }))
+    }
+
+    async fn get_history(
+        &self,
+        _request: Request<v1::GetHistoryRequest>,
+    ) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        let history = self.0.node.history().map_err(Failure::from)?;
+        let epochs = history
+            .iter()
+            .map(|(epoch, note)| history::note_to_proto(*epoch, note))
+            .collect();
+        Ok(Response::new(v1::GetHistoryResponse { epochs }))
     }
 }
 

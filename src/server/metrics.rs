@@ -54,6 +54,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "SwitchOver",
             "ApproveFailover",
             "SetSettings",
+            "GetHistory",
         ],
     ),
     ("ReplicationService", &["Exchange"]),

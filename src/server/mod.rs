@@ -12,6 +12,7 @@ mod edge;
 mod features;
 mod forward;
 mod health;
+mod history;
 mod http;
 mod ingest;
 mod lanes;

@@ -1,8 +1,10 @@
 //! What operators ask of a set.
 
-use steadfast::control::{FailoverPolicy, SettingsChange};
+use steadfast::base::{CommitLevel, Epoch, NodeNumber};
+use steadfast::control::{Cause, EpochNote, FailoverPolicy, SettingsChange};
+use steadfast::node::SetChange;
 
-use crate::support::{set_of_three, until};
+use crate::support::{Member, set_of_three, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_settings_at_two_members_at_once_are_both_in_force() {
@@ -35,6 +37,51 @@ async fn changes_of_settings_at_two_members_at_once_are_both_in_force() {
         .await;
     }
     for member in members {
+        member.stop().await;
+    }
+}
+
+/// What a member remembers of the open epoch, once it serves.
+async fn remembered(member: &Member) -> (Epoch, EpochNote) {
+    let latest = || {
+        let (epoch, note) = member.node.history().unwrap().pop_last()?;
+        (epoch == member.status().epoch && note.served.is_some()).then_some((epoch, note))
+    };
+    until("the open epoch is noted", || latest().is_some()).await;
+    latest().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_says_who_was_primary_why_and_from_where_on() {
+    let [first, second, third] = set_of_three().await;
+    for id in 0..10 {
+        first.put(id, id, CommitLevel::All).await.unwrap();
+    }
+    let (before, note) = remembered(&second).await;
+    assert_eq!((note.primary, note.cause), (NodeNumber(1), Cause::Planned));
+    let to = SetChange::SwitchOver(Some(NodeNumber(2)));
+    first.node.change_set(to).await.unwrap();
+    let (_, note) = remembered(&third).await;
+    assert_eq!((note.primary, note.cause), (NodeNumber(2), Cause::Planned));
+    assert_eq!(note.members, [1, 2, 3].map(NodeNumber).into());
+    let served = note.served.unwrap();
+    let (epoch, last) = served.recovered.unwrap();
+    assert_eq!(epoch, before);
+    assert!(served.unavailable_ms.is_some());
+    until("the log of the epoch before is closed", || {
+        let history = third.node.history().unwrap();
+        history[&before].last == Some(last)
+    })
+    .await;
+    let history = third.node.history().unwrap();
+    let (_, lone) = history.first_key_value().unwrap();
+    assert_eq!((lone.cause, lone.primary), (Cause::First, NodeNumber(1)));
+    let ends: Vec<_> = history
+        .values()
+        .map(|note| note.served.unwrap().at)
+        .collect();
+    assert!(ends.is_sorted(), "{ends:?}");
+    for member in [first, second, third] {
         member.stop().await;
     }
 }

@@ -11,14 +11,156 @@ use steadfast::base::{
     Seq,
 };
 use steadfast::control::{
-    Addresses, Attempt, ControlState, Extended, FailoverPolicy, Intent, JoinToken, LocalControl,
-    LogState, Member, OpenConfig, Role, Settings, TokenHash, TwoNode,
+    Addresses, Attempt, Cause, ControlState, EpochNote, Extended, FailoverPolicy, Intent,
+    JoinToken, LocalControl, LogState, Member, OpenConfig, Role, Served, Settings, TokenHash,
+    TwoNode,
 };
 use steadfast::node::Identity;
 
 use crate::version_vector;
 
-const CONTROL: &str = r#"steadfast control 3 63991e67
+const CONTROL: &str = r#"steadfast control 4 56446bd0
+{
+  "lineage": "ffffffffffffffffffffffffffffffff",
+  "region": "ffffffffffffffff",
+  "epoch_base": 7,
+  "index": 3,
+  "open": {
+    "epoch": 8,
+    "members": [
+      "000000000000000000000000000000a1"
+    ]
+  },
+  "attempt": {
+    "epoch": 9,
+    "candidate": "000000000000000000000000000000a1",
+    "boot": 2,
+    "members": [
+      "000000000000000000000000000000a1"
+    ],
+    "basis": [
+      "000000000000000000000000000000a1"
+    ],
+    "floor": 65536000,
+    "cause": "gone"
+  },
+  "ceiling": 262144000,
+  "extended": {
+    "epoch": 9,
+    "number": 3
+  },
+  "logs": {
+    "8": {
+      "closed": {
+        "last": 2,
+        "digest": 340282366920938463463374607431768211455
+      }
+    },
+    "9": "active"
+  },
+  "forgotten": 7,
+  "writers": {
+    "9": "000000000000000000000000000000a1"
+  },
+  "horizon": 0,
+  "members": {
+    "000000000000000000000000000000a1": {
+      "number": 4,
+      "role": "data",
+      "boot": 2,
+      "token": 18446744073709551615,
+      "addresses": {
+        "peer": "db-4.example:7401",
+        "client": "db-4.example:7400"
+      },
+      "level": 1,
+      "acked": {
+        "base": [
+          [
+            "0000000000000005",
+            2
+          ]
+        ],
+        "logs": [
+          [
+            "0000000000000005",
+            3,
+            9
+          ]
+        ]
+      }
+    }
+  },
+  "evicted": [
+    "000000000000000000000000000000a0"
+  ],
+  "next_number": 5,
+  "level": 1,
+  "settings": {
+    "failover": "hybrid",
+    "two_node": "shrink",
+    "silence_ms": 750,
+    "commit_floor": "async",
+    "commit_default": "all",
+    "priorities": {
+      "4": 255
+    }
+  },
+  "tokens": {
+    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": {
+      "role": "read_replica",
+      "expires": 18446744073709551615,
+      "redeemed": "000000000000000000000000000000a0"
+    }
+  },
+  "intents": [
+    {
+      "add": {
+        "incarnation": "000000000000000000000000000000a1"
+      }
+    },
+    {
+      "remove": {
+        "incarnation": "000000000000000000000000000000a2"
+      }
+    },
+    {
+      "replace": {
+        "old": "000000000000000000000000000000a3",
+        "new": "000000000000000000000000000000a4"
+      }
+    }
+  ],
+  "history": {
+    "8": {
+      "primary": 4,
+      "members": [
+        1,
+        4
+      ],
+      "cause": "first",
+      "served": {
+        "at": 18446744073709551615,
+        "unavailable_ms": 412,
+        "recovered": [
+          7,
+          9
+        ]
+      },
+      "last": 2
+    },
+    "9": {
+      "primary": 4,
+      "members": [],
+      "cause": "planned",
+      "served": null,
+      "last": null
+    }
+  }
+}"#;
+
+/// As written before there was a history.
+const CONTROL_3: &str = r#"steadfast control 3 63991e67
 {
   "lineage": "ffffffffffffffffffffffffffffffff",
   "region": "ffffffffffffffff",
@@ -296,6 +438,7 @@ fn control() -> ControlState {
             members: only_me.clone(),
             basis: only_me,
             floor: Hlc::from_millis(1000),
+            cause: Cause::Gone,
         }),
         ceiling: Hlc::from_millis(4000),
         extended: Some(Extended {
@@ -344,6 +487,32 @@ fn control() -> ControlState {
             (Epoch(9), LogState::Active),
         ]),
         horizon: Hlc::ZERO,
+        history: BTreeMap::from([
+            (
+                Epoch(8),
+                EpochNote {
+                    primary: NodeNumber(4),
+                    members: BTreeSet::from([NodeNumber(1), NodeNumber(4)]),
+                    cause: Cause::First,
+                    served: Some(Served {
+                        at: u64::MAX,
+                        unavailable_ms: Some(412),
+                        recovered: Some((Epoch(7), Seq(9))),
+                    }),
+                    last: Some(Seq(2)),
+                },
+            ),
+            (
+                Epoch(9),
+                EpochNote {
+                    primary: NodeNumber(4),
+                    members: BTreeSet::new(),
+                    cause: Cause::Planned,
+                    served: None,
+                    last: None,
+                },
+            ),
+        ]),
         members: BTreeMap::from([(
             me,
             Member {
@@ -382,13 +551,23 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_control_state_is_kept_as_in_version_3() {
+fn the_control_state_is_kept_as_in_version_4() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
     LocalControl::create(disk(), &path, control()).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), CONTROL);
     let read = LocalControl::open(disk(), &path).unwrap().unwrap();
     assert_eq!(read.state(), &control());
+}
+
+/// What a state is read as that says nothing of the past.
+fn control_before_history() -> ControlState {
+    let mut control = ControlState {
+        history: BTreeMap::new(),
+        ..control()
+    };
+    control.attempt.as_mut().unwrap().cause = Cause::Unrecorded;
+    control
 }
 
 /// What a state of a lone node is read as that says nothing of numbers, tokens or intents.
@@ -402,7 +581,7 @@ fn control_before_numbers() -> ControlState {
         next_number: NodeNumber(2),
         tokens: BTreeMap::new(),
         intents: BTreeSet::new(),
-        ..control()
+        ..control_before_history()
     };
     for member in control.members.values_mut() {
         member.number = NodeNumber(1);
@@ -425,6 +604,7 @@ fn control_states_of_earlier_versions_are_read() {
     for (text, expected) in [
         (CONTROL_1, of_version_1),
         (CONTROL_2, control_before_numbers()),
+        (CONTROL_3, control_before_history()),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = path(dir.path());
@@ -453,14 +633,14 @@ fn the_identity_is_kept_as_in_version_1() {
 fn a_file_of_a_newer_version_is_refused_by_its_number() {
     let dir = tempfile::tempdir().unwrap();
     let path = path(dir.path());
-    std::fs::write(&path, CONTROL.replacen(" 3 ", " 4 ", 1)).unwrap();
+    std::fs::write(&path, CONTROL.replacen(" 4 ", " 5 ", 1)).unwrap();
     let refused = LocalControl::open(disk(), &path).unwrap_err();
     assert!(
         matches!(
             refused,
             steadfast::control::Error::File(sealed::Error::NewerVersion {
-                found: 4,
-                known: 3,
+                found: 5,
+                known: 4,
                 ..
             })
         ),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use steadfast::base::clock::now_monotonic;
 use steadfast::base::{BootNumber, Epoch, Hlc, IncarnationId, NodeNumber, VersionVector};
 use steadfast::control::raft::{self, Error};
-use steadfast::control::{Attempt, Command, ControlState, Effect, Rejection};
+use steadfast::control::{Attempt, Cause, Command, ControlState, Effect, Rejection};
 
 use crate::group::{Member, control, group, leader, register, until};
 
@@ -18,6 +18,7 @@ fn begin(state: &ControlState, candidate: &Member) -> Command {
         members: BTreeSet::from([candidate.incarnation]),
         expected_open: state.open_epoch(),
         expected_attempt: state.attempt_epoch(),
+        cause: Cause::Unrecorded,
     }
 }
 

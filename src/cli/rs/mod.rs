@@ -2,6 +2,7 @@
 
 mod change;
 mod document;
+mod history;
 mod render;
 mod settings;
 
@@ -76,6 +77,17 @@ the member that shall take over. The epoch is that of `rs status`: if another on
 
 Example:
   steadfast rs failover --approve 7 --endpoint node2:7400";
+
+const HISTORY_EXAMPLES: &str = "\
+The last 100 epochs that opened. Because: first, none was open before; restart, the primary's process started again; \
+silence, it was silent; process gone, it was seen to have ended; unopened, an attempt did not come to its end, or the \
+primary found another promised; forced, by an operator; planned, a switchover or a change of members. No writes for: from the last \
+sign of the primary, or from the request of a planned change, until writes were taken again. Recovered: EPOCH/RECORD, \
+where the log of the epoch before ended for the new primary; more of it came later if its last record is greater.
+
+Examples:
+  steadfast rs history
+  steadfast rs history --output json";
 
 const SET_EXAMPLES: &str = "\
 Keys:
@@ -165,6 +177,12 @@ enum Command {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Show who was primary when, and why
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History {
+        #[command(flatten)]
+        connection: Connection,
+    },
     /// Show the settings of the set, or change some
     #[command(after_help = SET_EXAMPLES)]
     Set {
@@ -219,6 +237,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             client.approve_failover(approve).await?;
             show(&client.replica_set().await?, connection.output)
         }
+        Command::History { connection } => history::history(&connection).await,
         Command::Set {
             settings,
             connection,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/raft, a RocksDB of its own:
-//!   format           1
+//!   format           2; of 1 are states without a history, which are read as well
 //!   number           of this member
 //!   vote             the last vote
 //!   purged           the id of the last entry that was let go
@@ -27,7 +27,7 @@ use super::types::{Entry, LogId, StoredMembership, Vote};
 use crate::base::NodeNumber;
 use crate::base::disk::{Disk as _, RealDisk};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Entries are few and small, and soon purged.
 const MEMTABLE_BYTES: usize = 2 << 20;
 
@@ -173,6 +173,12 @@ impl Store {
         if found > FORMAT {
             let path = store.path;
             return Err(Error::NewerFormat { path, found });
+        }
+        if found < FORMAT {
+            // Whatever is written from now on, an earlier version could not read.
+            let mut writes = store.writes();
+            writes.put(FORMAT_KEY, &FORMAT)?;
+            writes.commit(true)?;
         }
         Ok(store)
     }

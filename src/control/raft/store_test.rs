@@ -126,7 +126,7 @@ fn what_was_kept_is_there_after_it_is_opened_again() {
 }
 
 #[test]
-fn values_are_as_in_format_1() {
+fn values_are_as_in_format_2() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
     let store = Store::open(dir.path()).unwrap();
@@ -134,7 +134,7 @@ fn values_are_as_in_format_1() {
     let entry = r#"{"log_id":{"leader_id":{"term":1,"node_id":1},"index":7},"payload":{"Normal":{"evict":{"incarnation":"00000000000000070000000000000000"}}}}"#;
     let vote = r#"{"leader_id":{"term":3,"node_id":1},"committed":false}"#;
     for (key, body) in [
-        (FORMAT_KEY.to_vec(), "1"),
+        (FORMAT_KEY.to_vec(), "2"),
         (b"number".to_vec(), "1"),
         (b"vote".to_vec(), vote),
         (b"purged".to_vec(), log_id),
@@ -217,7 +217,26 @@ fn a_store_of_a_newer_format_is_refused_by_its_number() {
     writes.commit(true).unwrap();
     drop(store);
     let newer = Store::open(dir.path()).unwrap_err().to_string();
-    assert!(newer.contains("format 2"), "{newer}");
+    assert!(newer.contains("format 3"), "{newer}");
+}
+
+#[test]
+fn a_store_of_format_1_is_read_and_written_on_in_format_2() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let store = Store::open(dir.path()).unwrap();
+    let now = said(&store).unwrap();
+    let mut agreed: serde_json::Value = store.get(AGREED).unwrap().unwrap();
+    let control = agreed["control"].as_object_mut().unwrap();
+    assert!(control.remove("history").is_some());
+    let mut writes = store.writes();
+    writes.put(FORMAT_KEY, &1).unwrap();
+    writes.put(AGREED, &agreed).unwrap();
+    writes.commit(true).unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(said(&store).unwrap(), now);
+    assert_eq!(store.get::<u32>(FORMAT_KEY).unwrap(), Some(2));
 }
 
 /// The files of a store that hold what was written.

@@ -7,13 +7,15 @@ use super::super::Primary;
 use super::Halt;
 use crate::base::{BootNumber, Epoch, IncarnationId};
 use crate::control::ControlState;
-use crate::replica::Replica;
+use crate::replica::{Replica, Takeover};
 
 /// What a member is at a moment.
 #[derive(Debug, Clone)]
 pub(in crate::node) struct Standing {
     /// The epoch in which it serves writes.
     pub serves: Option<Epoch>,
+    /// How it came to serve in it.
+    pub takeover: Option<Takeover>,
     /// The epoch promised.
     pub promise: Epoch,
     /// Its registered start.
@@ -49,6 +51,7 @@ impl Standing {
     pub fn of(replica: &Replica, halted: Option<Halt>) -> Standing {
         Standing {
             serves: replica.serves(),
+            takeover: replica.takeover(),
             promise: replica.member().promise(),
             boot: replica.boot(),
             fresh_at: replica.fresh_at(),

@@ -165,13 +165,14 @@ mod tests {
     use super::*;
 
     /// Methods that every member carries out by itself.
-    const EVERYWHERE: [&str; 11] = [
+    const EVERYWHERE: [&str; 12] = [
         "GetFeatures",
         "ScanFeatures",
         "ListViews",
         "GetView",
         "GetStatus",
         "GetReplicaSet",
+        "GetHistory",
         // Agreed on by the set, whoever is asked.
         "IssueJoinToken",
         "RemoveMember",
