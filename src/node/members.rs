@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tracing::{debug, info};
 
-use super::set::lag;
+use super::survey::lag;
 use super::{Error, Serving};
 use crate::base::clock::timeout;
 use crate::base::{IncarnationId, NodeNumber, TaskGroup};

@@ -23,6 +23,7 @@ mod seeding;
 mod set;
 mod start;
 mod status;
+mod survey;
 mod upkeep;
 mod writer;
 
@@ -60,8 +61,9 @@ pub use request::{
     ScanRequest, Selection, Spent, WriteRequest, Written,
 };
 pub use seeding::{Error as SeedingError, Given, Seed, Seeding};
-pub use set::{AgreementStatus, Applicant, JoinToken, Joined, MemberStatus, SetChange, SetStatus};
+pub use set::{Applicant, JoinToken, Joined, SetChange};
 pub use start::StartError;
+pub use survey::{AgreementStatus, MemberStatus, SetStatus};
 
 /// How long the tasks of a start that failed may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);

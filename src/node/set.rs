@@ -3,104 +3,25 @@
 //! Whatever changes members is written down first, in the agreement, as an intent; whoever is primary carries it out, step
 //! by step, and goes on where another left off (`members`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tracing::{info, warn};
 
+use super::survey::lag;
 use super::{Error, Node, Serving};
 use crate::base::clock::timeout;
-use crate::base::{
-    BootNumber, Epoch, Hlc, IncarnationId, LogId, NodeNumber, Seq, VersionVector, explained,
-};
+use crate::base::{Epoch, IncarnationId, NodeNumber, explained};
 use crate::control::raft::Raft;
 use crate::control::{
-    Addresses, Command, ControlState, Effect, Intent, Role, Settings, SettingsChange, TokenHash,
-    commit_size, seal_size,
+    Addresses, Command, Effect, Intent, Role, Settings, SettingsChange, TokenHash,
 };
-use crate::replica::Report;
 
 /// How long a switch-over may take before it is said not to have happened.
 const SWITCH_WITHIN: Duration = Duration::from_secs(10);
 /// How long a node that stops waits for another to take over.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
-
-/// One screen of a set.
-#[derive(Debug, Clone, Serialize)]
-pub struct SetStatus {
-    /// Who says so.
-    pub by: NodeNumber,
-    /// The history of data it holds.
-    pub lineage: String,
-    /// The open epoch.
-    pub epoch: Epoch,
-    /// The latest attempt, where that is another.
-    pub attempt: Option<Epoch>,
-    /// The primary of the open epoch; whether it serves is in its own line.
-    pub primary: Option<NodeNumber>,
-    /// Members that must hold a write of level quorum.
-    pub commit_size: usize,
-    /// Up to which time the primary may stamp.
-    pub window: Hlc,
-    /// The purge horizon.
-    pub horizon: Hlc,
-    /// The members by number.
-    pub members: BTreeMap<NodeNumber, MemberStatus>,
-    /// Changes of members that are under way.
-    pub intents: Vec<Intent>,
-    /// What operators chose.
-    pub settings: Settings,
-    /// How the agreement goes, as the node that answers sees it; `None` while it is alone.
-    pub agreement: Option<AgreementStatus>,
-    /// Could another member take over now without losing what was acknowledged at quorum? If not, why.
-    pub can_fail_over: Result<(), String>,
-}
-
-/// One member, as far as the node that answers knows: most is known to the primary alone.
-#[derive(Debug, Clone, Serialize)]
-pub struct MemberStatus {
-    /// Its directory.
-    pub incarnation: IncarnationId,
-    /// What it does.
-    pub role: Role,
-    /// Is it a data member of the open epoch?
-    pub counts: bool,
-    /// Its last registered start.
-    pub boot: BootNumber,
-    /// Where it is reached.
-    pub addresses: Addresses,
-    /// Is it the node that answers?
-    pub is_self: bool,
-    /// Does it serve writes now? Known of the node itself only.
-    pub serves: bool,
-    /// The epoch it has promised, as reported last.
-    pub promise: Option<Epoch>,
-    /// What it holds durably.
-    pub durable: Option<String>,
-    /// What can be read there.
-    pub applied: Option<String>,
-    /// Records that the primary holds and it lacks.
-    pub lag_records: Option<u64>,
-    /// How long ago it was last heard by the node that answers.
-    pub heard_ago: Option<Duration>,
-    /// Why there is no connection to it.
-    pub trouble: Option<String>,
-}
-
-/// How the agreement goes.
-#[derive(Debug, Clone, Serialize)]
-pub struct AgreementStatus {
-    /// Who leads it.
-    pub leader: Option<NodeNumber>,
-    /// Its term.
-    pub term: u64,
-    /// How long ago a majority last confirmed the leader, if that is the node that answers.
-    pub confirmed_ago: Option<Duration>,
-    /// Who votes.
-    pub voters: Vec<NodeNumber>,
-}
 
 /// Leave for one directory to join; the secret is shown once and kept nowhere.
 #[derive(Debug, Clone, Serialize)]
@@ -154,14 +75,6 @@ pub struct Joined {
 }
 
 impl Node {
-    /// The set as this node sees it.
-    ///
-    /// # Errors
-    /// While the node starts.
-    pub fn set_status(&self) -> Result<SetStatus, Error> {
-        Ok(self.serving()?.set_status())
-    }
-
     /// Does what an operator asks. Changes of members go on after the answer; see [`SetStatus::intents`].
     ///
     /// # Errors
@@ -385,106 +298,4 @@ impl Serving {
             control: text,
         })
     }
-
-    fn set_status(&self) -> SetStatus {
-        let standing = self.member.standing();
-        let control = self.agreement.state();
-        let me = self.identity.incarnation;
-        let number =
-            |incarnation: &IncarnationId| control.members.get(incarnation).map(|m| m.number);
-        let reports = self.member.reports();
-        let wires = self.wires.status();
-        let durable = self.engine.durable();
-        let applied = self.engine.state().applied.0.clone();
-        let open = control.open.as_ref();
-        let members = control.members.iter().map(|(incarnation, member)| {
-            let (report, wire) = (reports.get(incarnation), wires.get(incarnation));
-            let is_self = *incarnation == me;
-            let own = |vector: &VersionVector| is_self.then(|| vector.to_string());
-            let held = |report: Option<&VersionVector>, own: Option<String>| {
-                own.or_else(|| report.map(VersionVector::to_string))
-            };
-            let status = MemberStatus {
-                incarnation: *incarnation,
-                role: member.role,
-                counts: open.is_some_and(|open| open.members.contains(incarnation)),
-                boot: member.boot,
-                addresses: member.addresses.clone(),
-                is_self,
-                serves: is_self && standing.serves.is_some(),
-                promise: if is_self {
-                    Some(standing.promise)
-                } else {
-                    report.map(|report| report.promise)
-                },
-                durable: held(report.map(|report| &report.durable), own(&durable)),
-                applied: held(report.map(|report| &report.applied), own(&applied)),
-                lag_records: report.map(|report| lag(&durable, &report.durable)),
-                heard_ago: wire.and_then(|wire| wire.heard_ago),
-                trouble: wire.and_then(|wire| wire.trouble.clone()),
-            };
-            (member.number, status)
-        });
-        SetStatus {
-            by: number(&me).unwrap_or(NodeNumber::FIRST),
-            lineage: control.lineage.to_string(),
-            epoch: control.open_epoch(),
-            attempt: Some(control.attempt_epoch())
-                .filter(|attempt| *attempt != control.open_epoch()),
-            primary: control.primary().as_ref().and_then(number),
-            commit_size: commit_size(open.map_or(1, |open| open.members.len())),
-            window: control.ceiling,
-            horizon: control.horizon,
-            members: members.collect(),
-            intents: control.intents.iter().copied().collect(),
-            settings: control.settings.clone(),
-            agreement: self.agreement.raft().map(|raft| {
-                let status = raft.status();
-                AgreementStatus {
-                    leader: status.leader,
-                    term: status.term,
-                    confirmed_ago: status.last_quorum_acked,
-                    voters: status.voters.into_iter().collect(),
-                }
-            }),
-            can_fail_over: if standing.serves.is_some() {
-                can_fail_over(&control, &reports)
-            } else {
-                Err("only the primary knows, and this node is not".to_owned())
-            },
-        }
-    }
-}
-
-/// Records that one holds and the other lacks, as far as the logs say that are not folded.
-pub(super) fn lag(holds: &VersionVector, lacks: &VersionVector) -> u64 {
-    let behind = |(log, last): (LogId, Seq)| {
-        lacks
-            .last(log)
-            .map_or(0, |held| last.0.saturating_sub(held.0))
-    };
-    holds.logs().map(behind).sum()
-}
-
-fn can_fail_over(
-    control: &ControlState,
-    reports: &BTreeMap<IncarnationId, Report>,
-) -> Result<(), String> {
-    let members = control.open.as_ref().map(|open| &open.members);
-    let members = members.ok_or("no epoch was ever opened")?;
-    if members.len() < 2 {
-        return Err("there is one data member".to_owned());
-    }
-    let is_there =
-        |member: &&IncarnationId| reports.get(*member).is_some_and(|report| report.is_heard);
-    let (present, needed) = (
-        members.iter().filter(is_there).count(),
-        seal_size(members.len()),
-    );
-    if present < needed {
-        return Err(format!(
-            "this node hears {present} other data members, and {needed} must agree"
-        ));
-    }
-    Ok(())
 }

@@ -53,6 +53,7 @@ fn member_to_proto(number: NodeNumber, member: MemberStatus) -> v1::Member {
         lag_records: member.lag_records,
         heard_ago_us: member.heard_ago.map(micros),
         trouble: member.trouble,
+        in_contact: member.in_contact,
     }
 }
 

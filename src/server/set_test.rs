@@ -102,7 +102,7 @@ proptest! {
 
     #[test]
     fn a_member_is_told_as_it_is(
-        (id, boot, counts, serves) in any::<(u128, u64, bool, bool)>(),
+        (id, boot, counts, serves, in_contact) in any::<(u128, u64, bool, bool, bool)>(),
         (promise, lag_records, heard_us) in any::<(Option<u64>, Option<u64>, Option<u32>)>(),
         (durable, applied, trouble) in (option::of("[a-z]{1,9}"), option::of("[a-z]{1,9}"), option::of("[a-z]{1,9}")),
         (peer, client) in ("[a-z:]{1,9}", "[a-z:]{1,9}"),
@@ -121,6 +121,7 @@ proptest! {
             durable: durable.clone(),
             applied: applied.clone(),
             lag_records,
+            in_contact,
             heard_ago,
             trouble: trouble.clone(),
         };
@@ -143,6 +144,7 @@ proptest! {
             lag_records,
             heard_ago_us: heard_us.map(u64::from),
             trouble,
+            in_contact,
         };
         prop_assert_eq!(member_to_proto(NodeNumber(7), member), expected);
     }

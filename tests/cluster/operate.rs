@@ -85,3 +85,26 @@ async fn the_history_says_who_was_primary_why_and_from_where_on() {
         member.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_says_whether_another_would_take_over() {
+    let [first, second, third] = set_of_three().await;
+    for member in [&first, &second, &third] {
+        until("all say yes", || member.status().can_fail_over.is_ok()).await;
+    }
+    let directory = second.stop().await;
+    for member in [&first, &third] {
+        until("those that are left say no", || {
+            let why = member.status().can_fail_over.err();
+            why.is_some_and(|why| why.contains("1 data members"))
+        })
+        .await;
+    }
+    let second = Member::start_in(directory, None).await.unwrap();
+    for member in [&first, &second, &third] {
+        until("all say yes again", || member.status().can_fail_over.is_ok()).await;
+    }
+    for member in [first, second, third] {
+        member.stop().await;
+    }
+}

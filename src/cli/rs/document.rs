@@ -42,6 +42,7 @@ fn of_member(member: &v1::Member) -> Json {
         "durable": member.durable,
         "applied": member.applied,
         "lag_records": member.lag_records,
+        "in_contact": member.in_contact,
         "heard_ago_us": member.heard_ago_us,
         "trouble": member.trouble,
     })

@@ -39,8 +39,9 @@ members are agreed first and then carried out by whoever is primary, so they go 
 
 const STATUS_EXAMPLES: &str = "\
 States: primary; member, which takes part in its role; joining, which holds rows or votes but does not \
-count yet. Silent is added if the node that answers has not heard it for as long as makes it suspect. Lag is known \
-to the primary alone, in records.
+count yet. Silent is added if the node that answers is not in contact with it: a primary must be heard, of others a \
+connection is enough. Lag is known to the primary alone, in records. Any member says whether another would take over if the \
+primary was lost now, as far as it sees.
 
 Examples:
   steadfast rs status

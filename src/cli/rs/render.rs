@@ -70,7 +70,7 @@ fn header(set: &v1::GetReplicaSetResponse) -> String {
         .attempt
         .map(|epoch| format!(" (epoch {epoch} is being begun)"));
     let counting = set.members.iter().filter(|member| member.counts);
-    let heard = counting.clone().filter(|member| !is_silent(set, member));
+    let heard = counting.clone().filter(|member| member.in_contact);
     let failover = if set.can_fail_over {
         "yes".to_owned()
     } else {
@@ -139,21 +139,8 @@ pub(super) fn state(set: &v1::GetReplicaSetResponse, member: &v1::Member) -> Str
     } else {
         "member"
     };
-    let silent = if is_silent(set, member) {
-        ", silent"
-    } else {
-        ""
-    };
+    let silent = if member.in_contact { "" } else { ", silent" };
     format!("{state}{silent}")
-}
-
-fn is_silent(set: &v1::GetReplicaSetResponse, member: &v1::Member) -> bool {
-    let silence_ms = set
-        .settings
-        .as_ref()
-        .map_or(0, |settings| settings.silence_ms);
-    let is_heard = |ago_us: u64| ago_us <= silence_ms.saturating_mul(1_000);
-    member.number != set.answered_by && !member.heard_ago_us.is_some_and(is_heard)
 }
 
 /// Where a new node joins: at the primary, or else at the member that answers.

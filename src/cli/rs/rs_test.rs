@@ -27,6 +27,7 @@ fn member(number: u64, role: v1::MemberRole) -> v1::Member {
         promise: Some(7),
         lag_records: Some(number * 1_000),
         heard_ago_us: Some(number * 40_000),
+        in_contact: true,
         ..v1::Member::default()
     }
 }
@@ -40,6 +41,7 @@ fn four() -> v1::GetReplicaSetResponse {
         member(4, v1::MemberRole::Data),
     ];
     members[2].heard_ago_us = Some(1_000_001);
+    members[2].in_contact = false;
     members[2].trouble = Some("connection refused".to_owned());
     members[3].counts = false;
     members[3].promise = None;
