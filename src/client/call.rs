@@ -280,6 +280,25 @@ impl Client {
         settings.ok_or_else(|| Error::bad_answer("the node answered without the settings"))
     }
 
+    /// Gives a member up at once, with all that it alone holds, if this epoch is open.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn evict_member(&self, number: u64, epoch: u64) -> Result<(), Error> {
+        let request = within_deadline(v1::EvictMemberRequest { number, epoch });
+        write(self.admin()?.evict_member(request).await).map(|_| ())
+    }
+
+    /// Has the primary go on without the data members that are not in contact, if this epoch is open.
+    ///
+    /// # Errors
+    /// As the node or the transport reports; without an answer the outcome is unknown.
+    pub async fn shrink(&self, epoch: u64) -> Result<(), Error> {
+        let mut request = Request::new(v1::ShrinkRequest { epoch });
+        request.set_timeout(SWITCH_DEADLINE);
+        write(self.admin()?.shrink(request).await).map(|_| ())
+    }
+
     /// What is remembered of the set's latest epochs.
     ///
     /// # Errors

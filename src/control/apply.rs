@@ -54,7 +54,15 @@ impl ControlState {
                 }
                 self.close(epoch, last, digest)
             }
-            Command::Evict { incarnation } => self.evict(incarnation),
+            Command::Evict {
+                incarnation,
+                expected_open,
+            } => {
+                if let Some(expected) = expected_open.filter(|epoch| *epoch != self.open_epoch()) {
+                    return Err(self.stale(expected));
+                }
+                self.evict(incarnation)
+            }
             Command::SetHorizon {
                 horizon,
                 covered,
@@ -371,7 +379,9 @@ impl ControlState {
         Ok(Effect::Done)
     }
 
-    fn stale(&self, named: Epoch) -> Rejection {
+    /// What is said of an epoch that has been overtaken.
+    #[must_use]
+    pub fn stale(&self, named: Epoch) -> Rejection {
         Rejection::Stale {
             named,
             attempt: self.attempt_epoch(),

@@ -96,6 +96,9 @@ pub enum Command {
     Evict {
         /// The member.
         incarnation: IncarnationId,
+        /// If given, the open epoch that whoever gives it up has seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected_open: Option<Epoch>,
     },
     /// The purge horizon rises (P1).
     SetHorizon {

@@ -63,7 +63,7 @@ proptest! {
         let mut state = set();
         let mut named = BTreeMap::from([(NodeNumber::FIRST, id(1))]);
         for (at, evicts) in steps {
-            let command = if evicts { Command::Evict { incarnation: id(at) } } else { register(at) };
+            let command = if evicts { Command::Evict { incarnation: id(at), expected_open: None } } else { register(at) };
             let _refused_or_done = state.apply(command);
             for (incarnation, member) in &state.members {
                 let first = *named.entry(member.number).or_insert(*incarnation);
@@ -187,7 +187,10 @@ fn the_priority_of_an_evicted_member_goes_with_it() {
     state.apply(register(2)).unwrap();
     let prefer = Command::Set(preferring(&[(1, 1), (2, 2)]));
     state.apply(prefer).unwrap();
-    let evict = Command::Evict { incarnation: id(2) };
+    let evict = Command::Evict {
+        incarnation: id(2),
+        expected_open: None,
+    };
     state.apply(evict).unwrap();
     let left = BTreeMap::from([(NodeNumber(1), 1)]);
     assert_eq!(state.settings.priorities, left);
@@ -219,7 +222,12 @@ fn a_token_lets_in_one_directory_before_it_expires() {
     let other = state.apply(redeem(3, 999));
     assert_eq!(other, Err(Rejection::UsedToken { by: id(2) }));
     assert!(!state.members.contains_key(&id(3)));
-    state.apply(Command::Evict { incarnation: id(2) }).unwrap();
+    state
+        .apply(Command::Evict {
+            incarnation: id(2),
+            expected_open: None,
+        })
+        .unwrap();
     let returned = state.apply(redeem(2, 999));
     assert_eq!(returned, Err(Rejection::Evicted { incarnation: id(2) }));
 }
@@ -266,6 +274,11 @@ fn a_member_is_changed_by_one_intent_at_a_time() {
         state.apply(Command::Fulfil(replace)).unwrap();
     }
     state.apply(Command::Intend(add(2))).unwrap();
-    state.apply(Command::Evict { incarnation: id(3) }).unwrap();
+    state
+        .apply(Command::Evict {
+            incarnation: id(3),
+            expected_open: None,
+        })
+        .unwrap();
     assert_eq!(state.intents, BTreeSet::from([add(2)]));
 }

@@ -410,6 +410,7 @@ fn a_member_in_force_is_not_evicted_and_an_evicted_one_never_returns() {
     state.apply(Command::Open { epoch: first.epoch }).unwrap();
     let evict = |at| Command::Evict {
         incarnation: id(at),
+        expected_open: None,
     };
     assert_eq!(
         state.apply(evict(2)),
@@ -427,7 +428,15 @@ fn a_member_in_force_is_not_evicted_and_an_evicted_one_never_returns() {
             epoch: second.epoch,
         })
         .unwrap();
-    assert_eq!(state.apply(evict(2)), Ok(Effect::Done));
+    let seen = |epoch| Command::Evict {
+        incarnation: id(2),
+        expected_open: Some(epoch),
+    };
+    let stale = state.apply(seen(first.epoch));
+    assert!(matches!(stale, Err(Rejection::Stale { .. })), "{stale:?}");
+    assert!(state.members.contains_key(&id(2)));
+    assert_eq!(state.apply(seen(second.epoch)), Ok(Effect::Done));
+    assert_eq!(state.apply(evict(2)), Ok(Effect::Done), "said twice");
     let again = Command::Register {
         incarnation: id(2),
         role: Role::Data,
@@ -473,6 +482,7 @@ fn who_is_not_of_the_set_is_told_so() {
     let mut state = set_of(2);
     let stranger = Command::Evict {
         incarnation: id(77),
+        expected_open: None,
     };
     let refused = Rejection::NotAMember {
         incarnation: id(77),

@@ -6,6 +6,7 @@
 //!  remove   CHANGE without it ──► no voter ──► no learner ──► evicted ──► done
 //!  replace  as add, but CHANGE puts the new in place of the old; then as remove
 //! ```
+//! Whom a shrunk set has left out is added again, without anybody's asking.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -158,6 +159,26 @@ pub(super) fn coordinate(node: &Arc<Serving>, tasks: &TaskGroup) {
     });
 }
 
+/// Data members that do not count, because the epoch was opened without them, are to count again.
+fn left_out(control: &ControlState) -> BTreeSet<Intent> {
+    let counts = |member| {
+        let open = control.open.as_ref();
+        open.is_some_and(|open| open.members.contains(member))
+    };
+    let is_named = |member| {
+        let mut named = control.intents.iter().flat_map(Intent::members);
+        named.any(|named| named == member)
+    };
+    let data = control.members.iter();
+    data.filter(|(member, state)| {
+        state.role == Role::Data && !counts(*member) && !is_named(**member)
+    })
+    .map(|(member, _)| Intent::Add {
+        incarnation: *member,
+    })
+    .collect()
+}
+
 async fn look(node: &Weak<Serving>) {
     let Some(node) = node.upgrade() else {
         return std::future::pending().await;
@@ -167,7 +188,7 @@ async fn look(node: &Weak<Serving>) {
         && let Some(raft) = node.agreement.raft()
     {
         let control = node.agreement.state();
-        for intent in &control.intents {
+        for intent in control.intents.iter().chain(&left_out(&control)) {
             if let Err(cause) = node.go_on(intent, &control, &raft).await {
                 debug!(%intent, %cause, "a change of members waits");
             }
@@ -216,7 +237,11 @@ impl Serving {
                 raft.remove(number).await?;
             }
             Step::Evict(incarnation) => {
-                self.agreement.agree(Command::Evict { incarnation }).await?;
+                let evict = Command::Evict {
+                    incarnation,
+                    expected_open: None,
+                };
+                self.agreement.agree(evict).await?;
             }
             Step::Done => {
                 self.agreement.agree(Command::Fulfil(*intent)).await?;

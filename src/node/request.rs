@@ -292,6 +292,9 @@ pub enum Error {
     /// The set refuses a change of itself.
     #[error(transparent)]
     SetRefused(#[from] Rejection),
+    /// There is no data member to shrink the set by.
+    #[error("every data member is in contact: there is nobody to leave out")]
+    NobodyAbsent,
     /// The set cannot agree on a change of itself now; it may have, or may yet.
     #[error("the set does not agree: {cause}")]
     NotAgreed {

@@ -3,6 +3,7 @@
 //! Whatever changes members is written down first, in the agreement, as an intent; whoever is primary carries it out, step
 //! by step, and goes on where another left off (`members`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::base::clock::timeout;
 use crate::base::{Epoch, IncarnationId, NodeNumber, explained};
 use crate::control::raft::Raft;
 use crate::control::{
-    Addresses, Command, Effect, Intent, Role, Settings, SettingsChange, TokenHash,
+    Addresses, Command, ControlState, Effect, Intent, Role, Settings, SettingsChange, TokenHash,
 };
 
 /// How long a switch-over may take before it is said not to have happened.
@@ -48,6 +49,15 @@ pub enum SetChange {
     },
     /// Another member becomes primary; the best one if none is named.
     SwitchOver(Option<NodeNumber>),
+    /// A member that no epoch in force needs is given up at once, with all that it alone holds, if this epoch is open.
+    Evict {
+        /// Who.
+        number: NodeNumber,
+        /// The open epoch that the operator has seen.
+        epoch: Epoch,
+    },
+    /// The data members that are not in contact count no more, until they have caught up, if this epoch is open.
+    Shrink(Epoch),
     /// The primary of this open epoch may be replaced, though what it alone acknowledged may be missing until it is back.
     Approve(Epoch),
 }
@@ -141,6 +151,8 @@ impl Serving {
                 self.intend(Intent::Replace { old, new }).await?;
             }
             SetChange::SwitchOver(to) => self.switch_over(to).await?,
+            SetChange::Evict { number, epoch } => self.evict(number, epoch).await?,
+            SetChange::Shrink(epoch) => self.shrink(epoch).await?,
             SetChange::Approve(epoch) => self.member.approve(epoch),
         }
         Ok(())
@@ -204,7 +216,15 @@ impl Serving {
             .open
             .as_ref()
             .ok_or(Error::NotPrimary { primary: None })?;
-        let members = open.members.clone();
+        self.change(to, open.members.clone()).await
+    }
+
+    /// Has CHANGE run, and waits until its epoch is open.
+    async fn change(
+        &self,
+        to: IncarnationId,
+        members: BTreeSet<IncarnationId>,
+    ) -> Result<(), Error> {
         let mut standings = self.member.standings();
         let before = standings.borrow_and_update().control.open_epoch();
         self.member.hand_over(to, members)?;
@@ -214,6 +234,46 @@ impl Serving {
             Ok(Err(_)) => Err(Error::Stopping),
             Err(_) => Err(Error::HandingOver),
         }
+    }
+
+    /// Opens an epoch without the data members that are not in contact.
+    async fn shrink(&self, epoch: Epoch) -> Result<(), Error> {
+        let control = self.agreement.state();
+        let me = self.identity.incarnation;
+        if control.open_epoch() != epoch {
+            return Err(Error::SetRefused(control.stale(epoch)));
+        }
+        let reports = self.member.reports();
+        let is_heard = |member: &IncarnationId| {
+            *member == me || reports.get(member).is_some_and(|report| report.is_heard)
+        };
+        let all = control.open.as_ref().map(|open| open.members.clone());
+        let (left, absent): (BTreeSet<_>, BTreeSet<_>) =
+            all.unwrap_or_default().into_iter().partition(is_heard);
+        if self.member.standing().serves == Some(epoch) && absent.is_empty() {
+            return Err(Error::NobodyAbsent);
+        }
+        info!(?absent, "shrinking the set");
+        self.change(me, left).await
+    }
+
+    /// Gives a member up at once. That it would be refused is found out before anything is changed.
+    async fn evict(&self, number: NodeNumber, epoch: Epoch) -> Result<(), Error> {
+        let evict = Command::Evict {
+            incarnation: self.named(number)?,
+            expected_open: Some(epoch),
+        };
+        let control = self.agreement.state();
+        ControlState::clone(&control).apply(evict.clone())?;
+        if let Some(raft) = self.agreement.raft() {
+            let status = raft.status();
+            if status.voters.contains(&number) || status.learners.contains(&number) {
+                raft.remove(number).await?;
+            }
+        }
+        self.agreement.agree(evict).await?;
+        info!(%number, "a member is given up");
+        Ok(())
     }
 
     /// Before it stops, a primary has another member take over, if one can.

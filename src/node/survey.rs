@@ -11,7 +11,8 @@ use crate::base::{
 };
 use crate::control::raft;
 use crate::control::{
-    Addresses, ControlState, FailoverPolicy, Intent, Role, Settings, commit_size, seal_size,
+    Addresses, ControlState, FailoverPolicy, Intent, LogState, Role, Settings, commit_size,
+    seal_size,
 };
 use crate::net::PeerStatus;
 use crate::replica::Report;
@@ -73,6 +74,8 @@ pub struct MemberStatus {
     pub applied: Option<String>,
     /// Records that the primary holds and it lacks.
     pub lag_records: Option<u64>,
+    /// What it may hold that no other member does, as far as the node that answers can tell.
+    pub alone: Vec<String>,
     /// Is it, or is the node that answers in contact with it? A primary is while it is heard, others while there is a
     /// connection.
     pub in_contact: bool,
@@ -173,6 +176,11 @@ impl Serving {
                 durable: held(report.map(|report| &report.durable), own(&durable)),
                 applied: held(report.map(|report| &report.applied), own(&applied)),
                 lag_records: report.map(|report| lag(&durable, &report.durable)),
+                alone: if is_self {
+                    Vec::new()
+                } else {
+                    may_hold_alone(control, *incarnation, &durable)
+                },
                 in_contact: is_self || is_in_contact(report, wire, silence),
                 heard_ago: wire.and_then(|wire| wire.heard_ago),
                 trouble: wire.and_then(|wire| wire.trouble.clone()),
@@ -199,6 +207,37 @@ fn is_in_contact(
     }
 }
 
+/// What is given up with a member, as far as somebody can tell who holds this.
+fn may_hold_alone(
+    control: &ControlState,
+    incarnation: IncarnationId,
+    held: &VersionVector,
+) -> Vec<String> {
+    let wrote = |(epoch, writer): (&Epoch, &IncarnationId)| {
+        let is_active = control.logs.get(epoch) == Some(&LogState::Active);
+        (*writer == incarnation && is_active).then(|| {
+            format!(
+                "the end of the log of epoch {epoch}, which it wrote: writes acknowledged at async"
+            )
+        })
+    };
+    let acked = control
+        .members
+        .get(&incarnation)
+        .map(|member| &member.acked);
+    let beyond = acked
+        .filter(|acked| !control.covers(held, acked))
+        .map(|acked| {
+            format!("records that this node lacks: it was known to hold {acked}, here are {held}")
+        });
+    control
+        .writers
+        .iter()
+        .filter_map(wrote)
+        .chain(beyond)
+        .collect()
+}
+
 /// Records that one holds and the other lacks, as far as the logs say that are not folded.
 pub(super) fn lag(holds: &VersionVector, lacks: &VersionVector) -> u64 {
     let behind = |(log, last): (LogId, Seq)| {
@@ -208,7 +247,6 @@ pub(super) fn lag(holds: &VersionVector, lacks: &VersionVector) -> u64 {
     };
     holds.logs().map(behind).sum()
 }
-
 
 /// Would the others replace the primary by themselves, if it was lost now?
 fn can_fail_over(
@@ -247,7 +285,8 @@ fn can_fail_over(
     match control.settings.failover {
         FailoverPolicy::Automatic => Ok(()),
         FailoverPolicy::Hybrid => Err(
-            "the failover policy is hybrid: while the primary is away, an operator decides".to_owned(),
+            "the failover policy is hybrid: while the primary is away, an operator decides"
+                .to_owned(),
         ),
         FailoverPolicy::Manual => {
             Err("the failover policy is manual: an operator decides".to_owned())

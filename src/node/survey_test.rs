@@ -30,6 +30,7 @@ fn set(data: u64, contact: &[bool]) -> (ControlState, BTreeMap<NodeNumber, Membe
             durable: None,
             applied: None,
             lag_records: None,
+            alone: Vec::new(),
             in_contact: *in_contact,
             heard_ago: None,
             trouble: None,

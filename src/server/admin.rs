@@ -135,6 +135,30 @@ impl AdminService for Admin {
         }))
     }
 
+    async fn evict_member(
+        &self,
+        request: Request<v1::EvictMemberRequest>,
+    ) -> Result<Response<v1::EvictMemberResponse>, Status> {
+        let request = request.into_inner();
+        let change = SetChange::Evict {
+            number: NodeNumber(request.number),
+            epoch: Epoch(request.epoch),
+        };
+        let changed = self.0.node.change_set(change).await;
+        changed.map_err(|error| Failure::from(error).in_field("number"))?;
+        Ok(Response::new(v1::EvictMemberResponse {}))
+    }
+
+    async fn shrink(
+        &self,
+        request: Request<v1::ShrinkRequest>,
+    ) -> Result<Response<v1::ShrinkResponse>, Status> {
+        let change = SetChange::Shrink(Epoch(request.get_ref().epoch));
+        let changed = self.0.node.change_set(change).await;
+        changed.map_err(|error| Failure::from(error).in_field("epoch"))?;
+        Ok(Response::new(v1::ShrinkResponse {}))
+    }
+
     async fn get_history(
         &self,
         _request: Request<v1::GetHistoryRequest>,

@@ -54,6 +54,8 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "SwitchOver",
             "ApproveFailover",
             "SetSettings",
+            "EvictMember",
+            "Shrink",
             "GetHistory",
         ],
     ),

@@ -54,6 +54,7 @@ fn member_to_proto(number: NodeNumber, member: MemberStatus) -> v1::Member {
         heard_ago_us: member.heard_ago.map(micros),
         trouble: member.trouble,
         in_contact: member.in_contact,
+        alone: member.alone,
     }
 }
 

@@ -121,6 +121,7 @@ proptest! {
             durable: durable.clone(),
             applied: applied.clone(),
             lag_records,
+            alone: vec![durable.clone().unwrap_or_default()],
             in_contact,
             heard_ago,
             trouble: trouble.clone(),
@@ -139,12 +140,13 @@ proptest! {
             client_address: client,
             serves,
             promise,
-            durable,
+            durable: durable.clone(),
             applied,
             lag_records,
             heard_ago_us: heard_us.map(u64::from),
             trouble,
             in_contact,
+            alone: vec![durable.unwrap_or_default()],
         };
         prop_assert_eq!(member_to_proto(NodeNumber(7), member), expected);
     }

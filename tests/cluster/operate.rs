@@ -1,8 +1,10 @@
 //! What operators ask of a set.
 
-use steadfast::base::{CommitLevel, Epoch, NodeNumber};
-use steadfast::control::{Cause, EpochNote, FailoverPolicy, SettingsChange};
-use steadfast::node::SetChange;
+use steadfast::base::{CommitLevel, Epoch, IncarnationId, NodeNumber};
+use steadfast::control::{
+    Cause, EpochNote, FailoverPolicy, LEVEL, Rejection, Role, SettingsChange,
+};
+use steadfast::node::{Applicant, Error, SetChange};
 
 use crate::support::{Member, set_of_three, until};
 
@@ -102,8 +104,88 @@ async fn every_member_says_whether_another_would_take_over() {
     }
     let second = Member::start_in(directory, None).await.unwrap();
     for member in [&first, &second, &third] {
-        until("all say yes again", || member.status().can_fail_over.is_ok()).await;
+        until("all say yes again", || {
+            member.status().can_fail_over.is_ok()
+        })
+        .await;
     }
+    for member in [first, second, third] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_lost_one_goes_on_with_one_copy_when_told_to_and_with_two_once_it_is_back() {
+    let first = Member::first().await;
+    let second = first.join(Role::Data).await;
+    until("two count", || first.counting().len() == 2).await;
+    let arbiter = first.join(Role::Arbiter).await;
+    until("all is done", || first.status().intents.is_empty()).await;
+    let epoch = first.status().epoch;
+    let nobody = first.node.change_set(SetChange::Shrink(epoch)).await;
+    assert!(matches!(nobody, Err(Error::NobodyAbsent)), "{nobody:?}");
+    first.put(1, 1, CommitLevel::Quorum).await.unwrap();
+    let directory = second.stop().await;
+    until("quorum writes are refused", || {
+        !first.status().members[&NodeNumber(2)].in_contact
+    })
+    .await;
+    let refused = first.put(2, 2, CommitLevel::Quorum).await.unwrap_err();
+    assert!(matches!(refused, Error::TooFewMembers { .. }), "{refused}");
+    let earlier = SetChange::Shrink(Epoch(epoch.0 - 1));
+    let stale = first.node.change_set(earlier).await.unwrap_err();
+    assert!(
+        matches!(stale, Error::SetRefused(Rejection::Stale { .. })),
+        "{stale}"
+    );
+    assert_eq!(first.status().epoch, epoch);
+    first
+        .node
+        .change_set(SetChange::Shrink(epoch))
+        .await
+        .unwrap();
+    until("it serves", || first.serves()).await;
+    assert_eq!(first.counting(), [NodeNumber(1)]);
+    let alone = first.put(2, 2, CommitLevel::Quorum).await.unwrap();
+    assert_eq!(alone.copies, 1);
+    let second = Member::start_in(directory, None).await.unwrap();
+    until("two count again", || first.counting().len() == 2).await;
+    until("it serves", || first.serves()).await;
+    let both = first.put(3, 3, CommitLevel::Quorum).await.unwrap();
+    assert_eq!(both.copies, 2);
+    for member in [arbiter, second, first] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joined_and_never_came_is_evicted_and_a_data_member_in_force_is_not() {
+    let [first, second, third] = set_of_three().await;
+    let secret = first.token(Role::Data).await.secret;
+    let lost = Applicant {
+        secret,
+        incarnation: IncarnationId(77),
+        addresses: steadfast::node::Addresses::default(),
+        level: LEVEL,
+    };
+    let number = first.node.admit(lost).await.unwrap().number;
+    until("it is to be added", || !first.status().intents.is_empty()).await;
+    let remove = first.node.change_set(SetChange::Remove(number)).await;
+    assert!(remove.is_err(), "its joining is under way for ever");
+    let epoch = first.status().epoch;
+    let evict = |number, epoch| SetChange::Evict { number, epoch };
+    for (number, epoch) in [
+        (number, Epoch(epoch.0 - 1)),
+        (second.status().by, epoch),
+        (NodeNumber(99), epoch),
+    ] {
+        let refused = third.node.change_set(evict(number, epoch)).await;
+        assert!(refused.is_err(), "{number} in {epoch}");
+    }
+    assert_eq!(first.counting().len(), 3);
+    third.node.change_set(evict(number, epoch)).await.unwrap();
+    until("it is gone", || first.status().members.len() == 3).await;
+    until("nothing is under way", || first.status().intents.is_empty()).await;
     for member in [first, second, third] {
         member.stop().await;
     }

@@ -394,7 +394,10 @@ impl World {
                 .filter(|member| self.node_of(*member).is_none() && !members.contains(member))
                 .collect();
             for incarnation in gone {
-                let _in_use = self.agree(Command::Evict { incarnation });
+                let _in_use = self.agree(Command::Evict {
+                    incarnation,
+                    expected_open: None,
+                });
             }
         }
         // Two that shrink and take back by themselves are left alone.

@@ -31,7 +31,7 @@ pub(super) async fn remove(connection: &Connection, number: u64, how: How) -> Re
     let set = client.replica_set().await?;
     confirm(
         &format!("{} leaves the set for good", named(&set, number)?),
-        how,
+        how.yes,
     )?;
     client.remove_member(number).await?;
     follow(connection, number, how).await
@@ -48,7 +48,7 @@ pub(super) async fn replace(
     let (goes, comes) = (named(&set, old)?, named(&set, new)?);
     confirm(
         &format!("{comes} takes the place of {goes}, which leaves the set for good"),
-        how,
+        how.yes,
     )?;
     client.replace_member(old, new).await?;
     follow(connection, old, how).await
@@ -58,16 +58,84 @@ pub(super) async fn replace(
 pub(super) async fn switch_over(connection: &Connection, to: Option<u64>) -> Result<(), CliError> {
     let client = connection.client().await?;
     let set = client.replica_set().await?;
+    let client = of_primary(client, &set).await?;
+    client.switch_over(to).await?;
+    show(&client.replica_set().await?, connection.output)
+}
+
+/// A connection to the primary, wherever it is.
+async fn of_primary(client: Client, set: &v1::GetReplicaSetResponse) -> Result<Client, CliError> {
     let primary = set.primary.filter(|primary| *primary != set.answered_by);
-    let client = match set
+    match set
         .members
         .iter()
         .find(|member| Some(member.number) == primary)
     {
-        Some(member) => Client::connect(&[&member.client_address]).await?,
-        None => client,
+        Some(member) => Ok(Client::connect(&[&member.client_address]).await?),
+        None => Ok(client),
+    }
+}
+
+/// Gives a member up at once.
+pub(super) async fn evict(
+    connection: &Connection,
+    number: u64,
+    epoch: u64,
+    yes: bool,
+) -> Result<(), CliError> {
+    let client = connection.client().await?;
+    let set = client.replica_set().await?;
+    let who = named(&set, number)?;
+    let mut members = set.members.iter();
+    let alone = members.find(|member| member.number == number);
+    let alone = alone
+        .map(|member| member.alone.as_slice())
+        .unwrap_or_default();
+    let unproven = if alone.is_empty() {
+        format!(
+            "member {} knows of nothing that only it holds",
+            set.answered_by
+        )
+    } else {
+        format!(
+            "it cannot be proven that others hold what it may hold alone: {}",
+            alone.join("; ")
+        )
     };
-    client.switch_over(to).await?;
+    confirm(
+        &format!("{who} is given up at once, with all that it alone holds\n{unproven}"),
+        yes,
+    )?;
+    client.evict_member(number, epoch).await?;
+    show(&client.replica_set().await?, connection.output)
+}
+
+/// Has the primary go on without the data members that are not in contact.
+pub(super) async fn shrink(connection: &Connection, epoch: u64, yes: bool) -> Result<(), CliError> {
+    let client = connection.client().await?;
+    let client = of_primary(client.clone(), &client.replica_set().await?).await?;
+    let set = client.replica_set().await?;
+    let (stay, go): (Vec<&v1::Member>, Vec<&v1::Member>) = set
+        .members
+        .iter()
+        .filter(|member| member.counts)
+        .partition(|member| member.in_contact);
+    let numbers = |members: &[&v1::Member]| {
+        let numbers = members.iter().map(|member| member.number.to_string());
+        numbers.collect::<Vec<_>>().join(" ")
+    };
+    let unproven = go.iter().flat_map(|member| {
+        let alone = member.alone.iter();
+        alone.map(|what| format!("\nmember {} may hold alone {what}", member.number))
+    });
+    let what = format!(
+        "writes are acknowledged by data members {} alone, at any level, until {} have caught up{}",
+        numbers(&stay),
+        numbers(&go),
+        unproven.collect::<String>()
+    );
+    confirm(&what, yes)?;
+    client.shrink(epoch).await?;
     show(&client.replica_set().await?, connection.output)
 }
 
@@ -86,9 +154,9 @@ fn named(set: &v1::GetReplicaSetResponse, number: u64) -> Result<String, CliErro
     ))
 }
 
-fn confirm(what: &str, how: How) -> Result<(), CliError> {
+fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
     eprintln!("{what}");
-    if how.yes {
+    if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {

@@ -43,6 +43,7 @@ fn of_member(member: &v1::Member) -> Json {
         "applied": member.applied,
         "lag_records": member.lag_records,
         "in_contact": member.in_contact,
+        "alone": member.alone,
         "heard_ago_us": member.heard_ago_us,
         "trouble": member.trouble,
     })

@@ -79,6 +79,22 @@ the member that shall take over. The epoch is that of `rs status`: if another on
 Example:
   steadfast rs failover --approve 7 --endpoint node2:7400";
 
+const EVICT_EXAMPLES: &str = "\
+For a member that will never come back and that `rs remove` waits for in vain: a node that joined and was lost before it counted, or \
+whose removal cannot go on. A data member of an epoch in force is refused: `rs remove` changes it out first, `rs shrink` \
+lets a pair go on without it. The directory can never come back. What it alone held is lost; the command says what that may be.
+
+Example:
+  steadfast rs evict --member 3 --epoch 7";
+
+const SHRINK_EXAMPLES: &str = "\
+For two data members of which one is gone: quorum writes are refused then, and the survivor that is primary may go on as the \
+only data member. Acknowledgements say then that there is one copy. The other counts again by itself once it is back \
+and has caught up. `rs set two-node=shrink` does this without asking. If the survivor is not primary, it must have become that first.
+
+Example:
+  steadfast rs shrink --epoch 7";
+
 const HISTORY_EXAMPLES: &str = "\
 The last 100 epochs that opened. Because: first, none was open before; restart, the primary's process started again; \
 silence, it was silent; process gone, it was seen to have ended; unopened, an attempt did not come to its end, or the \
@@ -178,6 +194,33 @@ enum Command {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Give a member up at once that no epoch in force needs
+    #[command(after_help = EVICT_EXAMPLES)]
+    Evict {
+        /// The member's number.
+        #[arg(long, value_name = "N")]
+        member: u64,
+        /// The open epoch, by `rs status`: if another one has opened meanwhile, nothing happens.
+        #[arg(long, value_name = "EPOCH")]
+        epoch: u64,
+        /// Do not ask; needed where there is no terminal to ask at.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Go on without the data members that are not in contact
+    #[command(after_help = SHRINK_EXAMPLES)]
+    Shrink {
+        /// The open epoch, by `rs status`: if another one has opened meanwhile, nothing happens.
+        #[arg(long, value_name = "EPOCH")]
+        epoch: u64,
+        /// Do not ask; needed where there is no terminal to ask at.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
     /// Show who was primary when, and why
     #[command(after_help = HISTORY_EXAMPLES)]
     History {
@@ -238,6 +281,17 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             client.approve_failover(approve).await?;
             show(&client.replica_set().await?, connection.output)
         }
+        Command::Evict {
+            member,
+            epoch,
+            yes,
+            connection,
+        } => change::evict(&connection, member, epoch, yes).await,
+        Command::Shrink {
+            epoch,
+            yes,
+            connection,
+        } => change::shrink(&connection, epoch, yes).await,
         Command::History { connection } => history::history(&connection).await,
         Command::Set {
             settings,

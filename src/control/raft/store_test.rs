@@ -59,6 +59,7 @@ fn entries(indices: std::ops::Range<u64>) -> Vec<Entry> {
         log_id: log_id(1, index),
         payload: EntryPayload::Normal(Command::Evict {
             incarnation: IncarnationId(u128::from(index) << 64),
+            expected_open: None,
         }),
     };
     indices.map(entry).collect()

@@ -36,7 +36,7 @@ const READS: [&str; 2] = [
     "/steadfast.v1.ViewService/GetView",
 ];
 /// The methods by which only the primary changes something.
-const CHANGES: [&str; 9] = [
+const CHANGES: [&str; 10] = [
     INGEST,
     "/steadfast.v1.FeatureService/PutFeatures",
     "/steadfast.v1.FeatureService/DeleteFeatures",
@@ -46,6 +46,7 @@ const CHANGES: [&str; 9] = [
     "/steadfast.v1.ViewService/DropView",
     "/steadfast.v1.AdminService/Forget",
     SWITCH_OVER,
+    "/steadfast.v1.AdminService/Shrink",
 ];
 
 /// Finds the way to the primary.
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     /// Methods that every member carries out by itself.
-    const EVERYWHERE: [&str; 12] = [
+    const EVERYWHERE: [&str; 13] = [
         "GetFeatures",
         "ScanFeatures",
         "ListViews",
@@ -177,6 +178,7 @@ mod tests {
         "IssueJoinToken",
         "RemoveMember",
         "ReplaceMember",
+        "EvictMember",
         "SetSettings",
         // Meant for who is to take over.
         "ApproveFailover",
