@@ -692,6 +692,8 @@ impl Serving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        // A writer that waits for stamps would wait for ever, if the others are not there to grant any.
+        self.member.grant_no_more();
         let (engine, member) = (Arc::clone(&self.engine), Arc::clone(&self.member));
         let agreement = Arc::clone(&self.agreement);
         let ended = tokio::task::spawn_blocking(move || {

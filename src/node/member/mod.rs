@@ -528,6 +528,11 @@ impl Member {
         self.act(|core, _, _| core.replica.approve(open));
     }
 
+    /// Whoever waits for something to be agreed waits no longer: the node stops.
+    pub fn grant_no_more(&self) {
+        self.agreed.close(Halt::Stopped);
+    }
+
     /// Ends the thread. Nothing is asked of the core after this.
     pub fn stop(&self) {
         self.act(|core, _, _| core.halt(Halt::Stopped));
