@@ -12,6 +12,7 @@ mod forget;
 mod history;
 mod horizons;
 mod identity;
+mod init;
 mod joining;
 mod lives;
 mod member;
@@ -54,6 +55,7 @@ use crate::storage::RequestEntry;
 pub use crate::control::Addresses;
 pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
+pub use init::init;
 pub use joining::Joining;
 pub use reads::Columns;
 pub use request::{

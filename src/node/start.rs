@@ -74,6 +74,14 @@ pub enum StartError {
     /// The agreement with other members cannot begin.
     #[error(transparent)]
     Agreement(#[from] FoundError),
+    /// A new set begins in a directory that no node has used.
+    #[error("{path} cannot become a new set: it holds {present}, so a node has used it before")]
+    NotNew {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        present: &'static str,
+    },
     /// A directory that joins must have no data of its own.
     #[error("{path} cannot join a set: it holds {present}, data of its own")]
     HasData {
@@ -111,7 +119,7 @@ impl StartError {
         use engine::Error as Engine;
         match self {
             StartError::Lock(LockError::Held { .. }) => "DIRECTORY_LOCKED",
-            StartError::HasData { .. } => "HAS_DATA",
+            StartError::HasData { .. } | StartError::NotNew { .. } => "HAS_DATA",
             StartError::NotJoined(_) => "NOT_JOINED",
             StartError::Directory { .. } | StartError::Lock(LockError::Io { .. }) => {
                 "BAD_DIRECTORY"
@@ -320,7 +328,7 @@ fn claim(
     })
 }
 
-fn open_identity(
+pub(super) fn open_identity(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     names: &[String],
@@ -343,7 +351,7 @@ fn open_identity(
     )?)
 }
 
-fn open_control(
+pub(super) fn open_control(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     names: &[String],

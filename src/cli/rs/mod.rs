@@ -9,6 +9,7 @@ mod settings;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -18,6 +19,7 @@ use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, print, print_json};
 use crate::base::clock::sleep;
+use crate::base::disk::{Disk, RealDisk};
 use crate::proto::v1;
 
 /// Between two looks at a set that is watched.
@@ -36,6 +38,12 @@ Examples:
 
 Members are named by their numbers, which are given once and never to another; `rs status` shows them. Changes of \
 members are agreed first and then carried out by whoever is primary, so they go on when this command ends.";
+
+const INIT_EXAMPLES: &str = "\
+`steadfast serve` does the same where the directory is empty; this says so if it is not.
+
+Example:
+  steadfast rs init --data-dir /var/lib/steadfast";
 
 const STATUS_EXAMPLES: &str = "\
 States: primary; member, which takes part in its role; joining, which holds rows or votes but does not \
@@ -130,6 +138,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a directory that of a new set of one
+    #[command(after_help = INIT_EXAMPLES)]
+    Init {
+        /// The directory, which no node has used.
+        #[arg(long, value_name = "D")]
+        data_dir: PathBuf,
+        /// How the result is printed.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Show the set on one screen
     #[command(after_help = STATUS_EXAMPLES)]
     Status {
@@ -254,6 +272,7 @@ enum Role {
 /// If the call fails, or what it asks for is refused.
 pub async fn run(args: Args) -> Result<(), CliError> {
     match args.command {
+        Command::Init { data_dir, output } => init(&data_dir, output),
         Command::Status { watch, connection } => status(&connection, watch).await,
         Command::Add {
             role,
@@ -297,6 +316,24 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             settings,
             connection,
         } => set(&connection, &settings).await,
+    }
+}
+
+fn init(dir: &Path, output: Output) -> Result<(), CliError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let identity = crate::node::init(&disk, dir)?;
+    let (lineage, incarnation) = (identity.lineage, identity.incarnation);
+    match output {
+        Output::Json => print_json(&json!({
+            "data_dir": dir,
+            "lineage": lineage.to_string(),
+            "incarnation": incarnation.to_string(),
+        })),
+        Output::Table => print(&format!(
+            "{} is a new replica set of one, {lineage}; start it with\n  steadfast serve --data-dir {}",
+            dir.display(),
+            dir.display()
+        )),
     }
 }
 
