@@ -207,7 +207,9 @@ impl Serving {
         raft: &Raft,
     ) -> Result<(), Error> {
         let (reports, durable) = (self.member.reports(), self.engine.durable());
-        let lacks_little = |report: &Report| lag(&durable, &report.durable) <= CAUGHT_UP;
+        let lacks_little = |report: &Report| {
+            lag(control, &durable, &report.durable).is_some_and(|lag| lag <= CAUGHT_UP)
+        };
         let caught_up = reports
             .iter()
             .filter(|(_, report)| report.is_heard && lacks_little(report));

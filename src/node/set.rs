@@ -306,7 +306,8 @@ impl Serving {
         let best = could.min_by_key(|(member, report)| {
             let number = control.members.get(member).map(|member| member.number);
             let priority = number.and_then(|number| control.settings.priorities.get(&number));
-            (std::cmp::Reverse(priority), lag(&durable, &report.durable))
+            let lag = lag(&control, &durable, &report.durable);
+            (std::cmp::Reverse(priority), lag.unwrap_or(u64::MAX))
         });
         best.map(|(member, _)| *member)
     }

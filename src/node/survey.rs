@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Error, Node, Serving};
-use crate::base::{
-    BootNumber, Epoch, Hlc, IncarnationId, LogId, NodeNumber, Seq, VersionVector, explained,
-};
+use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, NodeNumber, VersionVector, explained};
 use crate::control::raft;
 use crate::control::{
     Addresses, ControlState, FailoverPolicy, Intent, LogState, Role, Settings, commit_size,
@@ -72,7 +70,7 @@ pub struct MemberStatus {
     pub durable: Option<String>,
     /// What can be read there.
     pub applied: Option<String>,
-    /// Records that the primary holds and it lacks.
+    /// Records that the primary holds and it lacks; `None` if they are not known, or none of them is in a log any more.
     pub lag_records: Option<u64>,
     /// What it may hold that no other member does, as far as the node that answers can tell.
     pub alone: Vec<String>,
@@ -175,7 +173,7 @@ impl Serving {
                 },
                 durable: held(report.map(|report| &report.durable), own(&durable)),
                 applied: held(report.map(|report| &report.applied), own(&applied)),
-                lag_records: report.map(|report| lag(&durable, &report.durable)),
+                lag_records: report.and_then(|report| lag(control, &durable, &report.durable)),
                 alone: if is_self {
                     Vec::new()
                 } else {
@@ -238,14 +236,17 @@ fn may_hold_alone(
         .collect()
 }
 
-/// Records that one holds and the other lacks, as far as the logs say that are not folded.
-pub(super) fn lag(holds: &VersionVector, lacks: &VersionVector) -> u64 {
-    let behind = |(log, last): (LogId, Seq)| {
-        lacks
-            .last(log)
-            .map_or(0, |held| last.0.saturating_sub(held.0))
-    };
-    holds.logs().map(behind).sum()
+/// Records that one holds and the other lacks; `None` if it needs a snapshot, because no log goes back so far.
+pub(super) fn lag(
+    control: &ControlState,
+    holds: &VersionVector,
+    lacks: &VersionVector,
+) -> Option<u64> {
+    let missing = control.missing(holds, lacks)?;
+    let records = missing
+        .iter()
+        .map(|missing| missing.through.0.saturating_sub(missing.after.0));
+    Some(records.sum())
 }
 
 /// Would the others replace the primary by themselves, if it was lost now?
