@@ -359,6 +359,17 @@ impl ControlState {
         Ok(Effect::Settings(settings))
     }
 
+    /// The feature level that every started member understands, if it is above the one agreed on.
+    #[must_use]
+    pub fn level_due(&self) -> Option<u32> {
+        let started = self
+            .members
+            .values()
+            .filter(|member| member.boot > BootNumber::NONE);
+        let least = started.map(|member| member.level).min()?;
+        Some(least).filter(|least| *least > self.level)
+    }
+
     /// Refused while a member runs a program that would not understand what follows.
     fn raise_level(&mut self, level: u32) -> Result<Effect, Rejection> {
         let agreed = self.level;

@@ -98,6 +98,7 @@ fn the_level_rises_only_to_what_every_started_member_understands_and_keeps_older
             needed,
         })
     };
+    assert_eq!(state.level_due(), Some(LEVEL + 1));
     let raised = state.apply(Command::RaiseLevel(LEVEL + 2));
     assert_eq!(raised, too_low(2, LEVEL + 1, LEVEL + 2));
     state.apply(Command::RaiseLevel(LEVEL + 1)).unwrap();

@@ -184,6 +184,7 @@ async fn look(node: &Weak<Serving>) {
         return std::future::pending().await;
     };
     node.note_serving().await;
+    node.raise_level().await;
     if node.member.standing().serves.is_some()
         && let Some(raft) = node.agreement.raft()
     {
@@ -200,6 +201,18 @@ async fn look(node: &Weak<Serving>) {
 }
 
 impl Serving {
+    /// Has the feature level raised to what every member understands by now.
+    async fn raise_level(&self) {
+        let due = self.agreement.state().level_due();
+        let Some(level) = due.filter(|_| self.member.standing().serves.is_some()) else {
+            return;
+        };
+        match self.agreement.agree(Command::RaiseLevel(level)).await {
+            Ok(_) => info!(level, "the feature level rises"),
+            Err(cause) => debug!(level, %cause, "the feature level does not rise yet"),
+        }
+    }
+
     async fn go_on(
         &self,
         intent: &Intent,

@@ -34,6 +34,8 @@ pub struct SetStatus {
     pub window: Hlc,
     /// The purge horizon.
     pub horizon: Hlc,
+    /// The feature level agreed on.
+    pub level: u32,
     /// The members by number.
     pub members: BTreeMap<NodeNumber, MemberStatus>,
     /// Changes of members that are under way.
@@ -129,6 +131,7 @@ impl Serving {
             commit_size: commit_size(control.open.as_ref().map_or(1, |open| open.members.len())),
             window: control.ceiling,
             horizon: control.horizon,
+            level: control.level,
             members,
             intents: control.intents.iter().copied().collect(),
             settings: control.settings.clone(),

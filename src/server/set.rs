@@ -26,6 +26,7 @@ pub(super) fn status_to_proto(status: SetStatus) -> v1::GetReplicaSetResponse {
         commit_size: u32::try_from(status.commit_size).unwrap_or(u32::MAX),
         window_us: status.window.micros().0,
         horizon_us: status.horizon.micros().0,
+        level: status.level,
         members: members
             .map(|(number, member)| member_to_proto(number, member))
             .collect(),

@@ -169,6 +169,7 @@ proptest! {
             commit_size: 2,
             window: Hlc::from_millis(window),
             horizon: Hlc::from_millis(horizon),
+            level: 3,
             members: BTreeMap::new(),
             intents: vec![
                 Intent::Add { incarnation: IncarnationId(new) },
@@ -195,6 +196,7 @@ proptest! {
             commit_size: 2,
             window_us: i64::try_from(window).unwrap() * 1_000,
             horizon_us: i64::try_from(horizon).unwrap() * 1_000,
+            level: 3,
             members: Vec::new(),
             changes: vec![
                 change(Change::Add(new.clone())),

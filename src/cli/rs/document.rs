@@ -19,6 +19,7 @@ pub(super) fn of_set(set: &v1::GetReplicaSetResponse) -> Json {
         "commit_size": set.commit_size,
         "window": Micros(set.window_us).to_string(),
         "horizon": Micros(set.horizon_us).to_string(),
+        "level": set.level,
         "can_fail_over": set.can_fail_over,
         "why_not": why_not,
         "agreement": set.agreement.as_ref().map(of_agreement),

@@ -55,6 +55,7 @@ fn four() -> v1::GetReplicaSetResponse {
         commit_size: 2,
         window_us: 1_700_000_000_000_000,
         horizon_us: 0,
+        level: 1,
         members,
         changes: vec![v1::MemberChange { change: Some(add) }],
         settings: Some(v1::Settings {
