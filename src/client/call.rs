@@ -258,12 +258,13 @@ impl Client {
         write(self.admin()?.switch_over(request).await).map(|_| ())
     }
 
-    /// Lets the node replace the primary of an open epoch.
+    /// Lets the node replace the primary of an open epoch; with `force` it does so now, whatever it suspects.
     ///
     /// # Errors
     /// As the node or the transport reports; without an answer the outcome is unknown.
-    pub async fn approve_failover(&self, epoch: u64) -> Result<(), Error> {
-        let request = within_deadline(v1::ApproveFailoverRequest { epoch });
+    pub async fn approve_failover(&self, epoch: u64, force: bool) -> Result<(), Error> {
+        let mut request = Request::new(v1::ApproveFailoverRequest { epoch, force });
+        request.set_timeout(SWITCH_DEADLINE);
         write(self.admin()?.approve_failover(request).await).map(|_| ())
     }
 

@@ -85,6 +85,24 @@ pub enum Stage {
     Opening,
 }
 
+/// How many of the last opened configuration agree, and promise the attempt, before it opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seals {
+    /// R: nothing is missing that was acknowledged at quorum.
+    Enough,
+    /// All: nothing is missing that was acknowledged at all.
+    All,
+}
+
+impl Seals {
+    fn needed(self, members: usize) -> usize {
+        match self {
+            Seals::Enough => seal_size(members),
+            Seals::All => members,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Phase {
     Asking { agreed: BTreeSet<IncarnationId> },
@@ -114,6 +132,7 @@ pub struct Change {
     /// When it last asked.
     asked: Option<Duration>,
     number: u64,
+    seals: Seals,
     cause: Cause,
     /// Since when no writes are taken, if that is known.
     idle_since: Option<Duration>,
@@ -127,6 +146,7 @@ impl Change {
         boot: BootNumber,
         members: BTreeSet<IncarnationId>,
         number: u64,
+        seals: Seals,
         sight: &Sight<'_>,
     ) -> Change {
         let cause = sight.suspects.unwrap_or_default();
@@ -135,8 +155,26 @@ impl Change {
             phase: Phase::Asking {
                 agreed: BTreeSet::new(),
             },
+            seals,
             cause,
             idle_since: Some(sight.heard).filter(|_| has_known),
+            ..Change::new(me, boot, members, number, sight)
+        }
+    }
+
+    /// Sets out to replace a primary because an operator says so: nobody is asked.
+    #[must_use]
+    pub fn forced(
+        me: IncarnationId,
+        boot: BootNumber,
+        members: BTreeSet<IncarnationId>,
+        number: u64,
+        sight: &Sight<'_>,
+    ) -> Change {
+        Change {
+            // If it lives, its seal brings what it alone has acknowledged.
+            from: sight.control.primary(),
+            cause: Cause::Forced,
             ..Change::new(me, boot, members, number, sight)
         }
     }
@@ -176,6 +214,7 @@ impl Change {
             advanced: sight.now,
             asked: None,
             number,
+            seals: Seals::Enough,
             cause: Cause::Planned,
             idle_since: Some(sight.now),
         }
@@ -204,6 +243,11 @@ impl Change {
     #[must_use]
     pub fn is_transferring(&self) -> bool {
         matches!(self.phase, Phase::Transferring | Phase::Opening)
+    }
+
+    /// R of the members will do, whatever was wanted before.
+    pub fn take_enough(&mut self) {
+        self.seals = Seals::Enough;
     }
 
     /// Since when no writes are taken, if that is known.
@@ -284,7 +328,7 @@ impl Change {
                 let me = Some(self.me).filter(|_| sight.suspects.is_some());
                 let agreed = agreed.iter().copied().chain(me);
                 let agreed: BTreeSet<_> = agreed.filter(|member| open.contains(member)).collect();
-                if agreed.len() >= seal_size(open.len()) {
+                if agreed.len() >= self.seals.needed(open.len()) {
                     self.phase = Phase::Beginning;
                 } else if is_late || sight.suspects.is_none() {
                     return Err(Why::NotAgreed);
@@ -470,10 +514,10 @@ impl Change {
             .max_by_key(|(_, part)| part.len())
     }
 
-    /// R of the last opened configuration.
+    /// R of the last opened configuration, or all of it.
     fn seals_needed(&self) -> usize {
         match &self.attempt {
-            Some(attempt) if Rule::SealSize.holds() => seal_size(attempt.basis.len()),
+            Some(attempt) if Rule::SealSize.holds() => self.seals.needed(attempt.basis.len()),
             Some(_) | None => 1,
         }
     }

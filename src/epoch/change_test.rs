@@ -97,7 +97,14 @@ fn agree(control: &mut ControlState, instructions: &[Instruction]) {
 fn sealing(members: &[u128]) -> (Change, ControlState, Attempt) {
     let mut control = set(&[1, 2, 3]);
     let none = vector(&[]);
-    let mut change = Change::unplanned(id(2), BOOT, ids(members), 1, &at(0, &control, &none));
+    let mut change = Change::unplanned(
+        id(2),
+        BOOT,
+        ids(members),
+        1,
+        Seals::Enough,
+        &at(0, &control, &none),
+    );
     change.step(&at(0, &control, &none));
     change.agree(id(3), 1);
     let begin = change.step(&at(10, &control, &none));
@@ -140,7 +147,14 @@ fn a_candidate_asks_begins_seals_fetches_opens_and_reigns() {
 fn without_enough_agreement_nothing_is_begun() {
     let control = set(&[1, 2, 3]);
     let none = vector(&[]);
-    let mut change = Change::unplanned(id(2), BOOT, ids(&[1, 2, 3]), 7, &at(0, &control, &none));
+    let mut change = Change::unplanned(
+        id(2),
+        BOOT,
+        ids(&[1, 2, 3]),
+        7,
+        Seals::Enough,
+        &at(0, &control, &none),
+    );
     let asked = change.step(&at(0, &control, &none));
     assert!(matches!(&asked[..], [Instruction::Ask(others, _)] if *others == ids(&[1, 3])));
     // Its own yes, that of a stranger, and one to an earlier question.
@@ -157,7 +171,14 @@ fn without_enough_agreement_nothing_is_begun() {
 fn a_candidate_that_hears_the_primary_again_gives_up() {
     let control = set(&[1, 2, 3]);
     let none = vector(&[]);
-    let mut change = Change::unplanned(id(2), BOOT, ids(&[1, 2, 3]), 1, &at(0, &control, &none));
+    let mut change = Change::unplanned(
+        id(2),
+        BOOT,
+        ids(&[1, 2, 3]),
+        1,
+        Seals::Enough,
+        &at(0, &control, &none),
+    );
     let sight = Sight {
         suspects: None,
         ..at(10, &control, &none)
@@ -188,7 +209,14 @@ fn an_overtaken_candidate_gives_up() {
 fn a_begin_that_was_lost_is_proposed_again_and_is_not_answered_by_another() {
     let mut control = set(&[1]);
     let none = vector(&[]);
-    let mut change = Change::unplanned(id(1), BOOT, ids(&[1]), 1, &at(0, &control, &none));
+    let mut change = Change::unplanned(
+        id(1),
+        BOOT,
+        ids(&[1]),
+        1,
+        Seals::Enough,
+        &at(0, &control, &none),
+    );
     let first = change.step(&at(0, &control, &none));
     assert!(matches!(
         &first[..],
@@ -324,5 +352,71 @@ fn a_planned_change_waits_for_the_seal_of_the_primary_that_handed_over_unless_it
     assert!(matches!(
         dead.pop(),
         Some(Instruction::Propose(Command::Open { .. }))
+    ));
+}
+
+/// A candidate 2 of members 1, 2, 3 that wants all seals, whose attempt is agreed.
+fn sealing_all() -> (Change, ControlState, Attempt) {
+    let mut control = set(&[1, 2, 3]);
+    let none = vector(&[]);
+    let members = ids(&[1, 2, 3]);
+    let sight = at(0, &control, &none);
+    let mut change = Change::unplanned(id(2), BOOT, members, 1, Seals::All, &sight);
+    change.step(&sight);
+    change.agree(id(3), 1);
+    assert_eq!(change.step(&at(10, &control, &none)), [], "two do not do");
+    change.agree(id(1), 1);
+    let begin = change.step(&at(20, &control, &none));
+    agree(&mut control, &begin);
+    change.step(&at(30, &control, &none));
+    let attempt = control.attempt.clone().unwrap();
+    change.seal(id(2), ack(&attempt, &[]));
+    change.seal(id(3), ack(&attempt, &[]));
+    (change, control, attempt)
+}
+
+#[test]
+fn who_wants_all_seals_does_not_open_with_fewer() {
+    let (mut change, control, attempt) = sealing_all();
+    let none = vector(&[]);
+    assert_eq!(change.step(&at(40, &control, &none)), []);
+    let late = change.step(&at(4_000, &control, &none));
+    assert_eq!(late, [Instruction::GiveUp(Why::Unreachable)]);
+    change.seal(id(1), ack(&attempt, &[]));
+    let open = change.step(&at(4_010, &control, &none));
+    assert!(matches!(
+        &open[..],
+        [Instruction::Propose(Command::Open { .. })]
+    ));
+}
+
+#[test]
+fn who_may_take_fewer_seals_after_all_opens_with_enough() {
+    let (mut change, control, _) = sealing_all();
+    let none = vector(&[]);
+    change.take_enough();
+    let open = change.step(&at(40, &control, &none));
+    assert!(matches!(
+        &open[..],
+        [Instruction::Propose(Command::Open { .. })]
+    ));
+}
+
+#[test]
+fn who_is_told_to_asks_nobody() {
+    let control = set(&[1, 2, 3]);
+    let none = vector(&[]);
+    let sight = Sight {
+        suspects: None,
+        ..at(0, &control, &none)
+    };
+    let mut change = Change::forced(id(2), BOOT, ids(&[1, 2, 3]), 1, &sight);
+    let begin = change.step(&sight);
+    assert!(matches!(
+        &begin[..],
+        [Instruction::Propose(Command::Begin {
+            cause: Cause::Forced,
+            ..
+        })]
     ));
 }

@@ -16,6 +16,7 @@ use crate::model::definition::AlterationSpec;
 use crate::model::resolve::{Column, Wanted};
 use crate::model::view_file::ViewFileError;
 use crate::model::{Batch, EntityKey, Feature, View, ViewSpec};
+use crate::replica::Unfit;
 
 /// A write.
 #[derive(Debug)]
@@ -292,6 +293,9 @@ pub enum Error {
     /// The set refuses a change of itself.
     #[error(transparent)]
     SetRefused(#[from] Rejection),
+    /// This member cannot replace the primary.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// There is no data member to shrink the set by.
     #[error("every data member is in contact: there is nobody to leave out")]
     NobodyAbsent,

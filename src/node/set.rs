@@ -60,6 +60,8 @@ pub enum SetChange {
     Shrink(Epoch),
     /// The primary of this open epoch may be replaced, though what it alone acknowledged may be missing until it is back.
     Approve(Epoch),
+    /// This node replaces the primary of this open epoch now, whether anybody suspects it or not.
+    Force(Epoch),
 }
 
 /// A directory that would join.
@@ -153,7 +155,15 @@ impl Serving {
             SetChange::SwitchOver(to) => self.switch_over(to).await?,
             SetChange::Evict { number, epoch } => self.evict(number, epoch).await?,
             SetChange::Shrink(epoch) => self.shrink(epoch).await?,
-            SetChange::Approve(epoch) => self.member.approve(epoch),
+            SetChange::Approve(epoch) => {
+                self.expect_open(epoch)?;
+                self.member.approve(epoch);
+            }
+            SetChange::Force(epoch) => {
+                self.expect_open(epoch)?;
+                self.member.force(epoch)?;
+                self.later_than(epoch).await?;
+            }
         }
         Ok(())
     }
@@ -225,9 +235,14 @@ impl Serving {
         to: IncarnationId,
         members: BTreeSet<IncarnationId>,
     ) -> Result<(), Error> {
-        let mut standings = self.member.standings();
-        let before = standings.borrow_and_update().control.open_epoch();
+        let before = self.member.standing().control.open_epoch();
         self.member.hand_over(to, members)?;
+        self.later_than(before).await
+    }
+
+    /// Waits until a later epoch is open than this one.
+    async fn later_than(&self, before: Epoch) -> Result<(), Error> {
+        let mut standings = self.member.standings();
         let opened = standings.wait_for(|standing| standing.control.open_epoch() > before);
         match timeout(SWITCH_WITHIN, opened).await {
             Ok(Ok(_)) => Ok(()),
@@ -236,13 +251,20 @@ impl Serving {
         }
     }
 
-    /// Opens an epoch without the data members that are not in contact.
-    async fn shrink(&self, epoch: Epoch) -> Result<(), Error> {
+    /// Refuses what an operator asks who has seen another epoch open.
+    fn expect_open(&self, epoch: Epoch) -> Result<(), Error> {
         let control = self.agreement.state();
-        let me = self.identity.incarnation;
         if control.open_epoch() != epoch {
             return Err(Error::SetRefused(control.stale(epoch)));
         }
+        Ok(())
+    }
+
+    /// Opens an epoch without the data members that are not in contact.
+    async fn shrink(&self, epoch: Epoch) -> Result<(), Error> {
+        self.expect_open(epoch)?;
+        let control = self.agreement.state();
+        let me = self.identity.incarnation;
         let reports = self.member.reports();
         let is_heard = |member: &IncarnationId| {
             *member == me || reports.get(member).is_some_and(|report| report.is_heard)

@@ -16,6 +16,7 @@
 //! What it does not do: read clocks, rows, or random numbers; retry a client's request; know what a write means.
 
 mod action;
+mod candidate;
 mod member;
 mod pending;
 mod primary;
@@ -27,16 +28,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use action::{Action, Fault, ReadId, Wanted, WriteId};
+pub use candidate::Unfit;
 pub use primary::{Report, Turn};
 pub use reign::{Refused, Takeover};
 
 use crate::base::rule::Rule;
 use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, VersionVector};
-use crate::control::{BootClaim, Command, ControlState, FailoverPolicy};
+use crate::control::{BootClaim, Command, ControlState};
 use crate::epoch::timing::ASK_AGAIN;
-use crate::epoch::{Backoff, Change, Detector, Instruction, Sight};
+use crate::epoch::{Backoff, Change, Detector};
 use crate::read::{ProbeNumber, Staleness};
-use crate::replication::{Heads, HeldOpening, Member, Message, Round, Seal};
+use crate::replication::{Heads, HeldOpening, Member, Message, Round};
 use reign::{HandOver, Reign, Stage};
 use strong::Strong;
 
@@ -246,11 +248,6 @@ impl Replica {
         }
     }
 
-    /// An operator approves that the primary of this open epoch be replaced.
-    pub fn approve(&mut self, open: Epoch) {
-        self.approved = open;
-    }
-
     /// A member's process was seen to be gone: its connections are closed and new ones are refused.
     pub fn see_gone(&mut self, member: IncarnationId) {
         if self.control.primary() == Some(member) {
@@ -318,74 +315,6 @@ impl Replica {
         epoch.is_some_and(|epoch| epoch >= self.control.open_epoch())
     }
 
-    /// Sets out to replace the primary, if there is reason to, and this member may.
-    fn seek_change(&mut self, now: Duration) {
-        let is_primary = self.reigns();
-        let is_data = match &self.control.open {
-            Some(open) => open.members.contains(&self.me),
-            None => self.control.members.contains_key(&self.me),
-        };
-        if self.change.is_some() || !is_data || self.detector.suspects(now, is_primary).is_none() {
-            if self.change.is_none() {
-                self.try_at = None;
-            }
-            return;
-        }
-        let members = match &self.control.open {
-            Some(open) => open.members.clone(),
-            None => [self.me].into(),
-        };
-        // Whoever is alone overtakes nobody.
-        let wait = match self.try_at {
-            None if members.len() > 1 => self.backoff.wait(),
-            _ => Duration::ZERO,
-        };
-        let try_at = *self.try_at.get_or_insert(now + wait);
-        let may = match self.control.settings.failover {
-            FailoverPolicy::Automatic => true,
-            // What the former primary alone has acknowledged may be missing until it returns.
-            FailoverPolicy::Hybrid | FailoverPolicy::Manual => {
-                self.approved == self.control.open_epoch()
-                    || self.control.primary() == Some(self.me)
-            }
-        };
-        if now < try_at || !may {
-            return;
-        }
-        self.set_out(now, |me, boot, number, sight| {
-            Change::unplanned(me, boot, members, number, sight)
-        });
-    }
-
-    fn set_out(
-        &mut self,
-        now: Duration,
-        begin: impl FnOnce(IncarnationId, BootNumber, u64, &Sight<'_>) -> Change,
-    ) {
-        let Some(boot) = self.boot else {
-            return;
-        };
-        self.changes += 1;
-        let change = begin(self.me, boot, self.changes, &self.sight(now));
-        self.change = Some(change);
-    }
-
-    fn sight(&self, now: Duration) -> Sight<'_> {
-        Sight {
-            now,
-            control: &self.control,
-            durable: self.member.durable(),
-            suspects: self.detector.suspects(now, self.reigns()),
-            // A primary is not idle before it sets out itself.
-            heard: if self.reigns() {
-                now
-            } else {
-                self.detector.heard()
-            },
-            commit: self.reign.as_ref().map(|reign| &reign.commit),
-        }
-    }
-
     /// Does whatever can be done now.
     fn go_on(&mut self, now: Duration) {
         if !self.takes_part() {
@@ -394,94 +323,6 @@ impl Replica {
         self.go_on_changing(now);
         self.go_on_reigning(now);
         self.go_on_reading();
-    }
-
-    fn go_on_changing(&mut self, now: Duration) {
-        let Some(mut change) = self.change.take() else {
-            return;
-        };
-        let instructions = change.step(&self.sight(now));
-        self.change = Some(change);
-        for instruction in instructions {
-            self.carry_out(now, instruction);
-        }
-    }
-
-    fn carry_out(&mut self, now: Duration, instruction: Instruction) {
-        match instruction {
-            Instruction::Ask(members, question) => {
-                for member in members {
-                    self.send(member, Message::PreSeal(question.clone()));
-                }
-            }
-            Instruction::Propose(command) => self.actions.push(Action::Propose(command)),
-            Instruction::Seal(members, epoch) => {
-                for member in members {
-                    if member == self.me {
-                        self.seal_myself(epoch);
-                    } else {
-                        self.send(member, Message::Seal(Seal { epoch }));
-                    }
-                }
-            }
-            Instruction::Fetch(holder, missing) => self.fetch(holder, missing),
-            Instruction::Transfer => self.begin_reign(now),
-            Instruction::Reign(_) => {
-                self.begin_reign(now);
-                self.change = None;
-                self.try_at = None;
-                self.backoff.succeeded();
-            }
-            Instruction::GiveUp(_) => {
-                self.change = None;
-                if self
-                    .reign
-                    .as_ref()
-                    .is_some_and(|r| r.stage == Stage::Transferring)
-                {
-                    self.end_reign();
-                }
-                self.backoff.failed();
-                self.try_at = Some(now + self.backoff.wait());
-            }
-        }
-    }
-
-    /// The candidate seals its own member, too.
-    fn seal_myself(&mut self, epoch: Epoch) {
-        self.raise(epoch);
-        let ack = self.seal_ack(epoch);
-        if self.member.promise() == epoch
-            && let Some(change) = &mut self.change
-        {
-            change.seal(self.me, ack);
-        }
-    }
-
-    /// Streams may lead to members under the attempt; once its epoch is open, all of them.
-    fn begin_reign(&mut self, now: Duration) {
-        let Some(change) = &self.change else {
-            return;
-        };
-        let Some(attempt) = change.attempt() else {
-            return;
-        };
-        let may = attempt.epoch == self.member.promise() || !Rule::StopOld.holds();
-        if !may
-            || self
-                .reign
-                .as_ref()
-                .is_some_and(|r| r.epoch() == attempt.epoch)
-        {
-            return;
-        }
-        let (attempt, recovered) = (attempt.clone(), change.recovered());
-        let idle_since = change.idle_since();
-        self.end_reign();
-        let mut reign = Reign::new(self.me, now, attempt, recovered, &self.control);
-        reign.idle_since = idle_since;
-        reign.follow(&self.control);
-        self.reign = Some(reign);
     }
 
     /// Has the open epoch's primary, this replica, hand over to a member, which may be itself, with these data members

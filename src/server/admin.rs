@@ -117,7 +117,13 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ApproveFailoverRequest>,
     ) -> Result<Response<v1::ApproveFailoverResponse>, Status> {
-        let change = SetChange::Approve(Epoch(request.get_ref().epoch));
+        let request = request.into_inner();
+        let epoch = Epoch(request.epoch);
+        let change = if request.force {
+            SetChange::Force(epoch)
+        } else {
+            SetChange::Approve(epoch)
+        };
         let changed = self.0.node.change_set(change).await;
         changed.map_err(|error| Failure::from(error).in_field("epoch"))?;
         Ok(Response::new(v1::ApproveFailoverResponse {}))

@@ -201,7 +201,9 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::TooFewMembers { .. } | node::Error::NotAgreed { .. } => Reason::NoQuorum,
         node::Error::TooStale { .. } => Reason::TooStale,
         node::Error::NoSuchMember { .. } => Reason::NoSuchMember,
-        node::Error::SetRefused(_) | node::Error::NobodyAbsent => Reason::SetRefused,
+        node::Error::SetRefused(_) | node::Error::Unfit(_) | node::Error::NobodyAbsent => {
+            Reason::SetRefused
+        }
         node::Error::Starting { .. } => Reason::Starting,
         node::Error::Stopping => Reason::Stopping,
         node::Error::DeadlineExceeded { .. } => Reason::DeadlineExceeded,

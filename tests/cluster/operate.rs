@@ -1,6 +1,8 @@
 //! What operators ask of a set.
 
-use steadfast::base::{CommitLevel, Epoch, IncarnationId, NodeNumber};
+use steadfast::base::disk::RealDisk;
+use steadfast::base::sealed::Kind;
+use steadfast::base::{CommitLevel, Epoch, IncarnationId, NodeNumber, ReadLevel};
 use steadfast::control::{
     Cause, EpochNote, FailoverPolicy, LEVEL, Rejection, Role, SettingsChange,
 };
@@ -43,13 +45,13 @@ async fn changes_of_settings_at_two_members_at_once_are_both_in_force() {
     }
 }
 
-/// What a member remembers of the open epoch, once it serves.
-async fn remembered(member: &Member) -> (Epoch, EpochNote) {
+/// What a member remembers of the epoch opened after this one, once it serves.
+async fn remembered(member: &Member, after: Epoch) -> (Epoch, EpochNote) {
     let latest = || {
         let (epoch, note) = member.node.history().unwrap().pop_last()?;
-        (epoch == member.status().epoch && note.served.is_some()).then_some((epoch, note))
+        (epoch > after && note.served.is_some()).then_some((epoch, note))
     };
-    until("the open epoch is noted", || latest().is_some()).await;
+    until("a later epoch is noted", || latest().is_some()).await;
     latest().unwrap()
 }
 
@@ -59,11 +61,12 @@ async fn the_history_says_who_was_primary_why_and_from_where_on() {
     for id in 0..10 {
         first.put(id, id, CommitLevel::All).await.unwrap();
     }
-    let (before, note) = remembered(&second).await;
+    let before = first.status().epoch;
+    let (_, note) = remembered(&second, Epoch(before.0 - 1)).await;
     assert_eq!((note.primary, note.cause), (NodeNumber(1), Cause::Planned));
     let to = SetChange::SwitchOver(Some(NodeNumber(2)));
     first.node.change_set(to).await.unwrap();
-    let (_, note) = remembered(&third).await;
+    let (_, note) = remembered(&third, before).await;
     assert_eq!((note.primary, note.cause), (NodeNumber(2), Cause::Planned));
     assert_eq!(note.members, [1, 2, 3].map(NodeNumber).into());
     let served = note.served.unwrap();
@@ -78,11 +81,11 @@ async fn the_history_says_who_was_primary_why_and_from_where_on() {
     let history = third.node.history().unwrap();
     let (_, lone) = history.first_key_value().unwrap();
     assert_eq!((lone.cause, lone.primary), (Cause::First, NodeNumber(1)));
-    let ends: Vec<_> = history
+    let since: Vec<_> = history
         .values()
-        .map(|note| note.served.unwrap().at)
+        .filter_map(|note| Some(note.served?.at))
         .collect();
-    assert!(ends.is_sorted(), "{ends:?}");
+    assert!(since.is_sorted(), "{since:?}");
     for member in [first, second, third] {
         member.stop().await;
     }
@@ -186,6 +189,62 @@ async fn who_joined_and_never_came_is_evicted_and_a_data_member_in_force_is_not(
     third.node.change_set(evict(number, epoch)).await.unwrap();
     until("it is gone", || first.status().members.len() == 3).await;
     until("nothing is under way", || first.status().intents.is_empty()).await;
+    for member in [first, second, third] {
+        member.stop().await;
+    }
+}
+
+/// Restarts a lone member with a state that agrees on feature level 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feature_level_rises_to_what_every_member_understands() {
+    let directory = Member::first().await.stop().await;
+    let path = directory.path().join("data/CONTROL");
+    let kind = Kind {
+        name: "control",
+        version: 4,
+    };
+    let text = kind.read(&RealDisk, &path).unwrap().unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(state["level"], LEVEL);
+    state["level"] = 0.into();
+    kind.write(&RealDisk, &path, &state.to_string()).unwrap();
+    let first = Member::start_in(directory, None).await.unwrap();
+    until("the level is raised", || first.status().level == LEVEL).await;
+    first.stop().await;
+}
+
+async fn set_policy(member: &Member, policy: FailoverPolicy) {
+    let change = SettingsChange {
+        failover: Some(policy),
+        ..SettingsChange::default()
+    };
+    member.node.change_settings(change).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_primary_is_replaced_by_force_and_nothing_is_lost() {
+    let [first, second, third] = set_of_three().await;
+    set_policy(&first, FailoverPolicy::Manual).await;
+    for id in 0..20 {
+        first.put(id, id, CommitLevel::Async).await.unwrap();
+    }
+    let epoch = first.status().epoch;
+    let unfit = first.node.change_set(SetChange::Force(epoch)).await;
+    assert!(matches!(unfit, Err(Error::Unfit(_))), "{unfit:?}");
+    let stale = second.node.change_set(SetChange::Force(Epoch(1))).await;
+    assert!(matches!(stale, Err(Error::SetRefused(_))), "{stale:?}");
+    second
+        .node
+        .change_set(SetChange::Force(epoch))
+        .await
+        .unwrap();
+    until("the second serves", || second.serves()).await;
+    for id in 0..20 {
+        let read = second.get(id, ReadLevel::Primary).await.unwrap();
+        assert_eq!(read, Some(id));
+    }
+    let (_, note) = remembered(&third, epoch).await;
+    assert_eq!(note.cause, Cause::Forced);
     for member in [first, second, third] {
         member.stop().await;
     }

@@ -13,6 +13,8 @@ use crate::world::{Event, MILLI, World};
 pub struct Plan {
     pub nodes: usize,
     pub shrink: bool,
+    /// Without an operator's word a primary is replaced only if nothing acknowledged can be missing.
+    pub hybrid: bool,
     /// Percent of messages lost.
     pub loss: u64,
     pub duplicates: bool,
@@ -39,6 +41,7 @@ impl Plan {
         let mut plan = Plan {
             nodes: 3,
             shrink: on(),
+            hybrid: false,
             loss: 0,
             duplicates: on(),
             delays: on(),
@@ -400,6 +403,9 @@ impl World {
                 });
             }
         }
+        if self.faults.plan.hybrid {
+            self.approve_now_and_then();
+        }
         // Two that shrink and take back by themselves are left alone.
         let is_shrunk =
             self.faults.plan.shrink && control.members.len() == 2 && !self.faults.is_over;
@@ -440,6 +446,19 @@ impl World {
             let begun = live.replica.hand_over(now, me, wanted);
             self.log(|| format!("the operator changes members: {begun:?}"));
             self.go_on(primary);
+        }
+    }
+
+    fn approve_now_and_then(&mut self) {
+        let open = self.agreement.now().open_epoch();
+        if !self.faults.is_over && !self.chance.one_in(20) {
+            return;
+        }
+        self.seen.approve(open);
+        for node in &mut self.nodes {
+            if let Some(live) = &mut node.live {
+                live.replica.approve(open);
+            }
         }
     }
 

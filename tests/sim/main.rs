@@ -22,6 +22,7 @@ mod faults;
 )]
 #[path = "../history/mod.rs"]
 mod history;
+mod hybrid;
 mod load;
 mod many;
 mod must_fail;
@@ -47,7 +48,10 @@ struct Run {
 }
 
 fn run(seed: u64) -> Run {
-    let plan = Plan::random(seed);
+    run_as(seed, Plan::random(seed))
+}
+
+fn run_as(seed: u64, plan: Plan) -> Run {
     let mut world = World::new(seed, plan);
     world.verbose = std::env::var_os("STEADFAST_TRACE").is_some();
     if world.verbose {
@@ -65,6 +69,7 @@ fn run(seed: u64) -> Run {
     }
     world.counts.seconds = world.now / 1_000_000_000;
     world.counts.runs = 1;
+    world.counts.replaced = world.seen.replaced;
     Run {
         counts: world.counts,
         trace: world.trace,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use steadfast::base::{Epoch, IncarnationId, VersionVector};
-use steadfast::control::{Command, Rejection, SettingsChange, TwoNode};
+use steadfast::control::{Command, FailoverPolicy, Rejection, SettingsChange, TwoNode};
 use steadfast::replication::{Message, Vouched};
 
 use crate::agreement::Agreement;
@@ -63,6 +63,7 @@ pub struct Counts {
     pub strong_reads: u64,
     pub local_reads: u64,
     pub unrecovered: u64,
+    pub replaced: u64,
     pub seconds: u64,
 }
 
@@ -77,6 +78,7 @@ impl Counts {
         self.strong_reads += other.strong_reads;
         self.local_reads += other.local_reads;
         self.unrecovered += other.unrecovered;
+        self.replaced += other.replaced;
         self.seconds += other.seconds;
         for (kind, times) in &other.faults {
             *self.faults.entry(kind).or_default() += times;
@@ -168,6 +170,7 @@ impl World {
         };
         let change = SettingsChange {
             two_node: Some(two_node),
+            failover: world.faults.plan.hybrid.then_some(FailoverPolicy::Hybrid),
             ..SettingsChange::default()
         };
         world

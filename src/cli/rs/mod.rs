@@ -81,11 +81,15 @@ Examples:
   steadfast rs switchover --to 2";
 
 const FAILOVER_EXAMPLES: &str = "\
-Where the policy is hybrid or manual, a failed primary is replaced only when an operator says so. It is to be asked of \
-the member that shall take over. The epoch is that of `rs status`: if another one has opened meanwhile, nothing happens.
+Both are to be asked of the member that shall take over. Where the policy is manual, a failed primary is replaced only when an \
+operator approves; where it is hybrid, also without that if the other data members and the primary's new process are all in \
+reach, so that nothing acknowledged can be missing. What the lost primary alone acknowledged, at async, is missing until it \
+returns. Force is for a primary that is heard and yet of no use: no member is asked whether it suspects it. The epoch is that of \
+`rs status`: if another one has opened meanwhile, nothing happens.
 
-Example:
-  steadfast rs failover --approve 7 --endpoint node2:7400";
+Examples:
+  steadfast rs failover --approve 7 --endpoint node2:7400
+  steadfast rs failover --force 7 --endpoint node2:7400";
 
 const EVICT_EXAMPLES: &str = "\
 For a member that will never come back and that `rs remove` waits for in vain: a node that joined and was lost before it counted, or \
@@ -206,9 +210,8 @@ enum Command {
     /// Let a member replace a failed primary
     #[command(after_help = FAILOVER_EXAMPLES)]
     Failover {
-        /// The open epoch, whose primary may be replaced.
-        #[arg(long, value_name = "EPOCH")]
-        approve: u64,
+        #[command(flatten)]
+        word: Word,
         #[command(flatten)]
         connection: Connection,
     },
@@ -256,6 +259,18 @@ enum Command {
     },
 }
 
+/// What an operator says about a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Word {
+    /// The primary of this open epoch may be replaced, once it is suspected.
+    #[arg(long, value_name = "EPOCH")]
+    approve: Option<u64>,
+    /// The primary of this open epoch is replaced now, whether anybody suspects it or not.
+    #[arg(long, value_name = "EPOCH")]
+    force: Option<u64>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Role {
     /// Holds rows and counts for quorums.
@@ -293,11 +308,12 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         } => change::replace(&connection, old, new, how).await,
         Command::Switchover { to, connection } => change::switch_over(&connection, to).await,
         Command::Failover {
-            approve,
+            word: Word { approve, force },
             connection,
         } => {
             let client = connection.client().await?;
-            client.approve_failover(approve).await?;
+            let epoch = approve.or(force).unwrap_or_default();
+            client.approve_failover(epoch, force.is_some()).await?;
             show(&client.replica_set().await?, connection.output)
         }
         Command::Evict {

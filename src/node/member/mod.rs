@@ -40,7 +40,7 @@ use crate::engine::{Engine, Fate};
 use crate::model::{Body, RequestId};
 use crate::net::{Inbound, Wires};
 use crate::proto::Invalid;
-use crate::replica::{Found, ReadId, Refused, Replica, Report, Turn, Wanted, WriteId};
+use crate::replica::{Found, ReadId, Refused, Replica, Report, Turn, Unfit, Wanted, WriteId};
 use crate::replication::{Logged, Message};
 use backlog::Backlog;
 use chronicle::Chronicle;
@@ -526,6 +526,14 @@ impl Member {
     /// Lets an operator approve that the primary of this open epoch be replaced.
     pub fn approve(&self, open: Epoch) {
         self.act(|core, _, _| core.replica.approve(open));
+    }
+
+    /// Has this member replace the primary of this open epoch.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn force(&self, open: Epoch) -> Result<(), Unfit> {
+        self.act(|core, _, now| core.replica.force(now, open))
     }
 
     /// Whoever waits for something to be agreed waits no longer: the node stops.

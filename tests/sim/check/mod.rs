@@ -17,7 +17,7 @@ mod transferred;
 mod windows;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast::base::{CommitLevel, Epoch, Hlc, IncarnationId, LogId, Seq, Stamp};
 use steadfast::control::{Command, ControlState};
@@ -41,6 +41,10 @@ pub struct Seen {
     promises: BTreeMap<IncarnationId, Epoch>,
     /// When each epoch was opened.
     opened: BTreeMap<Epoch, u64>,
+    /// Epochs whose primary an operator let others replace.
+    approved: BTreeSet<Epoch>,
+    /// How often a primary was replaced without that, though its policy is hybrid.
+    pub replaced: u64,
 }
 
 impl World {
@@ -63,6 +67,7 @@ impl World {
         self.note_window(before, command);
         self.check_frozen(command);
         self.check_sealed(before, command);
+        self.check_hybrid(before, command);
         self.check_transferred(before, command);
         self.check_booted(before, command);
         self.check_closed(command);
