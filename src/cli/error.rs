@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::client;
+use crate::proto::Reason;
 
 /// The exit code of a failed command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,16 @@ impl CliError {
             reason: reason.to_owned(),
             message: message.into(),
             exit: Exit::Failed,
+        }
+    }
+
+    /// The set refuses a change of itself.
+    #[must_use]
+    pub fn refused(message: impl Into<String>) -> CliError {
+        CliError {
+            reason: Reason::SetRefused.name().to_owned(),
+            message: message.into(),
+            exit: Exit::Refused,
         }
     }
 

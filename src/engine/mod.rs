@@ -32,6 +32,7 @@ mod metrics;
 mod options;
 mod records;
 mod recovered;
+mod refound;
 mod replay;
 mod reseed;
 mod retention;

@@ -47,7 +47,7 @@ const FILE_ROWS: std::ops::RangeInclusive<usize> = 4..=32;
 pub struct Engine {
     wal: Arc<Wal>,
     durable: Durable,
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     cache: Arc<RowCache>,
     published: Arc<Published>,
     flushed: ArcSwap<State>,

@@ -15,23 +15,29 @@ const PARTS: [&str; 5] = ["IDENTITY", "CONTROL", "raft", "wal", "store"];
 /// # Errors
 /// If a node has used it before, which changes nothing there, or it cannot be written.
 pub fn init(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Identity, StartError> {
+    let _lock = require_new(disk, dir)?;
+    let identity = open_identity(disk, dir, &[])?;
+    open_control(disk, dir, &[], identity.get())?;
+    Ok(identity.get().clone())
+}
+
+/// Makes a directory, if it is not there, and locks it. It is one that no node has used.
+pub(super) fn require_new(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock, StartError> {
     let in_directory = |source| StartError::Directory {
         path: dir.to_owned(),
         source,
     };
     disk.create_dir(dir).map_err(in_directory)?;
-    let _lock = DirLock::acquire(dir)?;
+    let lock = DirLock::acquire(dir)?;
     let names = disk.list(dir).map_err(in_directory)?;
     let is_there = |part: &&str| names.iter().any(|name| name == part);
-    if let Some(present) = PARTS.into_iter().find(is_there) {
-        return Err(StartError::NotNew {
+    match PARTS.into_iter().find(is_there) {
+        Some(present) => Err(StartError::NotNew {
             path: dir.to_owned(),
             present,
-        });
+        }),
+        None => Ok(lock),
     }
-    let identity = open_identity(disk, dir, &names)?;
-    open_control(disk, dir, &names, identity.get())?;
-    Ok(identity.get().clone())
 }
 
 #[cfg(test)]

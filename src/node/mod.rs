@@ -19,6 +19,7 @@ mod member;
 mod members;
 mod peers;
 mod reads;
+mod refound;
 mod request;
 mod seeding;
 mod set;
@@ -58,6 +59,7 @@ pub use identity::{Identity, IdentityFile};
 pub use init::init;
 pub use joining::Joining;
 pub use reads::Columns;
+pub use refound::{Error as RefoundError, Remains};
 pub use request::{
     Answered, CatalogueChange, Error, Health, LookupRequest, Primary, Replay, ScanPage,
     ScanRequest, Selection, Spent, WriteRequest, Written,

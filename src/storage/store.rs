@@ -372,8 +372,31 @@ impl Store {
         if self.lineage()?.is_some() {
             return self.require_lineage(expected);
         }
+        self.write_identity(expected)
+    }
+
+    /// Makes the store that nobody uses in `path` one of another lineage, whose WAL has yet to begin. Durable on return.
+    ///
+    /// # Errors
+    /// If it is damaged, or not of the lineage `from`.
+    pub fn begin_lineage(
+        path: &Path,
+        from: LineageId,
+        lineage: LineageId,
+        options: &Options,
+    ) -> Result<(), Error> {
+        let store = Store::open(path, from, options)?;
+        let state = State {
+            lsn: Lsn::default(),
+            ..store.state()?
+        };
+        store.changes().commit(&state)?;
+        store.write_identity(lineage)
+    }
+
+    fn write_identity(&self, lineage: LineageId) -> Result<(), Error> {
         let mut identity = vec![FORMAT];
-        identity.put_u128_le(expected.0);
+        identity.put_u128_le(lineage.0);
         put_checksum(&mut identity, 0);
         let mut options = WriteOptions::default();
         options.disable_wal(true);

@@ -12,6 +12,7 @@ mod forwarding;
 mod levels;
 mod lost;
 mod operate;
+mod refound;
 mod retries;
 mod seeding;
 mod support;

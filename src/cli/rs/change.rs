@@ -154,7 +154,7 @@ fn named(set: &v1::GetReplicaSetResponse, number: u64) -> Result<String, CliErro
     ))
 }
 
-fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
+pub(super) fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
     eprintln!("{what}");
     if yes {
         return Ok(());

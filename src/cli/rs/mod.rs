@@ -3,6 +3,7 @@
 mod change;
 mod document;
 mod history;
+mod recover;
 mod render;
 mod settings;
 
@@ -106,6 +107,15 @@ and has caught up. `rs set two-node=shrink` does this without asking. If the sur
 
 Example:
   steadfast rs shrink --epoch 7";
+
+const RECOVER_EXAMPLES: &str = "\
+Only if so many members are lost for good that the others can agree on nothing: what those alone held is lost with them. Of several \
+directories that are left take the one that holds most: the command says what is held before it asks, and what cannot be \
+proven to be there. The new set has a lineage of its own, so it refuses members of the old one; other nodes join it anew, \
+with empty directories. The epoch is asked for so that nobody takes the wrong directory.
+
+Example:
+  steadfast rs unsafe-recover --data-dir /var/lib/steadfast --into /var/lib/steadfast-new --epoch 7";
 
 const HISTORY_EXAMPLES: &str = "\
 The last 100 epochs that opened. Because: first, none was open before; restart, the primary's process started again; \
@@ -242,6 +252,25 @@ enum Command {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Make a set anew from one directory, after most of its members were lost for good
+    #[command(after_help = RECOVER_EXAMPLES)]
+    UnsafeRecover {
+        /// The directory of a member that is left, which no node uses. It stays as it is.
+        #[arg(long, value_name = "D")]
+        data_dir: PathBuf,
+        /// The directory of the new set, on the same file system, which no node has used.
+        #[arg(long, value_name = "D")]
+        into: PathBuf,
+        /// The epoch that was open, by `rs status` or by this command's refusal.
+        #[arg(long, value_name = "EPOCH")]
+        epoch: u64,
+        /// Do not ask; needed where there is no terminal to ask at.
+        #[arg(long)]
+        yes: bool,
+        /// How the result is printed.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Show who was primary when, and why
     #[command(after_help = HISTORY_EXAMPLES)]
     History {
@@ -327,6 +356,13 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             yes,
             connection,
         } => change::shrink(&connection, epoch, yes).await,
+        Command::UnsafeRecover {
+            data_dir,
+            into,
+            epoch,
+            yes,
+            output,
+        } => recover::recover(&data_dir, &into, epoch, yes, output),
         Command::History { connection } => history::history(&connection).await,
         Command::Set {
             settings,

@@ -160,6 +160,24 @@ pub fn join(dir: &Path, number: NodeNumber, control: ControlState) -> Result<(),
     Store::open(dir)?.begin(number, None, &agreed)
 }
 
+/// What was agreed as far as this directory, in which no group runs, has learnt: every entry of its log counts, because
+/// nobody else is there to say which were agreed on.
+///
+/// # Errors
+/// If the store is damaged, newer or empty.
+pub fn last_agreed(dir: &Path) -> Result<ControlState, StoreError> {
+    let store = Store::open(dir)?;
+    store.check()?;
+    let mut agreed = store.agreed()?;
+    let next = agreed.applied.map_or(0, |applied| applied.index + 1);
+    let end = store.extent()?.last.map_or(0, |last| last.index + 1);
+    for entry in store.entries(next, end)? {
+        // What was refused is refused again.
+        let _outcome = agreed.apply(entry);
+    }
+    Ok(agreed.control)
+}
+
 impl Raft {
     /// Starts from what is on disk. `known` are the tokens of the starts that the node's directory knows of.
     ///

@@ -54,7 +54,8 @@ impl StateMachine {
 }
 
 impl Agreed {
-    fn apply(&mut self, entry: Entry) -> Outcome {
+    /// Applies the next entry.
+    pub fn apply(&mut self, entry: Entry) -> Outcome {
         self.applied = Some(entry.log_id);
         // A command takes the index after the one before it.
         self.control.index = entry.log_id.index.saturating_sub(1);
