@@ -75,6 +75,10 @@ pub enum Intent {
 }
 
 impl Intent {
+    fn is_addition(&self) -> bool {
+        matches!(self, Intent::Add { .. })
+    }
+
     /// The members it changes.
     pub fn members(&self) -> impl Iterator<Item = IncarnationId> + use<> {
         let (one, other) = match *self {
@@ -135,15 +139,20 @@ impl ControlState {
         for incarnation in intent.members() {
             self.member(incarnation)?;
         }
-        let names_one = |other: &&Intent| {
-            **other != intent
-                && other
-                    .members()
-                    .any(|at| intent.members().any(|me| me == at))
+        let names_one = |other: &Intent| {
+            other
+                .members()
+                .any(|at| intent.members().any(|me| me == at))
         };
-        if let Some(other) = self.intents.iter().find(names_one) {
+        // Who was to be added may as well take another's place, or leave.
+        let gives_way = |other: &Intent| {
+            *other == intent || other.is_addition() && !intent.is_addition()
+        };
+        let mut others = self.intents.iter().filter(|other| names_one(other));
+        if let Some(other) = others.find(|other| !gives_way(other)) {
             return Err(Rejection::OtherIntent { intent: *other });
         }
+        self.intents.retain(|other| !names_one(other));
         self.intents.insert(intent);
         Ok(Effect::Done)
     }

@@ -282,4 +282,7 @@ fn a_member_is_changed_by_one_intent_at_a_time() {
         })
         .unwrap();
     assert_eq!(state.intents, BTreeSet::from([add(2)]));
+    // Who is to be added may be wanted for something else meanwhile.
+    state.apply(Command::Intend(replace)).unwrap();
+    assert_eq!(state.intents, BTreeSet::from([replace]));
 }

@@ -93,9 +93,8 @@ Examples:
   steadfast rs failover --force 7 --endpoint node2:7400";
 
 const EVICT_EXAMPLES: &str = "\
-For a member that will never come back and that `rs remove` waits for in vain: a node that joined and was lost before it counted, or \
-whose removal cannot go on. A data member of an epoch in force is refused: `rs remove` changes it out first, `rs shrink` \
-lets a pair go on without it. The directory can never come back. What it alone held is lost; the command says what that may be.
+For a member that will never come back, where `rs remove` cannot go on because nobody is primary. A data member of an epoch \
+in force is refused: `rs remove` changes it out first, `rs shrink` lets a pair go on without it. The directory can never come back. What it alone held is lost; the command says what that may be.
 
 Example:
   steadfast rs evict --member 3 --epoch 7";
