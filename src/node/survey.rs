@@ -159,8 +159,14 @@ impl Serving {
             let held = |report: Option<&VersionVector>, own: Option<String>| {
                 own.or_else(|| report.map(VersionVector::to_string))
             };
-            let is_primary = control.primary() == Some(*incarnation);
-            let silence = is_primary.then(|| control.settings.silence());
+            let sign = if standing.serves.is_some() && member.role.holds_rows() {
+                Sign::Report
+            } else if control.primary() == Some(*incarnation) {
+                Sign::Heard
+            } else {
+                Sign::Connection
+            };
+            let silence = control.settings.silence();
             let status = MemberStatus {
                 incarnation: *incarnation,
                 role: member.role,
@@ -182,7 +188,7 @@ impl Serving {
                 } else {
                     may_hold_alone(control, *incarnation, &durable)
                 },
-                in_contact: is_self || is_in_contact(report, wire, silence),
+                in_contact: is_self || is_in_contact(&sign, report, wire, silence),
                 heard_ago: wire.and_then(|wire| wire.heard_ago),
                 trouble: wire.and_then(|wire| wire.trouble.clone()),
             };
@@ -192,19 +198,27 @@ impl Serving {
     }
 }
 
-/// Whoever reports to this node is in contact while it does, and a primary for as long as it is not `silence` late. Others
-/// say nothing while all is well.
+/// What shows that a member is in contact.
+enum Sign {
+    /// It reports to this node, its primary.
+    Report,
+    /// It was heard not long ago: it is the primary.
+    Heard,
+    /// There is a connection: it says nothing while all is well.
+    Connection,
+}
+
 fn is_in_contact(
+    sign: &Sign,
     report: Option<&Report>,
     wire: Option<&PeerStatus>,
-    silence: Option<Duration>,
+    silence: Duration,
 ) -> bool {
-    match (report, silence) {
-        (Some(report), _) => report.is_heard,
-        (None, Some(silence)) => wire
-            .and_then(|wire| wire.heard_ago)
-            .is_some_and(|ago| ago < silence),
-        (None, None) => wire.is_some_and(|wire| wire.connected_for.is_some()),
+    let heard_ago = wire.and_then(|wire| wire.heard_ago);
+    match sign {
+        Sign::Report => report.is_some_and(|report| report.is_heard),
+        Sign::Heard => heard_ago.is_some_and(|ago| ago < silence),
+        Sign::Connection => wire.is_some_and(|wire| wire.connected_for.is_some()),
     }
 }
 
