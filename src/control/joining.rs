@@ -145,9 +145,8 @@ impl ControlState {
                 .any(|at| intent.members().any(|me| me == at))
         };
         // Who was to be added may as well take another's place, or leave.
-        let gives_way = |other: &Intent| {
-            *other == intent || other.is_addition() && !intent.is_addition()
-        };
+        let gives_way =
+            |other: &Intent| *other == intent || other.is_addition() && !intent.is_addition();
         let mut others = self.intents.iter().filter(|other| names_one(other));
         if let Some(other) = others.find(|other| !gives_way(other)) {
             return Err(Rejection::OtherIntent { intent: *other });

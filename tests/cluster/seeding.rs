@@ -6,11 +6,11 @@ use steadfast::node::SetChange;
 
 use crate::support::{Member, set_of_three, until};
 
-const ROWS: i64 = 500;
+const ROWS: usize = 500;
 
 /// Writes until the log no longer reaches back to what was written first; returns the values.
-async fn write_beyond_the_log(primary: &Member) -> Vec<i64> {
-    let mut values = vec![0; ROWS as usize];
+async fn write_beyond_the_log(primary: &Member) -> [i64; ROWS] {
+    let mut values = [0; ROWS];
     let begin = primary.number("/positions/durable_lsn");
     while primary.number("/positions/durable_lsn") - begin < 4 << 20 {
         for value in &mut values {
@@ -44,9 +44,9 @@ async fn a_member_that_no_log_brings_up_to_date_goes_on_with_the_store_of_anothe
     let third = Member::start_in(directory, None).await.unwrap();
     until("the third has it all", || is_caught_up(&first, &third)).await;
     assert!(first.counted("steadfast_snapshot_sent_bytes") > 0.0);
-    for (id, value) in (0..).zip(&values) {
+    for (id, value) in (0..).zip(values) {
         let read = third.get(id, ReadLevel::Local).await.unwrap();
-        assert_eq!(read, Some(*value));
+        assert_eq!(read, Some(value));
     }
 
     // It counts, and can lead.
