@@ -2,6 +2,7 @@
 
 mod change;
 mod document;
+mod examples;
 mod history;
 mod recover;
 mod render;
@@ -28,122 +29,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Clears a terminal.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-const EXAMPLES: &str = "\
-Examples:
-  steadfast rs status
-  steadfast rs add --token-file token      # then, on the new machine: steadfast serve --join … --token-file token
-  steadfast rs switchover --to 2
-  steadfast rs remove 3 --yes
-  steadfast rs replace 3 4 --yes
-  steadfast rs set silence=2s priority.1=10
-
-Members are named by their numbers, which are given once and never to another; `rs status` shows them. Changes of \
-members are agreed first and then carried out by whoever is primary, so they go on when this command ends.";
-
-const INIT_EXAMPLES: &str = "\
-`steadfast serve` does the same where the directory is empty; this says so if it is not.
-
-Example:
-  steadfast rs init --data-dir /var/lib/steadfast";
-
-const STATUS_EXAMPLES: &str = "\
-States: primary; member, which takes part in its role; joining, which holds rows or votes but does not \
-count yet. Silent is added if the node that answers is not in contact with it: a primary must be heard, of others a \
-connection is enough. Lag is known to the primary alone, in records. Any member says whether another would take over if the \
-primary was lost now, as far as it sees.
-
-Examples:
-  steadfast rs status
-  steadfast rs status --watch --endpoint node1:7400,node2:7400
-  steadfast rs status --output json";
-
-const ADD_EXAMPLES: &str = "\
-The token lets one directory in, once, until it expires. It is shown once and kept nowhere.
-
-Examples:
-  steadfast rs add --token-file token
-  steadfast rs add --role arbiter --expires 1h";
-
-const REMOVE_EXAMPLES: &str = "\
-Example:
-  steadfast rs remove 3 --yes";
-
-const REPLACE_EXAMPLES: &str = "\
-The new member has joined before, see `rs add`.
-
-Example:
-  steadfast rs replace 3 4 --yes";
-
-const SWITCHOVER_EXAMPLES: &str = "\
-Writes pause for as long as the next epoch takes to open; nothing acknowledged is lost.
-
-Examples:
-  steadfast rs switchover
-  steadfast rs switchover --to 2";
-
-const FAILOVER_EXAMPLES: &str = "\
-Both are to be asked of the member that shall take over. Where the policy is manual, a failed primary is replaced only when an \
-operator approves; where it is hybrid, also without that if the other data members and the primary's new process are all in \
-reach, so that nothing acknowledged can be missing. What the lost primary alone acknowledged, at async, is missing until it \
-returns. Force is for a primary that is heard and yet of no use: no member is asked whether it suspects it. The epoch is that of \
-`rs status`: if another one has opened meanwhile, nothing happens.
-
-Examples:
-  steadfast rs failover --approve 7 --endpoint node2:7400
-  steadfast rs failover --force 7 --endpoint node2:7400";
-
-const EVICT_EXAMPLES: &str = "\
-For a member that will never come back, where `rs remove` cannot go on because nobody is primary. A data member of an epoch \
-in force is refused: `rs remove` changes it out first, `rs shrink` lets a pair go on without it. The directory can never come back. What it alone held is lost; the command says what that may be.
-
-Example:
-  steadfast rs evict --member 3 --epoch 7";
-
-const SHRINK_EXAMPLES: &str = "\
-For two data members of which one is gone: quorum writes are refused then, and the survivor that is primary may go on as the \
-only data member. Acknowledgements say then that there is one copy. The other counts again by itself once it is back \
-and has caught up. `rs set two-node=shrink` does this without asking. If the survivor is not primary, it must have become that first.
-
-Example:
-  steadfast rs shrink --epoch 7";
-
-const RECOVER_EXAMPLES: &str = "\
-Only if so many members are lost for good that the others can agree on nothing: what those alone held is lost with them. Of several \
-directories that are left take the one that holds most: the command says what is held before it asks, and what cannot be \
-proven to be there. The new set has a lineage of its own, so it refuses members of the old one; other nodes join it anew, \
-with empty directories. The epoch is asked for so that nobody takes the wrong directory.
-
-Example:
-  steadfast rs unsafe-recover --data-dir /var/lib/steadfast --into /var/lib/steadfast-new --epoch 7";
-
-const HISTORY_EXAMPLES: &str = "\
-The last 100 epochs that opened. Because: first, none was open before; restart, the primary's process started again; \
-silence, it was silent; process gone, it was seen to have ended; unopened, an attempt did not come to its end, or the \
-primary found another promised; forced, by an operator; planned, a switchover or a change of members. No writes for: from the last \
-sign of the primary, or from the request of a planned change, until writes were taken again. Recovered: EPOCH/RECORD, \
-where the log of the epoch before ended for the new primary; more of it came later if its last record is greater.
-
-Examples:
-  steadfast rs history
-  steadfast rs history --output json";
-
-const SET_EXAMPLES: &str = "\
-Keys:
-  silence=DURATION                       after so long without a sign of the primary a member suspects it
-  failover=automatic|hybrid|manual       who decides that a failed primary is replaced
-  two-node=refuse|shrink                 what a set of two data members does when one is gone
-  commit-floor=async|quorum|all          writes are acknowledged at this level at least
-  commit-default=async|quorum|all        the level of writes that ask for none
-  priority.N=0…255                       how much member N is preferred as primary
-
-Examples:
-  steadfast rs set
-  steadfast rs set silence=2s failover=hybrid
-  steadfast rs set priority.1=10 priority.3=0";
-
 /// See and change the replica set
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = examples::ALL)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -152,7 +40,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a directory that of a new set of one
-    #[command(after_help = INIT_EXAMPLES)]
+    #[command(after_help = examples::INIT)]
     Init {
         /// The directory, which no node has used.
         #[arg(long, value_name = "D")]
@@ -162,7 +50,7 @@ enum Command {
         output: Output,
     },
     /// Show the set on one screen
-    #[command(after_help = STATUS_EXAMPLES)]
+    #[command(after_help = examples::STATUS)]
     Status {
         /// Show it again and again, once a second.
         #[arg(long)]
@@ -171,7 +59,7 @@ enum Command {
         connection: Connection,
     },
     /// Get a token by which a node may join the set
-    #[command(after_help = ADD_EXAMPLES)]
+    #[command(after_help = examples::ADD)]
     Add {
         /// What the node is to be.
         #[arg(long, value_enum, default_value_t = Role::Data)]
@@ -186,7 +74,7 @@ enum Command {
         connection: Connection,
     },
     /// Have a member leave for good
-    #[command(after_help = REMOVE_EXAMPLES)]
+    #[command(after_help = examples::REMOVE)]
     Remove {
         /// The member's number.
         number: u64,
@@ -196,7 +84,7 @@ enum Command {
         connection: Connection,
     },
     /// Have a member that joined take the place of another, which leaves for good
-    #[command(after_help = REPLACE_EXAMPLES)]
+    #[command(after_help = examples::REPLACE)]
     Replace {
         /// The number of the member that goes.
         old: u64,
@@ -208,7 +96,7 @@ enum Command {
         connection: Connection,
     },
     /// Make another member the primary
-    #[command(after_help = SWITCHOVER_EXAMPLES)]
+    #[command(after_help = examples::SWITCHOVER)]
     Switchover {
         /// The member that is to be primary; the best one if not given.
         #[arg(long, value_name = "N")]
@@ -217,7 +105,7 @@ enum Command {
         connection: Connection,
     },
     /// Let a member replace a failed primary
-    #[command(after_help = FAILOVER_EXAMPLES)]
+    #[command(after_help = examples::FAILOVER)]
     Failover {
         #[command(flatten)]
         word: Word,
@@ -225,7 +113,7 @@ enum Command {
         connection: Connection,
     },
     /// Give a member up at once that no epoch in force needs
-    #[command(after_help = EVICT_EXAMPLES)]
+    #[command(after_help = examples::EVICT)]
     Evict {
         /// The member's number.
         #[arg(long, value_name = "N")]
@@ -240,7 +128,7 @@ enum Command {
         connection: Connection,
     },
     /// Go on without the data members that are not in contact
-    #[command(after_help = SHRINK_EXAMPLES)]
+    #[command(after_help = examples::SHRINK)]
     Shrink {
         /// The open epoch, by `rs status`: if another one has opened meanwhile, nothing happens.
         #[arg(long, value_name = "EPOCH")]
@@ -252,7 +140,7 @@ enum Command {
         connection: Connection,
     },
     /// Make a set anew from one directory, after most of its members were lost for good
-    #[command(after_help = RECOVER_EXAMPLES)]
+    #[command(after_help = examples::RECOVER)]
     UnsafeRecover {
         /// The directory of a member that is left, which no node uses. It stays as it is.
         #[arg(long, value_name = "D")]
@@ -271,13 +159,13 @@ enum Command {
         output: Output,
     },
     /// Show who was primary when, and why
-    #[command(after_help = HISTORY_EXAMPLES)]
+    #[command(after_help = examples::HISTORY)]
     History {
         #[command(flatten)]
         connection: Connection,
     },
     /// Show the settings of the set, or change some
-    #[command(after_help = SET_EXAMPLES)]
+    #[command(after_help = examples::SET)]
     Set {
         /// What to change; the rest stays.
         #[arg(value_name = "KEY=VALUE")]
