@@ -59,7 +59,7 @@ async fn nothing_fails_while_the_primary_moves_and_stops() {
         seen.wait_for(|written| *written > at + 20).await.unwrap();
         left = Some([first, third]);
     };
-    write_and_read(&client, &written, moves).await;
+    Box::pin(write_and_read(&client, &written, moves)).await;
     let left = left.unwrap();
     let primary = left.iter().find(|member| member.serves()).unwrap();
     for id in 0..*written.borrow() {
