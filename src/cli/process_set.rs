@@ -337,7 +337,8 @@ fn whole(views: &[View]) -> Result<Primary, String> {
             epochs.collect::<Vec<_>>()
         ));
     }
-    if size > 1 && !view.can_fail_over {
+    // Of two voters none is a majority.
+    if size > 2 && !view.can_fail_over {
         return Err(format!("nobody could take over: {}", view.why_not));
     }
     Ok(Primary {

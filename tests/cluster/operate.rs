@@ -172,7 +172,7 @@ async fn who_joined_and_never_came_is_evicted_and_a_data_member_in_force_is_not(
         level: LEVEL,
     };
     let number = first.node.admit(lost).await.unwrap().number;
-    until("it is to be added", || !first.status().intents.is_empty()).await;
+    until("it is to be added", || !third.status().intents.is_empty()).await;
     let epoch = first.status().epoch;
     let evict = |number, epoch| SetChange::Evict { number, epoch };
     for (number, epoch) in [

@@ -6,7 +6,7 @@ use crate::run_as;
 #[test]
 fn a_hybrid_set_replaces_a_primary_by_itself_only_with_all_members_sealed() {
     let mut replaced = 0;
-    for seed in 0..60 {
+    for seed in 0..24 {
         let plan = Plan {
             hybrid: true,
             ..Plan::random(seed)
