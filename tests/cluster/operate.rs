@@ -184,6 +184,10 @@ async fn who_joined_and_never_came_is_evicted_and_a_data_member_in_force_is_not(
         assert!(refused.is_err(), "{number} in {epoch}");
     }
     assert_eq!(first.counting().len(), 3);
+    until("the third knows", || {
+        third.status().members.contains_key(&number)
+    })
+    .await;
     third.node.change_set(evict(number, epoch)).await.unwrap();
     until("it is gone", || first.status().members.len() == 3).await;
     until("nothing is under way", || first.status().intents.is_empty()).await;
