@@ -299,9 +299,15 @@ pub enum Error {
     /// There is no data member to shrink the set by.
     #[error("every data member is in contact: there is nobody to leave out")]
     NobodyAbsent,
-    /// The set cannot agree on a change of itself now; it may have, or may yet.
+    /// The set cannot agree on a change of itself now; nothing has changed.
     #[error("the set does not agree: {cause}")]
     NotAgreed {
+        /// Why.
+        cause: String,
+    },
+    /// The set may have agreed on a change of itself, or may yet.
+    #[error("it is not known whether the set agrees: {cause}")]
+    MayBeAgreed {
         /// Why.
         cause: String,
     },
@@ -362,8 +368,13 @@ impl From<super::agreement::Error> for Error {
     fn from(error: super::agreement::Error) -> Error {
         match error {
             super::agreement::Error::Rejected(why) => Error::SetRefused(why),
+            super::agreement::Error::Unsettled(
+                cause @ (raft::Error::NoLeader | raft::Error::Members { .. }),
+            ) => Error::NotAgreed {
+                cause: explained(&cause),
+            },
             error @ (super::agreement::Error::Unsettled(_) | super::agreement::Error::Lost(_)) => {
-                Error::NotAgreed {
+                Error::MayBeAgreed {
                     cause: explained(&error),
                 }
             }

@@ -199,6 +199,7 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::Read(error) => reason_of_engine(error),
         node::Error::NotPrimary { .. } | node::Error::HandingOver => Reason::NotPrimary,
         node::Error::TooFewMembers { .. } | node::Error::NotAgreed { .. } => Reason::NoQuorum,
+        node::Error::MayBeAgreed { .. } => Reason::OutcomeUnknown,
         node::Error::TooStale { .. } => Reason::TooStale,
         node::Error::NoSuchMember { .. } => Reason::NoSuchMember,
         node::Error::SetRefused(_) | node::Error::Unfit(_) | node::Error::NobodyAbsent => {
