@@ -87,7 +87,7 @@ pub struct Joined {
 }
 
 impl Node {
-    /// Does what an operator asks. Changes of members go on after the answer; see [`SetStatus::intents`].
+    /// Does what an operator asks. Changes of members go on after the answer; see [`SetStatus::intents`](super::SetStatus::intents).
     ///
     /// # Errors
     /// Why it is not done, or not known to be.
