@@ -78,6 +78,7 @@ async fn a_member_is_removed_and_another_takes_its_place() {
     let fourth = first.join(Role::Data).await;
     until("three count", || first.counting().len() == 3).await;
     until("it serves again", || first.serves()).await;
+    until("it hears both", || first.heard() == 2).await;
     let written = first.put(1, 1, CommitLevel::All).await.unwrap();
     assert_eq!(written.copies, 3);
     let refused = Member::start_in(directory, None).await;

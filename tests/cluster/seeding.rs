@@ -55,6 +55,7 @@ async fn a_member_that_no_log_brings_up_to_date_goes_on_with_the_store_of_anothe
     let to = SetChange::SwitchOver(Some(third.status().by));
     first.node.change_set(to).await.unwrap();
     until("the third serves", || third.serves()).await;
+    until("it hears both", || third.heard() == 2).await;
     third.put(1, -2, CommitLevel::All).await.unwrap();
     for member in [&first, &second, &third] {
         let digest = |member: &Member| member.node.status()["digest"].clone();

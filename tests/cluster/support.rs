@@ -158,6 +158,15 @@ impl Member {
         status.members.get(&status.by).is_some_and(|me| me.serves)
     }
 
+    /// How many others have reported to this primary since it is one: before, it does not know that they are there.
+    pub fn heard(&self) -> usize {
+        let members = self.status().members;
+        let heard = members
+            .values()
+            .filter(|member| !member.is_self && member.lag_records.is_some());
+        heard.count()
+    }
+
     /// Data members of the open epoch.
     pub fn counting(&self) -> Vec<NodeNumber> {
         let status = self.status();
