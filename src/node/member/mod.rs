@@ -269,6 +269,8 @@ impl Member {
                 for event in first.into_iter().chain(more) {
                     core.happen(event, hands, now);
                     hands.carry_out_all(core);
+                    // After each, for the stages of a failover may follow one another at once.
+                    core.chronicle.note(&core.replica);
                 }
                 core.hear_waiting(hands, now);
                 core.replica.tick(now);
