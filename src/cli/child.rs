@@ -89,7 +89,9 @@ fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], CliError> {
         }
     }
     let addresses = listeners.iter().map(TcpListener::local_addr);
-    let addresses: Vec<_> = addresses.collect::<Result<_, _>>().unwrap_or_default();
+    let addresses: Result<Vec<_>, _> = addresses.collect();
+    let addresses =
+        addresses.map_err(|error| failed(format!("cannot tell where a port is: {error}")))?;
     let no_port = || failed("no port of the loopback interface is free".to_owned());
     addresses.try_into().map_err(|_| no_port())
 }

@@ -163,10 +163,7 @@ async fn a_member_that_does_not_forward_names_the_primary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_forwarded_is_not_forwarded_again() {
     let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
+    let lies = Manner::reached_at(way.address);
     let first = Member::first_as(lies).await;
     let second = first.join_as(Manner::default()).await;
     let third = first.join_as(Manner::default()).await;
@@ -192,10 +189,7 @@ async fn what_was_forwarded_is_not_forwarded_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_goes_on_with_its_headers_a_deadline_and_a_mark() {
     let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
+    let lies = Manner::reached_at(way.address);
     let first = Member::first_as(lies).await;
     let second = first.join_as(Manner::default()).await;
     // Knows none of our methods, and so says of each.

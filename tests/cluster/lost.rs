@@ -14,10 +14,7 @@ use crate::way::Way;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_primary_is_lost_is_unknown_and_applied_once_when_repeated() {
     let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
+    let lies = Manner::reached_at(way.address);
     let first = Member::first_as(lies).await;
     let second = first.join_as(Manner::default()).await;
     way.lead_to(first.addresses.client);
@@ -57,10 +54,7 @@ async fn a_write_whose_primary_is_lost_is_unknown_and_applied_once_when_repeated
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_a_primary_that_is_one_no_more() {
     let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
+    let lies = Manner::reached_at(way.address);
     let first = Member::first_as(lies).await;
     let second = first.join_as(Manner::default()).await;
     let third = first.join_as(Manner::default()).await;
@@ -100,10 +94,7 @@ async fn a_primary_that_is_not_there_is_no_unknown_outcome() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = nobody.local_addr().unwrap().to_string();
     drop(nobody);
-    let lies = Manner {
-        client: Some(address.clone()),
-        ..Manner::default()
-    };
+    let lies = Manner::reached_at(&address);
     let first = Member::first_as(lies).await;
     let second = first.join_as(Manner::default()).await;
     let refused = second
@@ -121,10 +112,7 @@ async fn a_primary_that_is_not_there_is_no_unknown_outcome() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_of_a_forwarded_call_is_kept() {
     let way = Way::new().await;
-    let lies = Manner {
-        client: Some(way.address.to_string()),
-        ..Manner::default()
-    };
+    let lies = Manner::reached_at(way.address);
     let first = Member::first_as(lies).await;
     let second = first.join_as(Manner::default()).await;
     way.lead_to(first.addresses.client);

@@ -46,6 +46,16 @@ pub struct Manner {
     pub client: Option<String>,
 }
 
+impl Manner {
+    /// One that says that clients reach it at another address.
+    pub fn reached_at(address: impl ToString) -> Manner {
+        Manner {
+            client: Some(address.to_string()),
+            ..Manner::default()
+        }
+    }
+}
+
 fn config(directory: &TempDir) -> Config {
     let loopback = "127.0.0.1:0".parse().unwrap();
     let mut config = Config {

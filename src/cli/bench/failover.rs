@@ -18,7 +18,6 @@ use super::super::output::{Output, readable};
 use super::super::process_set::{Primary, ProcessSet};
 use super::measured::rounded;
 use super::report;
-use crate::base::CommitLevel;
 use crate::base::clock::{now_monotonic, sleep};
 
 const MEMBERS: u8 = 3;
@@ -101,25 +100,9 @@ async fn measure(binary: &Path, scratch: &Path, deed: Deed, rounds: u32) -> Resu
     set.equal().await?;
     let endpoints = set.endpoints();
     let (stop, seen) = (CancellationToken::new(), Seen::new());
-    let all = QUORUM_WRITERS + ASYNC_WRITERS;
-    let strong = Load::run(
-        &endpoints,
-        0..QUORUM_WRITERS,
-        CommitLevel::Quorum,
-        &stop,
-        |written| {
-            seen.note(written.epoch);
-        },
-    );
-    let weak = Load::run(
-        &endpoints,
-        QUORUM_WRITERS..all,
-        CommitLevel::Async,
-        &stop,
-        |_| {},
-    );
+    let load = Load::run_both(&endpoints, QUORUM_WRITERS, ASYNC_WRITERS, &stop, &seen);
     let failures = fail(&mut set, deed, rounds, &seen, stop.clone().drop_guard());
-    let ((strong, weak), times) = try_join(try_join(strong, weak), failures).await?;
+    let ((strong, weak), times) = try_join(load, failures).await?;
     let primary = set.equal().await?;
     let client = set.client(primary.at)?;
     let (lost_strong, lost_weak) = (strong.verify(client).await?, weak.verify(client).await?);

@@ -52,25 +52,9 @@ pub async fn kill_primary(set: &mut ProcessSet) -> Result<Failure, CliError> {
     let before = set.equal().await?;
     let endpoints = set.endpoints();
     let (stop, seen) = (CancellationToken::new(), Seen::new());
-    let all = QUORUM_WRITERS + ASYNC_WRITERS;
-    let strong = Load::run(
-        &endpoints,
-        0..QUORUM_WRITERS,
-        CommitLevel::Quorum,
-        &stop,
-        |written| {
-            seen.note(written.epoch);
-        },
-    );
-    let weak = Load::run(
-        &endpoints,
-        QUORUM_WRITERS..all,
-        CommitLevel::Async,
-        &stop,
-        |_| {},
-    );
+    let load = Load::run_both(&endpoints, QUORUM_WRITERS, ASYNC_WRITERS, &stop, &seen);
     let crash = crash(set, before, &seen, stop.clone().drop_guard());
-    let ((strong, weak), crashed) = try_join(try_join(strong, weak), crash).await?;
+    let ((strong, weak), crashed) = try_join(load, crash).await?;
     let primary = set.equal().await?;
     let client = set.client(primary.at)?;
     let mut verdict = strong.verify(client).await?;

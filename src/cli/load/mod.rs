@@ -8,7 +8,7 @@ mod seen;
 
 use std::ops::Range;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use tokio_util::sync::CancellationToken;
 
 pub use self::insist::Insistent;
@@ -52,6 +52,24 @@ pub struct Verdict {
 }
 
 impl Load {
+    /// Writes at quorum, as is shown to `seen`, and beside that at async, until it is told to stop.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub async fn run_both(
+        endpoints: &[String],
+        at_quorum: i32,
+        at_async: i32,
+        stop: &CancellationToken,
+        seen: &Seen,
+    ) -> Result<(Load, Load), CliError> {
+        let note = |written: &v1::WriteResponse| seen.note(written.epoch);
+        let all = at_quorum + at_async;
+        let strong = Load::run(endpoints, 0..at_quorum, CommitLevel::Quorum, stop, note);
+        let weak = Load::run(endpoints, at_quorum..all, CommitLevel::Async, stop, |_| {});
+        try_join(strong, weak).await
+    }
+
     /// Writes as these writers, each on a connection of its own to every endpoint and as fast as answers come, until it is
     /// told to stop. Every acknowledgement is shown to `see`.
     ///
