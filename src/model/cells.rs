@@ -96,7 +96,8 @@ fn put_list(out: &mut Vec<u8>, items: &Items) {
 pub struct Expected {
     /// Which feature.
     pub feature: FeatureId,
-    value_type: ValueType,
+    /// Of which type.
+    pub value_type: ValueType,
     head: [u8; 5],
     /// `None` if the type does not fix it.
     payload_bytes: Option<usize>,
@@ -115,18 +116,17 @@ impl Expected {
         }
     }
 
-    /// Takes the cell from the front of `reader` if it is as expected; otherwise nothing.
+    /// Takes the payload of the cell at the front of `reader` if that is as expected; otherwise nothing.
     #[inline]
-    pub fn take<'a>(&self, reader: &mut Reader<'a>) -> Option<CellRef<'a>> {
+    pub fn take<'a>(&self, reader: &mut Reader<'a>) -> Option<&'a [u8]> {
         let length = self.payload_bytes?;
-        let rest = reader.rest().strip_prefix(&self.head)?;
+        let (head, rest) = reader.rest().split_first_chunk()?;
+        if *head != self.head {
+            return None;
+        }
         let (payload, rest) = rest.split_at_checked(length)?;
         *reader = Reader::new(rest);
-        Some(CellRef {
-            feature: self.feature,
-            value_type: self.value_type,
-            payload: Some(payload),
-        })
+        Some(payload)
     }
 }
 

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::cells::{CellRef, Expected, push_item, push_list};
+use super::cells::{Expected, push_item, push_list};
 use super::purge::{Left, ViewPurge};
-use super::row::RowRef;
+use super::row::{Found, RowCells, RowRef};
 use super::value::{Items, Scalar, Value, ValueType};
 use super::view::{Feature, View};
 use crate::base::Micros;
@@ -98,6 +98,8 @@ struct Sought {
     /// Up to which event time its values have expired, by the view's ttl or its own `max_age`; `None` if never.
     floor: Option<Micros>,
     column: usize,
+    /// The feature before is the same: a feature may be asked for twice.
+    is_repeated: bool,
 }
 
 /// Builds the columns of some features of one view, row by row.
@@ -128,9 +130,15 @@ impl Resolver {
             expected: Expected::new(feature.id, feature.value_type),
             floor: expiry_floor.max(feature.max_age.map(|age| now.minus(age))),
             column,
+            is_repeated: false,
         };
         let mut sought: Vec<_> = features.iter().enumerate().map(sought).collect();
         sought.sort_by_key(|sought| sought.expected.feature);
+        let mut last = None;
+        for sought in &mut sought {
+            sought.is_repeated =
+                last.replace(sought.expected.feature) == Some(sought.expected.feature);
+        }
         let columns = features
             .into_iter()
             .map(|feature| Column::new(feature, entities, wanted))
@@ -183,24 +191,16 @@ impl Resolver {
             Left::Nothing => None,
         };
         let parsed = row.map(RowRef::parse).transpose()?;
-        let mut cells = parsed.map(|row| row.cells());
-        let (mut last, mut found) = (None, None);
+        let mut cells = parsed.map_or_else(RowCells::none, |row| row.cells());
+        let mut found = None;
         for sought in &self.sought {
-            let expected = &sought.expected;
-            // A feature may be asked for twice.
-            if let Some(cells) = &mut cells
-                && last != Some(expected.feature)
-            {
-                found = cells.take(expected)?;
-                last = Some(expected.feature);
+            if !sought.is_repeated {
+                found = cells.take_feature(&sought.expected)?;
             }
             let Some(column) = self.columns.get_mut(sought.column) else {
                 continue;
             };
-            let (status, payload, event_time) =
-                judge(column.feature.value_type, sought.floor, found);
-            column.push(status, payload, event_time, self.wanted)?;
-            self.payload_bytes += payload.map_or(0, <[u8]>::len);
+            self.payload_bytes += column.push(found, sought.floor, self.wanted)?;
         }
         Ok(())
     }
@@ -224,21 +224,6 @@ impl Resolver {
     }
 }
 
-fn judge<'a>(
-    value_type: ValueType,
-    floor: Option<Micros>,
-    found: Option<(CellRef<'a>, Micros)>,
-) -> (Status, Option<&'a [u8]>, Option<Micros>) {
-    let Some((cell, event_time)) = found.filter(|(cell, _)| cell.value_type == value_type) else {
-        return (Status::NotFound, None, None);
-    };
-    match cell.payload {
-        _ if Some(event_time) <= floor => (Status::Expired, None, Some(event_time)),
-        None => (Status::Null, None, Some(event_time)),
-        Some(payload) => (Status::Present, Some(payload), Some(event_time)),
-    }
-}
-
 impl Column {
     fn new(feature: Feature, entities: usize, wanted: Wanted) -> Column {
         let (scalar, lists) = match feature.value_type {
@@ -254,39 +239,70 @@ impl Column {
         }
     }
 
+    /// Appends what is to be said of what was found. Returns how many bytes of it are stored.
+    #[inline]
     fn push(
         &mut self,
-        status: Status,
-        payload: Option<&[u8]>,
-        event_time: Option<Micros>,
+        found: Option<Found<'_>>,
+        floor: Option<Micros>,
         wanted: Wanted,
-    ) -> Result<(), DecodeError> {
-        let filled = wanted.defaults && status != Status::Present && self.push_default();
-        if !filled {
-            self.push_payload(payload)?;
+    ) -> Result<usize, DecodeError> {
+        let found = found.filter(|found| found.is_expected);
+        let (status, event_time) = match found {
+            // What most are, so it is decided first.
+            Some(Found {
+                payload: Some(payload),
+                event_time,
+                ..
+            }) if Some(event_time) > floor => {
+                self.push_payload(payload)?;
+                self.push_status(Status::Present.code(), Some(event_time), wanted);
+                return Ok(payload.len());
+            }
+            Some(Found { event_time, .. }) if Some(event_time) <= floor => {
+                (Status::Expired, Some(event_time))
+            }
+            Some(Found { event_time, .. }) => (Status::Null, Some(event_time)),
+            None => (Status::NotFound, None),
+        };
+        self.push_absent(status, event_time, wanted);
+        Ok(0)
+    }
+
+    fn push_absent(&mut self, status: Status, event_time: Option<Micros>, wanted: Wanted) {
+        let is_filled = wanted.defaults && self.push_default();
+        if !is_filled {
+            self.push_blank();
         }
-        self.statuses
-            .push(status.code() | if filled { DEFAULTED } else { 0 });
+        let defaulted = if is_filled { DEFAULTED } else { 0 };
+        self.push_status(status.code() | defaulted, event_time, wanted);
+    }
+
+    #[inline]
+    fn push_status(&mut self, code: u8, event_time: Option<Micros>, wanted: Wanted) {
+        self.statuses.push(code);
         if wanted.event_times {
-            self.event_times
-                .push(event_time.map_or(0, |event_time| event_time.0));
+            self.event_times.push(event_time.map_or(0, |time| time.0));
+        }
+    }
+
+    #[inline]
+    fn push_payload(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        match self.feature.value_type {
+            ValueType::Scalar(_) => push_item(&mut self.values, &mut Reader::new(payload))?,
+            ValueType::List(_) => {
+                let length = push_list(&mut self.values, payload)?;
+                self.list_lengths.push(length);
+            }
         }
         Ok(())
     }
 
-    fn push_payload(&mut self, payload: Option<&[u8]>) -> Result<(), DecodeError> {
-        match (self.feature.value_type, payload) {
-            (ValueType::Scalar(_), Some(payload)) => {
-                push_item(&mut self.values, &mut Reader::new(payload))?
-            }
-            (ValueType::Scalar(_), None) => self.values.push_blank(),
-            (ValueType::List(_), Some(payload)) => {
-                let length = push_list(&mut self.values, payload)?;
-                self.list_lengths.push(length);
-            }
-            (ValueType::List(_), None) => self.list_lengths.push(0),
+    fn push_blank(&mut self) {
+        match self.feature.value_type {
+            ValueType::Scalar(_) => self.values.push_blank(),
+            ValueType::List(_) => self.list_lengths.push(0),
         }
-        Ok(())
     }
 
     /// Appends the feature's default; says whether there is one.

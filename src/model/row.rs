@@ -467,17 +467,48 @@ enum Source<'a> {
     Table(&'a [u8]),
 }
 
+/// What a row says of a feature that was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The payload; `None` is null.
+    pub payload: Option<&'a [u8]>,
+    /// The event time of the cell's version.
+    pub event_time: Micros,
+    /// Is it of the expected type?
+    pub is_expected: bool,
+}
+
 impl<'a> RowCells<'a> {
-    /// Takes the cell of a feature, with its event time, passing over those before it. Features must be asked for in
-    /// the order of their ids, each once.
+    /// No cells.
+    #[must_use]
+    pub fn none() -> RowCells<'a> {
+        RowCells {
+            reader: None,
+            source: Source::Table(&[]),
+        }
+    }
+
+    /// Takes the cell of a feature, passing over those before it. Features must be asked for in the order of their ids,
+    /// each once.
     ///
     /// # Errors
     /// If the cell or one before it is damaged.
     #[inline]
-    pub fn take(
-        &mut self,
-        expected: &Expected,
-    ) -> Result<Option<(CellRef<'a>, Micros)>, DecodeError> {
+    pub fn take_feature(&mut self, expected: &Expected) -> Result<Option<Found<'a>>, DecodeError> {
+        // In most rows it is the next one.
+        if let (Some(reader), Source::One(version)) = (&mut self.reader, &self.source)
+            && let Some(payload) = expected.take(reader)
+        {
+            return Ok(Some(Found {
+                payload: Some(payload),
+                event_time: version.event_time,
+                is_expected: true,
+            }));
+        }
+        self.search(expected)
+    }
+
+    fn search(&mut self, expected: &Expected) -> Result<Option<Found<'a>>, DecodeError> {
         while let Some(here) = self.reader.filter(|reader| !reader.is_empty()) {
             let mut reader = here;
             let event_time = match self.source {
@@ -488,16 +519,24 @@ impl<'a> RowCells<'a> {
                     Version::event_time(&mut Reader::new(entry))?
                 }
             };
-            let cell = match expected.take(&mut reader) {
-                Some(cell) => cell,
-                None => cells::read_cell(&mut reader)?,
+            let (feature, payload, is_expected) = match expected.take(&mut reader) {
+                Some(payload) => (expected.feature, Some(payload), true),
+                None => {
+                    let cell = cells::read_cell(&mut reader)?;
+                    let is_expected = cell.value_type == expected.value_type;
+                    (cell.feature, cell.payload, is_expected)
+                }
             };
-            if cell.feature > expected.feature {
+            if feature > expected.feature {
                 break;
             }
             self.reader = Some(reader);
-            if cell.feature == expected.feature {
-                return Ok(Some((cell, event_time)));
+            if feature == expected.feature {
+                return Ok(Some(Found {
+                    payload,
+                    event_time,
+                    is_expected,
+                }));
             }
         }
         Ok(None)

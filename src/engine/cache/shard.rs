@@ -7,7 +7,7 @@
 //! **Invariants.** Table and rows together take at most the bytes allowed. An entry lies in an unbroken run of taken
 //! slots from the slot of its hash on. At least a quarter of the slots is free.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::keyed_row::KeyedRow;
 
@@ -30,19 +30,34 @@ pub(super) struct Shard {
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    hash: u64,
+    /// The hash but for its highest bit, which says: looked up since the hand was here.
+    mark: AtomicU64,
     /// `None` if the slot is free.
     row: Option<KeyedRow>,
-    /// Looked up since the hand was here.
-    used: AtomicBool,
 }
 
+/// The bit of a slot's mark that is not of the hash.
+const USED: u64 = 1 << 63;
+
 impl Slot {
+    fn hash(&self) -> u64 {
+        self.mark.load(Ordering::Relaxed) & !USED
+    }
+
+    /// Says whether it was looked up since it was asked this.
+    fn take_used(&mut self) -> bool {
+        let mark = self.mark.get_mut();
+        let was_used = *mark & USED != 0;
+        *mark &= !USED;
+        was_used
+    }
+
     /// The row of a key, if it is this one.
     pub(super) fn look_up(&self, key: &[u8]) -> Option<KeyedRow> {
         let row = self.row.as_ref().filter(|row| row.key() == key)?;
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
+        let mark = self.mark.load(Ordering::Relaxed);
+        if mark & USED == 0 {
+            self.mark.store(mark | USED, Ordering::Relaxed);
         }
         Some(row.clone())
     }
@@ -87,9 +102,8 @@ impl Shard {
             return;
         };
         *slot = Slot {
-            hash,
+            mark: AtomicU64::new(hash & !USED),
             row: Some(row),
-            used: AtomicBool::new(false),
         };
         self.entries += 1;
         self.rows_bytes += bytes;
@@ -129,7 +143,7 @@ impl Shard {
         let mut at = first;
         loop {
             let slot = self.slots.get(at)?;
-            if slot.row.is_none() || slot.hash == hash {
+            if slot.row.is_none() || slot.hash() == hash & !USED {
                 return Some(at);
             }
             at = (at + 1) & mask;
@@ -168,7 +182,7 @@ impl Shard {
         self.hand = 0;
         for slot in held {
             if slot.row.is_some()
-                && let Some(at) = self.place(slot.hash)
+                && let Some(at) = self.place(slot.hash())
                 && let Some(free) = self.slots.get_mut(at)
             {
                 *free = slot;
@@ -187,7 +201,7 @@ impl Shard {
             let Some(slot) = self.slots.get_mut(at) else {
                 return;
             };
-            if slot.row.is_some() && !std::mem::take(slot.used.get_mut()) {
+            if slot.row.is_some() && !slot.take_used() {
                 // What moves up into this slot is not passed over.
                 self.hand = at;
                 return self.remove_at(at);
@@ -214,7 +228,7 @@ impl Shard {
         self.rows_bytes -= row.memory_bytes();
         let (mut free, mut next) = (at, (at + 1) & mask);
         while let Some(slot) = self.slots.get(next).filter(|slot| slot.row.is_some()) {
-            let from_home = next.wrapping_sub(self.home(slot.hash)) & mask;
+            let from_home = next.wrapping_sub(self.home(slot.hash())) & mask;
             let from_free = next.wrapping_sub(free) & mask;
             if from_home >= from_free {
                 self.slots.swap(free, next);
@@ -287,8 +301,8 @@ mod tests {
         for slot in held {
             assert!(
                 shard
-                    .find(slot.hash)
-                    .is_some_and(|found| found.hash == slot.hash)
+                    .find(slot.hash())
+                    .is_some_and(|found| found.hash() == slot.hash())
             );
         }
     }
