@@ -62,11 +62,37 @@ impl Plan {
         plan.loss = [0, 0, 1, 5, 15][chance.index(5)];
         plan
     }
+
+    /// Nothing goes wrong by itself.
+    pub fn without_faults(nodes: usize) -> Plan {
+        Plan {
+            nodes,
+            shrink: false,
+            hybrid: false,
+            loss: 0,
+            duplicates: false,
+            delays: false,
+            partitions: false,
+            agreement_cuts: false,
+            leader_changes: false,
+            pauses: false,
+            clocks: false,
+            crashes: false,
+            sync_errors: false,
+            disk_losses: false,
+            rollbacks: false,
+            slow_disks: false,
+            changes: false,
+            releases: false,
+        }
+    }
 }
 
 pub struct Faults {
     pub plan: Plan,
     pub is_over: bool,
+    /// Nobody changes members.
+    pub operator_is_away: bool,
     /// Nothing gets from one to the other.
     cuts: BTreeSet<(usize, usize)>,
     off_agreement: BTreeSet<usize>,
@@ -77,6 +103,7 @@ impl Faults {
         Faults {
             plan,
             is_over: false,
+            operator_is_away: false,
             cuts: BTreeSet::new(),
             off_agreement: BTreeSet::new(),
         }
@@ -84,6 +111,19 @@ impl Faults {
 
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
         self.cuts.contains(&(from, to))
+    }
+
+    /// Nothing gets from one to the other any more.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.insert((from, to));
+    }
+
+    pub fn mend(&mut self, from: usize, to: usize) {
+        self.cuts.remove(&(from, to));
+    }
+
+    pub fn cut_from_agreement(&mut self, at: usize) {
+        self.off_agreement.insert(at);
     }
 
     pub fn is_off_agreement(&self, at: usize) -> bool {
@@ -178,7 +218,7 @@ impl World {
             "isolate primary" => self.cut(span, |from, to| from == primary || to == primary),
             "isolate primary wholly" => {
                 self.cut(span, |from, to| from == primary || to == primary);
-                self.faults.off_agreement.insert(primary);
+                self.faults.cut_from_agreement(primary);
                 self.push(span, Event::Ease(primary));
             }
             "one-way cut" => self.cut(span, |from, _| from == at),
@@ -187,7 +227,7 @@ impl World {
             }),
             "cut from the agreement" => {
                 let whom = if self.chance.one_in(2) { primary } else { at };
-                self.faults.off_agreement.insert(whom);
+                self.faults.cut_from_agreement(whom);
                 self.push(span, Event::Ease(whom));
             }
             "no leader of the agreement" => self.agreement.leaderless_until = self.now + span / 3,
@@ -263,7 +303,7 @@ impl World {
         for from in 0..self.nodes.len() {
             for to in 0..self.nodes.len() {
                 if from != to && is_cut(from, to) {
-                    self.faults.cuts.insert((from, to));
+                    self.faults.cut(from, to);
                 }
             }
         }
@@ -380,6 +420,9 @@ impl World {
     pub fn on_operator(&mut self) {
         self.push(300 * MILLI, Event::Operator);
         self.check_all();
+        if self.faults.operator_is_away {
+            return;
+        }
         for at in 0..self.nodes.len() {
             if self.nodes[at].is_dead {
                 self.lose_disk(at);
@@ -465,6 +508,7 @@ impl World {
     /// Everything works again.
     pub fn heal(&mut self) {
         self.faults.is_over = true;
+        self.faults.operator_is_away = false;
         self.faults.cuts.clear();
         self.agreement.leaderless_until = 0;
         for at in 0..self.nodes.len() {

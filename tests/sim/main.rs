@@ -30,6 +30,7 @@ mod node;
 mod operation;
 mod process;
 mod reads;
+mod scripts;
 mod wires;
 mod world;
 
@@ -58,11 +59,16 @@ fn run_as(seed: u64, plan: Plan) -> Run {
         println!("{plan:?}");
     }
     world.run_until(FAULTS);
+    finish(world)
+}
+
+/// Everything is healed, and what must then hold is checked.
+fn finish(mut world: World) -> Run {
     if world.violation.is_none() {
         world.heal();
-        world.run_until(FAULTS + HEALING / 2);
+        world.run_until(world.now + HEALING / 2);
         world.clients.is_stopped = true;
-        world.run_until(FAULTS + HEALING);
+        world.run_until(world.now + HEALING / 2);
     }
     if world.violation.is_none() {
         world.check_healed();

@@ -43,8 +43,13 @@ const RULES: &[(Rule, u64)] = &[
     (Rule::SnapshotTail, 170),
 ];
 
-/// Rules whose absence no seed up to 1,200 has shown yet; the model of the protocol shows it.
-const NOT_YET: &[Rule] = &[Rule::BootPromise, Rule::ReadOpening, Rule::CloseLatest];
+/// Rules whose absence no seed up to 1,200 shows, but a script does: see [`crate::scripts`].
+const SCRIPTED: &[Rule] = &[Rule::BootPromise, Rule::ReadOpening];
+
+/// Rules behind which another one stands here, though not in the model of the protocol. `CloseLatest`: a primary proposes to
+/// close a log once every member that is left has reported nothing more of it under its epoch, which none does that has
+/// promised a later one; and it learns of an eviction only together with the epochs opened before.
+const STOOD_BY: &[Rule] = &[Rule::CloseLatest];
 
 /// What a run without a rule ends with; a broken assertion of the code counts.
 fn violation(rule: Rule, seed: u64) -> Option<String> {
@@ -67,7 +72,8 @@ fn every_rule_that_is_left_out_is_noticed() {
         .collect();
     assert!(missed.is_empty(), "not noticed: {missed:?}");
     let has_seed = |rule: &Rule| RULES.iter().any(|(named, _)| named == rule);
-    let forgotten = |rule: &&Rule| !has_seed(rule) && !NOT_YET.contains(rule);
+    let named = |rule: &Rule| SCRIPTED.contains(rule) || STOOD_BY.contains(rule);
+    let forgotten = |rule: &&Rule| !has_seed(rule) && !named(rule);
     let forgotten: Vec<_> = Rule::ALL.iter().filter(forgotten).collect();
     assert!(forgotten.is_empty(), "without a seed: {forgotten:?}");
 }
