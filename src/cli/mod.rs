@@ -6,6 +6,7 @@
 //! commands translate.
 
 mod bench;
+mod check;
 mod child;
 mod connection;
 mod delete;
@@ -74,6 +75,7 @@ enum Command {
     Inspect(inspect::Args),
     Status(status::Args),
     Rs(rs::Args),
+    Check(check::Args),
     Demo(demo::Args),
     Bench(bench::Args),
 }
@@ -114,6 +116,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Inspect(args) => inspect::run(args),
             Command::Status(args) => status::run(args).await,
             Command::Rs(args) => rs::run(args).await,
+            Command::Check(args) => check::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Bench(args) => Box::pin(bench::run(args)).await,
         }

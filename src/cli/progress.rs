@@ -73,7 +73,7 @@ impl Progress {
         self.start.elapsed()
     }
 
-    /// Shows how far it is: rows and bytes written.
+    /// Shows how far it is: rows, and bytes if any are written.
     pub fn update(&mut self, rows: u64, bytes: u64) {
         let message = self.message(rows, bytes);
         if let Some(bar) = &self.bar {
@@ -100,12 +100,15 @@ impl Progress {
     }
 
     fn message(&self, rows: u64, bytes: u64) -> String {
+        let written = match bytes {
+            0 => String::new(),
+            bytes => format!(", {} MB", megabytes(bytes)),
+        };
+        let speed = grouped(per_second(rows, self.elapsed()));
         format!(
-            "{}: {} rows, {} rows/s, {} MB",
+            "{}: {} rows, {speed} rows/s{written}",
             self.name,
-            grouped(rows),
-            grouped(per_second(rows, self.elapsed())),
-            megabytes(bytes)
+            grouped(rows)
         )
     }
 }

@@ -214,6 +214,18 @@ impl Client {
         read(self.admin()?.get_replica_set(request).await)
     }
 
+    /// What some rows of the node that is connected to are.
+    ///
+    /// # Errors
+    /// As the node or the transport reports.
+    pub async fn compare_rows(
+        &self,
+        request: v1::CompareRowsRequest,
+    ) -> Result<v1::CompareRowsResponse, Error> {
+        let request = within_deadline(request);
+        read(self.admin()?.compare_rows(request).await)
+    }
+
     /// A token by which one directory may join the set in this role.
     ///
     /// # Errors

@@ -24,6 +24,7 @@
 mod applier;
 mod cache;
 mod checkpoint;
+mod comparison;
 mod durable;
 mod error;
 mod log_index;
@@ -46,6 +47,7 @@ mod worker;
 pub use applier::{Fate, Outcome};
 pub use cache::KeyedRow;
 pub use checkpoint::Checkpoint;
+pub use comparison::{LISTED_BYTES, Span, SpanSeen};
 pub use error::{DigestMismatch, Error};
 pub use log_writer::LogWriter;
 pub use metrics::Metrics;

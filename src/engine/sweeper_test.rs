@@ -13,8 +13,9 @@ use super::super::applier::Item;
 use super::*;
 use crate::base::codec::DecodeError;
 use crate::base::{Epoch, Hlc, LineageId, Lsn, Micros, RegionId, Stamp};
-use crate::engine::LogWriter;
+use crate::engine::comparison::look_at;
 use crate::engine::testing::left_by_crash;
+use crate::engine::{LogWriter, Span};
 use crate::model::batch::Moment;
 use crate::model::cells::put_cell;
 use crate::model::definition::{AlterationSpec, Definition};
@@ -286,6 +287,7 @@ impl Fixture {
             }
         }
         assert_eq!((state.digest, &state.rows), (digest, &counts));
+        self.check_seen(&reads);
         let keys: BTreeSet<&Vec<u8>> = stored.keys().chain(self.never_swept.keys()).collect();
         for key in keys {
             let (held, ideal) = (stored.get(key), self.never_swept.get(key));
@@ -304,6 +306,38 @@ impl Fixture {
             let row = KeyedRow::new(key, encoded.as_deref());
             self.applier.cache.fill(row, ticket);
         }
+    }
+}
+
+impl Fixture {
+    /// What another member is shown of these rows, whole or in parts, is not touched by sweeping.
+    fn check_seen(&self, reads: &Purge) {
+        let mut expected = BTreeMap::new();
+        for (key, row) in &self.never_swept {
+            if let Some(row) = left(reads, key, Some(row)) {
+                expected.insert(key.clone(), Digest::of_row(key, &row.encode()));
+            }
+        }
+        let sum = expected
+            .values()
+            .fold(Digest::EMPTY, |sum, digest| sum.plus(*digest));
+        let mut span = Span {
+            from: Vec::new(),
+            until: None,
+            max_rows: 5,
+            each: true,
+        };
+        let (mut digest, mut each) = (Digest::EMPTY, BTreeMap::new());
+        loop {
+            let purge = self.applier.published.purge.load_full();
+            let seen = look_at(&self.applier.store, purge, span.clone()).unwrap();
+            assert_eq!(seen.rows, seen.each.len() as u64);
+            digest = digest.plus(seen.digest);
+            each.extend(seen.each.into_iter().map(|(key, row)| (key, row.digest)));
+            let Some(next) = seen.next else { break };
+            span.from = next;
+        }
+        assert_eq!((digest, each), (sum, expected), "P4 when compared");
     }
 }
 

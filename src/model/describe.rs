@@ -151,7 +151,7 @@ fn named_value(view: Option<&View>, cell: &CellRef<'_>) -> Result<(String, Json)
 }
 
 /// The join keys by name; in hexadecimal if the view is not known or the key is not one of its keys.
-fn entity_to_json(view: Option<&View>, key: &EntityKey) -> Json {
+pub fn entity_to_json(view: Option<&View>, key: &EntityKey) -> Json {
     let named = view.and_then(|view| {
         let values = key.decode(&view.key_types()).ok()?;
         let names = view

@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod catalogue;
 pub mod cells;
+pub mod comparison;
 pub mod content;
 pub mod definition;
 pub mod describe;

@@ -48,7 +48,7 @@ use crate::base::disk::{DirLock, Disk};
 use crate::base::task::{give_way, thread, threads};
 use crate::base::{Budget, Clock, CommitLevel, ReadLevel, Stamp, TaskGroup, explained};
 use crate::config::{Config, MemoryBound};
-use crate::engine::{self, Engine, ReplayProgress};
+use crate::engine::{self, Engine, ReplayProgress, Span, SpanSeen};
 use crate::model::{Catalogue, View, ViewId, limits};
 use crate::net::{Me, Waits, Wires};
 use crate::storage::RequestEntry;
@@ -402,6 +402,16 @@ impl Node {
     /// If the store fails.
     pub async fn erase_from_store(&self, entities: &[Entity]) -> Result<(), Error> {
         self.serving()?.erase_from_store(entities).await
+    }
+
+    /// Looks at rows, so that they can be compared with those of another member.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn look_at(&self, span: Span) -> Result<SpanSeen, Error> {
+        let serving = self.serving()?;
+        let engine = Arc::clone(&serving.engine);
+        serving.blocking(move || engine.look_at(span)).await
     }
 
     /// Stops: what was acknowledged is applied and flushed, so that the next start has nothing to replay. `limit` bounds

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::deadline::budget;
 use super::edge::Edge;
 use super::status::Failure;
-use super::{history, set};
+use super::{comparison, history, set};
 use crate::base::{Epoch, NodeNumber};
 use crate::node::{Entity, Forgotten, SetChange, Tombstone};
 use crate::proto::v1::admin_service_server::AdminService;
@@ -175,6 +175,16 @@ impl AdminService for Admin {
             .map(|(epoch, note)| history::note_to_proto(*epoch, note))
             .collect();
         Ok(Response::new(v1::GetHistoryResponse { epochs }))
+    }
+
+    async fn compare_rows(
+        &self,
+        request: Request<v1::CompareRowsRequest>,
+    ) -> Result<Response<v1::CompareRowsResponse>, Status> {
+        let catalogue = self.0.catalogue()?;
+        let span = comparison::span(request.into_inner());
+        let seen = self.0.node.look_at(span).await.map_err(Failure::from)?;
+        Ok(Response::new(comparison::seen_to_proto(seen, &catalogue)))
     }
 }
 

@@ -15,6 +15,7 @@ mod options;
 mod state;
 mod store;
 mod survey;
+mod walk;
 
 pub use checkpoint::{FileName, NotAFileName, Snapshot, StoreFile};
 pub use incoming::{Incoming, Part, Received};
@@ -23,3 +24,4 @@ pub use options::Options;
 pub use state::{State, Sweep};
 pub use store::{Changes, Error, InMemory, RequestEntry, RowBytes, ScanStart, Store};
 pub use survey::{Contents, split_row_key};
+pub use walk::Moment;

@@ -287,7 +287,7 @@ pub enum ScanStart {
 
 /// Rows and their state in RocksDB.
 pub struct Store {
-    db: DB,
+    pub(super) db: DB,
     path: PathBuf,
     cache: rocksdb::Cache,
 }
@@ -426,7 +426,7 @@ impl Store {
     /// # Errors
     /// If that is damaged, or the store is of a later format.
     pub fn lineage(&self) -> Result<Option<LineageId>, Error> {
-        let Some(bytes) = self.meta(keys::IDENTITY)? else {
+        let Some(bytes) = self.meta(keys::IDENTITY, &ReadOptions::default())? else {
             return Ok(None);
         };
         let read = |bytes: &[u8]| {
@@ -448,7 +448,7 @@ impl Store {
         Ok(Some(lineage))
     }
 
-    fn family(&self, name: &str) -> &ColumnFamily {
+    pub(super) fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("open creates all families")
     }
 
@@ -467,10 +467,9 @@ impl Store {
         }
     }
 
-    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.db
-            .get_cf(self.family(META), key)
-            .map_err(|cause| self.engine_error(cause))
+    fn meta(&self, key: &[u8], options: &ReadOptions) -> Result<Option<Vec<u8>>, Error> {
+        let read = self.db.get_cf_opt(self.family(META), key, options);
+        read.map_err(|cause| self.engine_error(cause))
     }
 
     /// The state as last committed.
@@ -478,7 +477,12 @@ impl Store {
     /// # Errors
     /// If it cannot be read or is damaged.
     pub fn state(&self) -> Result<State, Error> {
-        let Some(bytes) = self.meta(keys::STATE)? else {
+        self.state_by(&ReadOptions::default())
+    }
+
+    /// The state, read in this way.
+    pub(super) fn state_by(&self, options: &ReadOptions) -> Result<State, Error> {
+        let Some(bytes) = self.meta(keys::STATE, options)? else {
             return Ok(State::default());
         };
         State::decode(&bytes).map_err(|source| self.damaged("its state", source))
@@ -583,32 +587,6 @@ impl Store {
             let entity = Bytes::copy_from_slice(RowKey::entity_bytes(key));
             visit(EntityKey::from_checked(entity), row)
         })
-    }
-
-    /// Visits the rows of all views from a key in the store on, in the order of their keys and below `end` if it is
-    /// given, until `visit` says to stop.
-    ///
-    /// # Errors
-    /// If RocksDB cannot read on.
-    pub fn walk<B>(
-        &self,
-        from: &[u8],
-        end: Option<Vec<u8>>,
-        mut visit: impl FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<B>,
-    ) -> Result<Option<B>, Error> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        if let Some(end) = end {
-            options.set_iterate_upper_bound(end);
-        }
-        let from = IteratorMode::From(from, Direction::Forward);
-        for entry in self.db.iterator_cf_opt(self.family(ROWS), options, from) {
-            let (key, row) = entry.map_err(|cause| self.engine_error(cause))?;
-            if let std::ops::ControlFlow::Break(value) = visit(&key, &row) {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
     }
 
     /// The result of the named write, if it is known.
