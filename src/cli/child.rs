@@ -1,10 +1,10 @@
 //! This program as a child process: nodes and other servers on directories of their own.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,10 +36,12 @@ pub struct Home {
     pub http: String,
     /// The host by which others are told of it, if that is another.
     pub advertised: Option<Ipv4Addr>,
+    /// The command that is given the one of its processes, to start them where it lives; if empty, they are started here.
+    pub launcher: Vec<OsString>,
 }
 
 /// How a directory gets into a set.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Invitation {
     /// The peer address of a member.
     pub member: String,
@@ -53,14 +55,21 @@ impl Home {
     /// # Errors
     /// If no port is free.
     pub fn new(directory: PathBuf) -> Result<Home, CliError> {
-        let [client, peer, http] = free_addresses()?.map(|address| address.to_string());
-        Ok(Home {
+        Ok(Home::at(directory, free_addresses()?))
+    }
+
+    /// A home in `directory` that listens for clients, members and probes at these addresses.
+    #[must_use]
+    pub fn at(directory: PathBuf, addresses: [SocketAddr; 3]) -> Home {
+        let [client, peer, http] = addresses.map(|address| address.to_string());
+        Home {
             directory,
             client,
             peer,
             http,
             advertised: None,
-        })
+            launcher: Vec::new(),
+        }
     }
 
     /// The directory with the data.
@@ -114,6 +123,20 @@ impl Node {
         home: &Home,
         invitation: Option<&Invitation>,
     ) -> Result<Node, CliError> {
+        let mut node = Node::launch(binary, home, invitation)?;
+        ready(&mut node.child, &home.log()).await?;
+        Ok(node)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// If there is no such program.
+    pub fn launch(
+        binary: &Path,
+        home: &Home,
+        invitation: Option<&Invitation>,
+    ) -> Result<Node, CliError> {
         let mut arguments = vec![
             OsStr::new("serve"),
             OsStr::new("--data-dir"),
@@ -135,7 +158,7 @@ impl Node {
             arguments.extend([OsStr::new("--join"), OsStr::new(member)]);
             arguments.extend([OsStr::new("--token-file"), token]);
         }
-        let (child, _ready) = start(binary, &arguments, &home.log()).await?;
+        let child = launch(&home.launcher, binary, &arguments, &home.log())?;
         let home = home.clone();
         Ok(Node { child, home })
     }
@@ -163,6 +186,19 @@ impl Node {
     /// If it is gone.
     pub fn resume(&self) -> Result<(), CliError> {
         self.signal(Signal::CONT)
+    }
+
+    /// Asks it to end: SIGTERM.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn terminate(&self) -> Result<(), CliError> {
+        self.signal(Signal::TERM)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Its process.
@@ -197,34 +233,46 @@ pub async fn start(
     arguments: &[&OsStr],
     log: &Path,
 ) -> Result<(Child, Json), CliError> {
-    let mut child = spawn(binary, arguments, log)
-        .map_err(|error| failed(format!("cannot start {}: {error}", binary.display())))?;
-    let stdout = child
-        .stdout
-        .take()
-        .ok_or_else(|| failed("the child process has no output".to_owned()))?;
-    let ready = timeout(READY_LIMIT, ready_line(stdout)).await;
-    match ready.ok().flatten() {
-        Some(ready) => Ok((child, ready)),
-        None => Err(failed(format!(
-            "the child process did not get ready; its log ends: {}",
-            tail(log)
-        ))),
-    }
+    let mut child = launch(&[], binary, arguments, log)?;
+    let ready = ready(&mut child, log).await?;
+    Ok((child, ready))
 }
 
-fn spawn(binary: &Path, arguments: &[&OsStr], log: &Path) -> std::io::Result<Child> {
-    let log = std::fs::OpenOptions::new()
+fn launch(
+    launcher: &[OsString],
+    binary: &Path,
+    arguments: &[&OsStr],
+    log: &Path,
+) -> Result<Child, CliError> {
+    let opened = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(log)?;
-    Command::new(binary)
+        .open(log);
+    let log = opened.map_err(|error| CliError::file("open", log, &error))?;
+    let launcher = launcher.iter().map(OsString::as_os_str);
+    let mut words = launcher.chain([binary.as_os_str()]);
+    let program = words.next().unwrap_or(binary.as_os_str());
+    let spawned = Command::new(program)
+        .args(words)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
         .kill_on_drop(true)
-        .spawn()
+        .spawn();
+    spawned.map_err(|error| failed(format!("cannot start {}: {error}", program.display())))
+}
+
+async fn ready(child: &mut Child, log: &Path) -> Result<Json, CliError> {
+    let stdout = child.stdout.take();
+    let stdout = stdout.ok_or_else(|| failed("the child process has no output".to_owned()))?;
+    let ready = timeout(READY_LIMIT, ready_line(stdout)).await;
+    ready.ok().flatten().ok_or_else(|| {
+        let tail = tail(log);
+        failed(format!(
+            "the child process did not get ready; its log ends: {tail}"
+        ))
+    })
 }
 
 /// The line by which a server says that it is ready; `None` if it ends without.

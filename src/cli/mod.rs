@@ -4,10 +4,12 @@
 //! one line that begins with the reason's name and exits with 2 for wrong usage or input, 3 for unavailable, 4 for an
 //! unknown outcome, 5 for what the set refuses, 1 for the rest. Nothing is decided here that a server could decide: the
 //! commands translate.
+//!
+//! What starts and hurts sets of child processes is public for the tests that do it, too.
 
 mod bench;
 mod check;
-mod child;
+pub mod child;
 mod connection;
 mod delete;
 mod demo;
@@ -21,13 +23,14 @@ mod keys;
 mod load;
 mod network;
 mod output;
-mod process_set;
+pub mod process_set;
 mod progress;
 mod put;
 mod rows;
 mod rs;
 mod scan;
 mod serve;
+mod set_views;
 mod status;
 mod view;
 

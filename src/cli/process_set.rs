@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,9 +13,12 @@ use serde_json::Value as Json;
 use super::child::{Home, Invitation, Node};
 use super::error::CliError;
 use super::network::Network;
+use super::set_views::whole;
 use crate::base::clock::{now_monotonic, sleep, timeout};
 use crate::client::{Client, Error};
 use crate::proto::v1;
+
+pub use super::set_views::{Primary, View, own};
 
 /// Whatever a set does takes less long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A node that says nothing for so long is not waited for.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// Whoever does not give a token within this time is not asked further.
+const TOKEN_LIMIT: Duration = Duration::from_secs(2);
 /// For how long a token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(900);
-/// A member that lacks no more records than a primary under load has on their way to it keeps up with it.
-const KEEPS_UP: u64 = 200;
 
 /// The processes, in the order of their numbers. Dropping it kills them.
 #[derive(Debug)]
@@ -39,18 +43,11 @@ pub struct ProcessSet {
 #[derive(Debug)]
 struct Member {
     home: Home,
+    /// Shown at every start, for the first may not have come so far as to need no other.
+    invitation: Option<Invitation>,
     /// While it runs.
     node: Option<Node>,
     client: Client,
-}
-
-/// Who is primary, and of which epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Primary {
-    /// Which of the processes.
-    pub at: usize,
-    /// Of which epoch.
-    pub epoch: u64,
 }
 
 impl ProcessSet {
@@ -64,11 +61,7 @@ impl ProcessSet {
         size: u8,
         network: Option<Network>,
     ) -> Result<ProcessSet, CliError> {
-        let mut set = ProcessSet {
-            binary: binary.to_owned(),
-            members: Vec::new(),
-            network,
-        };
+        let mut set = ProcessSet::new(binary, network);
         for number in 1..=size {
             let mut home = Home::new(scratch.join(format!("node{number}")))?;
             if let Some(network) = &set.network {
@@ -77,31 +70,87 @@ impl ProcessSet {
                 network.pass_on(host, &home.peer).await?;
                 network.pass_on(host, &home.client).await?;
             }
-            let invitation = set.invite(scratch).await?;
-            let node = Node::start(binary, &home, invitation.as_ref()).await?;
-            let client = Client::connect(&[&home.client]).await?;
-            let node = Some(node);
-            set.members.push(Member { home, node, client });
-            set.whole().await?;
+            set.add(home).await?;
         }
         Ok(set)
     }
 
-    /// A token for one more member, from the first one. `None` if there is none yet.
-    async fn invite(&self, scratch: &Path) -> Result<Option<Invitation>, CliError> {
-        let Some(first) = self.members.first() else {
-            return Ok(None);
+    /// No processes yet.
+    #[must_use]
+    pub fn new(binary: &Path, network: Option<Network>) -> ProcessSet {
+        ProcessSet {
+            binary: binary.to_owned(),
+            members: Vec::new(),
+            network,
+        }
+    }
+
+    /// Starts one more node, the first one alone, and waits until it is a member as all others are.
+    ///
+    /// # Errors
+    /// If it does not start or does not become a member.
+    pub async fn add(&mut self, home: Home) -> Result<(), CliError> {
+        self.enlist(home).await?;
+        self.whole().await?;
+        Ok(())
+    }
+
+    /// Starts one more node, which is to join the others, and waits until clients reach it, not until it has joined.
+    ///
+    /// # Errors
+    /// If nobody lets it in, or it ends.
+    pub async fn enlist(&mut self, home: Home) -> Result<(), CliError> {
+        let invitation = self.invite(&home).await?;
+        let mut node = Node::launch(&self.binary, &home, invitation.as_ref())?;
+        let client = loop {
+            match Client::connect(&[&home.client]).await {
+                Ok(client) => break client,
+                Err(error) if node.ended().is_some() => return Err(error.into()),
+                Err(_) => sleep(LOOK_EVERY).await,
+            }
         };
-        let issued = first
-            .client
-            .issue_join_token(v1::MemberRole::Data, TOKEN_LIFE);
-        let token = scratch.join("token");
-        let written = std::fs::write(&token, issued.await?);
-        written.map_err(|error| CliError::file("write", &token, &error))?;
-        Ok(Some(Invitation {
-            member: first.home.peer.clone(),
-            token,
-        }))
+        self.members.push(Member {
+            home,
+            invitation,
+            node: Some(node),
+            client,
+        });
+        Ok(())
+    }
+
+    /// A token for one more member, from the first one that gives one. `None` if there is no member yet.
+    async fn invite(&self, home: &Home) -> Result<Option<Invitation>, CliError> {
+        let mut refused = Ok(None);
+        for member in &self.members {
+            let issued = member
+                .client
+                .issue_join_token(v1::MemberRole::Data, TOKEN_LIFE);
+            match timeout(TOKEN_LIMIT, issued).await {
+                Ok(Ok(secret)) => {
+                    let token = home.directory().with_extension("token");
+                    let written = std::fs::write(&token, secret);
+                    written.map_err(|error| CliError::file("write", &token, &error))?;
+                    let member = member.home.peer.clone();
+                    return Ok(Some(Invitation { member, token }));
+                }
+                Ok(Err(error)) => refused = Err(error.into()),
+                Err(_) => refused = Err(Error::unavailable("no token".to_owned()).into()),
+            }
+        }
+        refused
+    }
+
+    /// Kills a process and has nothing to do with it any more, but for what is left of it.
+    ///
+    /// # Errors
+    /// If there is none of this place.
+    pub async fn dismiss(&mut self, at: usize) -> Result<Home, CliError> {
+        self.member(at)?;
+        let member = self.members.remove(at);
+        if let Some(mut node) = member.node {
+            node.kill().await?;
+        }
+        Ok(member.home)
     }
 
     /// Where clients connect to the members.
@@ -173,10 +222,53 @@ impl ProcessSet {
     /// # Errors
     /// If it does not start.
     pub async fn restart(&mut self, at: usize) -> Result<(), CliError> {
-        let home = self.member(at)?.home.clone();
-        let node = Node::start(&self.binary, &home, None).await?;
+        let Member {
+            home, invitation, ..
+        } = self.members.get(at).ok_or_else(no_member)?;
+        let node = Node::start(&self.binary, home, invitation.as_ref()).await?;
         self.member(at)?.node = Some(node);
         Ok(())
+    }
+
+    /// The same without waiting until it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self, at: usize) -> Result<(), CliError> {
+        let Member {
+            home, invitation, ..
+        } = self.members.get(at).ok_or_else(no_member)?;
+        let node = Node::launch(&self.binary, home, invitation.as_ref())?;
+        self.member(at)?.node = Some(node);
+        Ok(())
+    }
+
+    /// Asks a member's process to end: SIGTERM.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn terminate(&mut self, at: usize) -> Result<(), CliError> {
+        self.member(at)?
+            .node
+            .as_ref()
+            .ok_or_else(no_member)?
+            .terminate()
+    }
+
+    /// How a member's process has ended, if it has and was not killed here; `runs` says no from then on.
+    pub fn ended(&mut self, at: usize) -> Option<ExitStatus> {
+        let member = self.members.get_mut(at)?;
+        let status = member.node.as_mut()?.ended()?;
+        member.node = None;
+        Some(status)
+    }
+
+    /// Does a member's process run, as far as is known?
+    #[must_use]
+    pub fn runs(&self, at: usize) -> bool {
+        self.members
+            .get(at)
+            .is_some_and(|member| member.node.is_some())
     }
 
     /// Stops a member's process where it is: SIGSTOP.
@@ -274,7 +366,7 @@ impl ProcessSet {
     }
 
     /// What each member says of the set.
-    async fn look(&self) -> Vec<View> {
+    pub async fn look(&self) -> Vec<View> {
         let looks = self.members.iter().map(async |member| {
             match timeout(ANSWER_LIMIT, member.client.replica_set()).await {
                 Ok(answered) => answered,
@@ -283,68 +375,6 @@ impl ProcessSet {
         });
         join_all(looks).await
     }
-}
-
-/// What a member says of the set.
-type View = Result<v1::GetReplicaSetResponse, Error>;
-
-/// What a member says of itself.
-fn own(view: &View) -> Option<&v1::Member> {
-    let view = view.as_ref().ok()?;
-    let mut members = view.members.iter();
-    members.find(|member| member.number == view.answered_by)
-}
-
-fn whole(views: &[View]) -> Result<Primary, String> {
-    for (number, view) in (1..).zip(views) {
-        if let Err(cause) = view {
-            return Err(format!("member {number}: {cause}"));
-        }
-    }
-    let serves = |view: &View| own(view).is_some_and(|member| member.serves);
-    let at = views.iter().position(serves).ok_or("nobody is primary")?;
-    let view = views.get(at).and_then(|view| view.as_ref().ok());
-    let view = view.ok_or("nobody is primary")?;
-    let size = views.len();
-    let voters = view
-        .agreement
-        .as_ref()
-        .map_or(1, |agreement| agreement.voters.len());
-    if view.members.len() != size || voters != size || !view.changes.is_empty() {
-        return Err(format!(
-            "{} of {size} members, of which {voters} vote",
-            view.members.len()
-        ));
-    }
-    let others = || {
-        view.members
-            .iter()
-            .filter(|member| member.number != view.answered_by)
-    };
-    for member in others() {
-        let keeps_up = member.lag_records.is_some_and(|lag| lag <= KEEPS_UP);
-        if !member.counts || member.promise != Some(view.epoch) || !keeps_up {
-            return Err(format!(
-                "member {} does not keep up: {member:?}",
-                member.number
-            ));
-        }
-    }
-    let epochs = views.iter().flatten().map(|view| view.epoch);
-    if !epochs.clone().all(|epoch| epoch == view.epoch) {
-        return Err(format!(
-            "members see the epochs {:?}",
-            epochs.collect::<Vec<_>>()
-        ));
-    }
-    // Of two voters none is a majority.
-    if size > 2 && !view.can_fail_over {
-        return Err(format!("nobody could take over: {}", view.why_not));
-    }
-    Ok(Primary {
-        at,
-        epoch: view.epoch,
-    })
 }
 
 fn no_network() -> CliError {

@@ -1,0 +1,83 @@
+//! Pure: what the members of a set say of it, and whether that is a set in which all is well.
+
+use crate::client::Error;
+use crate::proto::v1;
+
+/// A member that lacks no more records than a primary under load has on their way to it keeps up with it.
+const KEEPS_UP: u64 = 200;
+
+/// Who is primary, and of which epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Primary {
+    /// Which of the processes.
+    pub at: usize,
+    /// Of which epoch.
+    pub epoch: u64,
+}
+
+/// What a member says of the set.
+pub type View = Result<v1::GetReplicaSetResponse, Error>;
+
+/// What a member says of itself.
+#[must_use]
+pub fn own(view: &View) -> Option<&v1::Member> {
+    let view = view.as_ref().ok()?;
+    let mut members = view.members.iter();
+    members.find(|member| member.number == view.answered_by)
+}
+
+/// Who is primary, if every member counts, votes and keeps up, and no change is under way.
+///
+/// # Errors
+/// If not; says what is missing.
+pub fn whole(views: &[View]) -> Result<Primary, String> {
+    for (number, view) in (1..).zip(views) {
+        if let Err(cause) = view {
+            return Err(format!("member {number}: {cause}"));
+        }
+    }
+    let serves = |view: &View| own(view).is_some_and(|member| member.serves);
+    let at = views.iter().position(serves).ok_or("nobody is primary")?;
+    let view = views.get(at).and_then(|view| view.as_ref().ok());
+    let view = view.ok_or("nobody is primary")?;
+    let size = views.len();
+    let voters = view
+        .agreement
+        .as_ref()
+        .map_or(1, |agreement| agreement.voters.len());
+    if view.members.len() != size || voters != size || !view.changes.is_empty() {
+        return Err(format!(
+            "{} of {size} members, of which {voters} vote",
+            view.members.len()
+        ));
+    }
+    let others = || {
+        view.members
+            .iter()
+            .filter(|member| member.number != view.answered_by)
+    };
+    for member in others() {
+        let keeps_up = member.lag_records.is_some_and(|lag| lag <= KEEPS_UP);
+        if !member.counts || member.promise != Some(view.epoch) || !keeps_up {
+            return Err(format!(
+                "member {} does not keep up: {member:?}",
+                member.number
+            ));
+        }
+    }
+    let epochs = views.iter().flatten().map(|view| view.epoch);
+    if !epochs.clone().all(|epoch| epoch == view.epoch) {
+        return Err(format!(
+            "members see the epochs {:?}",
+            epochs.collect::<Vec<_>>()
+        ));
+    }
+    // Of two voters none is a majority.
+    if size > 2 && !view.can_fail_over {
+        return Err(format!("nobody could take over: {}", view.why_not));
+    }
+    Ok(Primary {
+        at,
+        epoch: view.epoch,
+    })
+}
