@@ -168,8 +168,13 @@ fn answer_info<T>(answered: &Answered<T>) -> v1::AnswerInfo {
         level: proto::read_level_to_proto(answered.level).into(),
         node: answered.node.to_string(),
         epoch: answered.epoch.0,
-        staleness_ms: u64::try_from(answered.staleness.as_millis()).unwrap_or(u64::MAX),
+        staleness_ms: staleness_ms(answered.staleness),
     }
+}
+
+/// Never less than the staleness is.
+fn staleness_ms(staleness: Duration) -> u64 {
+    u64::try_from(staleness.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// Checks a put and hands it to the node.
@@ -261,5 +266,21 @@ pub(super) fn commit_level_name(level: CommitLevel) -> &'static str {
         CommitLevel::Async => "async",
         CommitLevel::Quorum => "quorum",
         CommitLevel::All => "all",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_staleness_that_is_claimed_is_never_less_than_the_true_one() {
+        for nanos in [0, 1, 999_999, 1_000_000, 1_000_001, 5_900_000] {
+            let staleness = Duration::from_nanos(nanos);
+            let claimed = Duration::from_millis(staleness_ms(staleness));
+            assert!(claimed >= staleness, "{staleness:?}");
+            assert!(claimed - staleness < Duration::from_millis(1));
+        }
+        assert_eq!(staleness_ms(Duration::MAX), u64::MAX);
     }
 }
