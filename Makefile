@@ -1,4 +1,4 @@
-# make demo | test | model | sim | fuzz | bench | build | check | deps | env. Works on a fresh Debian machine with a Rust toolchain.
+# make demo | test | model | sim | chaos | fuzz | bench | build | check | deps | env. Works on a fresh Debian machine with a Rust toolchain.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,7 +17,7 @@ export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1
 # The model of the protocol needs std alone, so rustc compiles it, optimised, in seconds.
 MODEL := $(CARGO_TARGET_DIR)/model/protocol
 
-.PHONY: demo test model sim fuzz bench build check deps env
+.PHONY: demo test model sim chaos fuzz bench build check deps chaos-deps env
 
 # The main job on real flights; ARGS=--once ends instead of staying up.
 demo: deps
@@ -48,6 +48,15 @@ FROM ?= 0
 sim: deps
 	STEADFAST_FROM=$(FROM) STEADFAST_MOST=$(SEEDS) cargo test --profile sim --locked --test sim -- --ignored --nocapture many_seeds
 
+# Real processes, each in a network namespace of its own, under random faults: make chaos SECONDS=600 SEED=7. All of it
+# runs in one namespace that ends with it.
+NAMESPACE = unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --net --pid --fork --kill-child --mount-proc
+chaos: SECONDS = 600
+chaos: chaos-deps deps
+	cargo test --profile sim --locked --test chaos --no-run
+	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(NAMESPACE) \
+		cargo test --profile sim --locked --offline --test chaos -- --ignored --nocapture
+
 # One body of tests/fuzz under libFuzzer: make fuzz TARGET=record SECONDS=60. What it finds is in fuzz/artifacts.
 # The sanitizers need a nightly compiler and find little in code without `unsafe`; coverage is there without.
 TARGET ?= record
@@ -72,16 +81,9 @@ check: deps
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
-# What compiling RocksDB needs and Debian may lack.
-deps:
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
-	@missing=(); \
-	command -v cc >/dev/null && command -v c++ >/dev/null || missing+=(build-essential); \
-	command -v ccache >/dev/null || missing+=(ccache); \
-	command -v mold >/dev/null || missing+=(mold); \
-	compgen -G "/usr/lib/llvm-*/lib/libclang.so*" >/dev/null && \
-		compgen -G "/usr/lib/llvm-*/lib/clang/*/include/stddef.h" >/dev/null || missing+=(libclang-dev); \
-	[ "$${#missing[@]}" -eq 0 ] && exit 0; \
+# Installs what a recipe has found missing.
+define install
+[ "$${#missing[@]}" -eq 0 ] && exit 0; \
 	echo "installing $${missing[*]}"; \
 	root=(); [ "$$(id -u)" -eq 0 ] || root=(sudo -n); \
 	if ! command -v apt-get >/dev/null; then \
@@ -91,6 +93,26 @@ deps:
 		"$${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$${missing[@]}"; }; then \
 		echo "apt-get could not install $${missing[*]}: run it as root, then make again" >&2; exit 1; \
 	fi
+endef
+
+# What compiling RocksDB needs and Debian may lack.
+deps:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@missing=(); \
+	command -v cc >/dev/null && command -v c++ >/dev/null || missing+=(build-essential); \
+	command -v ccache >/dev/null || missing+=(ccache); \
+	command -v mold >/dev/null || missing+=(mold); \
+	compgen -G "/usr/lib/llvm-*/lib/libclang.so*" >/dev/null && \
+		compgen -G "/usr/lib/llvm-*/lib/clang/*/include/stddef.h" >/dev/null || missing+=(libclang-dev); \
+	$(install)
+
+# What chaos needs beside that.
+chaos-deps:
+	@missing=(); \
+	command -v ip >/dev/null || missing+=(iproute2); \
+	command -v unshare >/dev/null && command -v nsenter >/dev/null || missing+=(util-linux); \
+	$(install)
+	@$(NAMESPACE) true || { echo "chaos needs network namespaces: run it as root, or permit users to make some" >&2; exit 1; }
 
 # For calling cargo directly: eval "$(make -s env)"
 env:

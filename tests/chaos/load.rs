@@ -1,0 +1,325 @@
+//! Clients in a closed loop: half of the writers at quorum, half at async, readers at every level. Some know all members,
+//! and repeat elsewhere what one does not answer; some know one, and repeat nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use steadfast::base::clock::{SystemClock, now_monotonic, sleep, timeout};
+use steadfast::base::{Clock as _, CommitLevel, Micros, ReadLevel};
+use steadfast::client::{
+    Cell, Client, Column, Error, Kind, commit_level_to_wire, read_level_to_wire, value_to_wire,
+};
+use steadfast::model::resolve::Status;
+use steadfast::model::{Items, Value};
+use steadfast::proto::{items_to_proto, v1};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::recorded::{Answered, Call, Found, Recorded, Told, Write};
+
+/// Keys of a round; those of every second belong to the view by event time.
+pub const KEYS: u64 = 32;
+/// Clients of each kind.
+const WRITERS: usize = 6;
+const READERS: usize = 6;
+/// A client waits so many milliseconds for an answer at the most, not always as long.
+const PATIENCE_MS: std::ops::Range<u64> = 300..4_000;
+/// Between two calls of a client.
+const PAUSE_MS: std::ops::Range<u64> = 0..40;
+/// A member is reached within this time, or not now.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// How far event times lie from the time of the write.
+const EVENT_TIMES: i64 = 1_000_000;
+/// By event time, and in the order of arrival.
+const VIEWS: [&str; 2] = ["timed", "arrival"];
+
+/// What all clients of a run share.
+pub struct Shared {
+    /// Names the run's writes.
+    pub run: u64,
+    pub begun: Instant,
+    next_value: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(run: u64) -> Shared {
+        Shared {
+            run,
+            begun: now_monotonic(),
+            next_value: AtomicU64::new(1),
+        }
+    }
+
+    /// Nanoseconds since the run began.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_nanos()).expect("a run is no century")
+    }
+
+    pub fn next_value(&self) -> u64 {
+        self.next_value.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A write as it is sent, and sent again.
+    pub fn put(&self, key: u64, write: Write) -> v1::PutFeaturesRequest {
+        let integer = |value: u64| value_to_wire(Some(Value::Int64(integer(value))));
+        let row = v1::Row {
+            key: vec![integer(key)],
+            values: vec![integer(write.value)],
+            event_time_us: write.event_time,
+        };
+        v1::PutFeaturesRequest {
+            writes: vec![v1::ViewRows {
+                view: view(key).to_owned(),
+                features: vec!["value".to_owned()],
+                rows: vec![row],
+            }],
+            level: commit_level_to_wire(Some(write.level)).into(),
+            request_id: format!("{:x}-{}", self.run, write.value),
+            ..v1::PutFeaturesRequest::default()
+        }
+    }
+}
+
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).expect("values are small")
+}
+
+/// The view that a key belongs to.
+fn view(key: u64) -> &'static str {
+    VIEWS[usize::from(!is_timed(key))]
+}
+
+fn is_timed(key: u64) -> bool {
+    key.is_multiple_of(2)
+}
+
+/// Creates the views.
+pub async fn define(client: &Client) -> Result<(), Error> {
+    for (name, order) in VIEWS.into_iter().zip(["event_time", "arrival"]) {
+        let definition = format!(
+            r#"
+            name = "{name}"
+            order = "{order}"
+            entity = [{{ name = "id", type = "int64" }}]
+            feature = [{{ name = "value", type = "int64" }}]
+            "#
+        );
+        client.create_view(definition).await?;
+    }
+    Ok(())
+}
+
+/// A lookup of keys of one view.
+fn lookup(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
+    let items = Items::Int64(keys.iter().map(|key| integer(*key)).collect());
+    let (level, max_staleness_ms) = read_level_to_wire(Some(level));
+    v1::GetFeaturesRequest {
+        entities: vec![v1::KeyColumn {
+            join_key: "id".to_owned(),
+            values: Some(items_to_proto(items)),
+        }],
+        views: vec![v1::ViewSelection {
+            view: view(keys[0]).to_owned(),
+            features: Vec::new(),
+        }],
+        level: level.into(),
+        max_staleness_ms,
+        include_event_times: true,
+        ..v1::GetFeaturesRequest::default()
+    }
+}
+
+/// What keys of one view hold, with event times where they order versions, and who says so.
+pub async fn look_up(
+    client: &Client,
+    keys: &[u64],
+    level: ReadLevel,
+) -> Result<(Vec<Option<(u64, Option<i64>)>>, Answered), Error> {
+    let answer = client.get(lookup(keys, level)).await?;
+    let mut columns = answer.views.into_iter().flat_map(|view| view.columns);
+    let column = columns
+        .next()
+        .ok_or_else(|| Error::bad_answer("no column"))?;
+    let column = Column::from_wire(column).map_err(Error::bad_answer)?;
+    let held = |(key, cell): (&u64, &Cell)| match (cell.status, &cell.value) {
+        (Status::Present, Value::Int64(value)) => {
+            let value = u64::try_from(*value).expect("values are from 1");
+            let event_time = cell.event_time.map(|Micros(micros)| micros);
+            Some((value, event_time.filter(|_| is_timed(*key))))
+        }
+        (Status::NotFound, _) => None,
+        other => panic!("nobody wrote what key {key} holds: {other:?}"),
+    };
+    let held = keys.iter().zip(column.cells()).map(held).collect();
+    let info = answer.info.unwrap_or_default();
+    let answered = Answered {
+        node: info.node,
+        staleness_ms: info.staleness_ms,
+    };
+    Ok((held, answered))
+}
+
+/// The clients of a round.
+pub struct Load {
+    stop: CancellationToken,
+    clients: JoinSet<Vec<Recorded>>,
+}
+
+impl Load {
+    /// Starts the clients; they use the keys of the round.
+    pub fn start(shared: &Arc<Shared>, endpoints: &[String], round: u64, seed: u64) -> Load {
+        let stop = CancellationToken::new();
+        let mut clients = JoinSet::new();
+        for number in 0..WRITERS + READERS {
+            let seed = seed ^ (round << 32) ^ (number as u64) << 48;
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut endpoints = endpoints.to_vec();
+            endpoints.shuffle(&mut random);
+            if number % 2 == 1 {
+                endpoints.truncate(1);
+            }
+            let kind = if number < WRITERS { "writer" } else { "reader" };
+            let caller = Caller {
+                name: format!("{kind} {number} of {}", endpoints.join(" ")),
+                is_writer: number < WRITERS,
+                keys: round * KEYS..(round + 1) * KEYS,
+                shared: Arc::clone(shared),
+                endpoints,
+                random,
+            };
+            clients.spawn(caller.run(stop.clone()));
+        }
+        Load { stop, clients }
+    }
+
+    /// What all have done, once each has its last answer.
+    pub async fn stop(mut self) -> Vec<Recorded> {
+        self.stop.cancel();
+        let mut recorded = Vec::new();
+        while let Some(client) = self.clients.join_next().await {
+            recorded.extend(client.expect("clients do not panic"));
+        }
+        recorded
+    }
+}
+
+struct Caller {
+    name: String,
+    is_writer: bool,
+    keys: std::ops::Range<u64>,
+    shared: Arc<Shared>,
+    endpoints: Vec<String>,
+    random: StdRng,
+}
+
+impl Caller {
+    async fn run(mut self, stop: CancellationToken) -> Vec<Recorded> {
+        let mut recorded = Vec::new();
+        let mut connected = None;
+        while !stop.is_cancelled() {
+            match &connected {
+                Some(client) => {
+                    let call = self.call(client).await;
+                    recorded.push(call);
+                }
+                None => {
+                    let client = timeout(CONNECT_LIMIT, Client::connect(&self.endpoints)).await;
+                    connected = client.ok().and_then(Result::ok);
+                }
+            }
+            let pause = self.random.random_range(PAUSE_MS);
+            sleep(Duration::from_millis(pause)).await;
+        }
+        recorded
+    }
+
+    async fn call(&mut self, client: &Client) -> Recorded {
+        let key = self.random.random_range(self.keys.clone());
+        let patience = Duration::from_millis(self.random.random_range(PATIENCE_MS));
+        let invoked;
+        let call = if self.is_writer {
+            let write = self.next_write(key);
+            invoked = self.shared.now();
+            Call::Write(write, self.write(client, key, write, patience).await)
+        } else {
+            let level = self.next_level();
+            invoked = self.shared.now();
+            Call::Read(level, read(client, key, level, patience).await)
+        };
+        Recorded {
+            client: self.name.clone(),
+            key,
+            invoked,
+            ended: self.shared.now(),
+            call,
+        }
+    }
+
+    fn next_write(&mut self, key: u64) -> Write {
+        let Micros(now) = SystemClock::new().wall();
+        let event_time = now + self.random.random_range(-EVENT_TIMES..EVENT_TIMES);
+        Write {
+            value: self.shared.next_value(),
+            level: if self.random.random() {
+                CommitLevel::Quorum
+            } else {
+                CommitLevel::Async
+            },
+            event_time: is_timed(key).then_some(event_time),
+            is_sent_once: self.endpoints.len() == 1,
+        }
+    }
+
+    fn next_level(&mut self) -> ReadLevel {
+        match self.random.random_range(0..10) {
+            0..4 => ReadLevel::Local,
+            4..6 => ReadLevel::Bounded(Duration::from_millis(self.random.random_range(50..2_000))),
+            6..8 => ReadLevel::Quorum,
+            _ => ReadLevel::Primary,
+        }
+    }
+
+    async fn write(&self, client: &Client, key: u64, write: Write, patience: Duration) -> Told {
+        let put = client.put(self.shared.put(key, write));
+        match timeout(patience, put).await {
+            Ok(Ok(written)) => acknowledged(write.level, &written),
+            Ok(Err(error)) => match error.kind {
+                Kind::UnknownOutcome => Told::Unknown(error.to_string()),
+                Kind::Unavailable | Kind::Refused | Kind::Other => Told::Refused(error.to_string()),
+                Kind::InvalidInput => panic!("{write:?} is in order: {error}"),
+            },
+            Err(_) => Told::Unknown("the client waits no longer".to_owned()),
+        }
+    }
+}
+
+/// An acknowledgement must say at least what was asked for.
+pub fn acknowledged(level: CommitLevel, written: &v1::WriteResponse) -> Told {
+    let (reached, copies) = match level {
+        CommitLevel::Async => (v1::CommitLevel::Async, 1),
+        CommitLevel::Quorum | CommitLevel::All => (v1::CommitLevel::Quorum, 2),
+    };
+    match written.stamp.parse() {
+        Ok(stamp) if written.level() >= reached && written.copies >= copies => Told::Acked(stamp),
+        Ok(_) | Err(_) => Told::Wrong(format!("{written:?}")),
+    }
+}
+
+async fn read(client: &Client, key: u64, level: ReadLevel, patience: Duration) -> Found {
+    match timeout(patience, look_up(client, &[key], level)).await {
+        Ok(Ok((held, answered))) => match held[0] {
+            Some((value, event_time)) => Found::Value {
+                value,
+                event_time,
+                answered,
+            },
+            None => Found::Nothing(answered),
+        },
+        Ok(Err(error)) => Found::Failed(error.to_string()),
+        Err(_) => Found::Failed("the client waits no longer".to_owned()),
+    }
+}

@@ -1,0 +1,245 @@
+//! One round: faults under load, healing, and the verdict on what clients were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use steadfast::base::{CommitLevel, ReadLevel};
+use steadfast::client::Client;
+
+use crate::history::{self, Healed, History};
+use crate::load::{self, KEYS, Load, Shared};
+use crate::nemesis::Nemesis;
+use crate::plan::{self, Means};
+use crate::recorded::{self, Recorded, Stamps, Told, Write};
+use crate::summary::Summary;
+
+/// What a member holds of some keys: values, with their event times where those order versions.
+pub type Held = BTreeMap<u64, (u64, Option<i64>)>;
+/// Keys that are looked up at once.
+const LOOKUP: usize = 1_000;
+/// What no log of a node may say.
+const ALARMS: [&str; 2] = [
+    "panicked",
+    "the rows here are not those of the marker's writer",
+];
+
+pub struct Rounds<'a> {
+    pub shared: Arc<Shared>,
+    pub seed: u64,
+    pub means: Means,
+    /// Faults begin within this time.
+    pub span: Duration,
+    pub scratch: &'a Path,
+    /// What the keys of the rounds before were left with.
+    pub before: Held,
+    pub summary: Summary,
+}
+
+impl Rounds<'_> {
+    /// Runs a round and says what is wrong with it, if anything is.
+    pub async fn run(&mut self, nemesis: &mut Nemesis, round: u64) -> anyhow::Result<()> {
+        let mut random = StdRng::seed_from_u64(self.seed ^ (round << 32));
+        nemesis.timeline.note(&format!("round {round}"));
+        let endpoints = nemesis.set.endpoints();
+        let load = Load::start(&self.shared, &endpoints, round, random.random());
+        let plan = plan::plan(&mut random, self.means, self.span);
+        nemesis.carry_out(plan, self.span).await?;
+        let healed = nemesis.heal(&mut random).await;
+        let recorded = load.stop().await;
+        let history = self.scratch.join(format!("round-{round}.jsonl"));
+        keep(&history, &recorded)?;
+        healed?;
+        self.judge(nemesis, round, &recorded).await?;
+        self.look_for_alarms(nemesis)?;
+        self.summary.add(&recorded);
+        std::fs::remove_file(&history)?;
+        Ok(())
+    }
+
+    async fn judge(
+        &mut self,
+        nemesis: &mut Nemesis,
+        round: u64,
+        recorded: &[Recorded],
+    ) -> anyhow::Result<()> {
+        if let Some(wrong) = recorded::wrong(recorded) {
+            bail!("a write is acknowledged below its level: {wrong:?}");
+        }
+        let mut stamps = recorded::told(recorded);
+        let client = Client::connect(&nemesis.set.endpoints()).await?;
+        let read: BTreeSet<u64> = recorded.iter().filter_map(Recorded::found).collect();
+        let lost = self.resolve(&client, recorded, &read, &mut stamps).await?;
+        let is_excused = !nemesis.facts.is_empty();
+        ensure!(
+            lost.is_empty() || is_excused,
+            "values were read that no member knows any more: {lost:?}"
+        );
+        if let Some(read) = recorded::strongly_found(recorded, &lost) {
+            bail!("what this read found is lost: {read:?}");
+        }
+        let held = self.held_by_all(nemesis, round).await?;
+        let values = held.values().flat_map(|held| held.values());
+        let values = values.map(|(value, _)| *value).collect();
+        let unknown = self
+            .resolve(&client, recorded, &values, &mut stamps)
+            .await?;
+        ensure!(
+            unknown.is_empty(),
+            "members hold values whose writes are not recognised: {unknown:?}"
+        );
+        let primaries = client.history().await?.into_iter();
+        let primaries = primaries.map(|note| (note.epoch, note.primary)).collect();
+        let history = History {
+            operations: recorded::judged(recorded, &stamps, &primaries, &lost)?,
+            facts: std::mem::take(&mut nemesis.facts),
+        };
+        history::judge(&history)?;
+        history::judge_healed(&history, &self.healed(&held, round, &stamps)?)?;
+        self.keep_for_later(&held, round)
+    }
+
+    /// Repeats the writes of these values that were not answered. Those that are not recognised had been lost.
+    async fn resolve(
+        &self,
+        client: &Client,
+        recorded: &[Recorded],
+        values: &BTreeSet<u64>,
+        stamps: &mut Stamps,
+    ) -> anyhow::Result<BTreeSet<u64>> {
+        let mut lost = BTreeSet::new();
+        for (key, write) in recorded::unresolved(recorded, values, stamps) {
+            let written = client.put(self.shared.put(key, write)).await?;
+            match load::acknowledged(CommitLevel::Async, &written) {
+                Told::Acked(stamp) if written.repeated => drop(stamps.insert(write.value, stamp)),
+                Told::Acked(_) => drop(lost.insert(write.value)),
+                other => bail!("{write:?} is repeated: {other:?}"),
+            }
+        }
+        Ok(lost)
+    }
+
+    /// What each member holds of all keys so far, once all hold the same records; one that does not is an error.
+    async fn held_by_all(
+        &self,
+        nemesis: &mut Nemesis,
+        round: u64,
+    ) -> anyhow::Result<BTreeMap<u64, Held>> {
+        self.beacon(nemesis, round).await?;
+        let primary = nemesis.set.equal().await?;
+        nemesis.look().await;
+        for view in nemesis.set.look().await {
+            let view = view?;
+            let is_open = view.epoch == primary.epoch && view.attempt.is_none();
+            ensure!(is_open, "more than one epoch is under way: {view:#?}");
+        }
+        let digests = nemesis.set.digests().await?;
+        ensure!(
+            digests.iter().all(|digest| *digest == digests[0]),
+            "members hold the same records, and their rows differ: {digests:?}"
+        );
+        let mut held = BTreeMap::new();
+        for (at, host) in nemesis.hosts().into_iter().enumerate() {
+            let number = nemesis.numbers[&host];
+            held.insert(number, held_by(nemesis.set.client(at)?, round).await?);
+        }
+        Ok(held)
+    }
+
+    /// A healed set acknowledges a write at quorum. Its key belongs to no round.
+    async fn beacon(&self, nemesis: &Nemesis, round: u64) -> anyhow::Result<()> {
+        let client = Client::connect(&nemesis.set.endpoints()).await?;
+        let write = Write {
+            value: self.shared.next_value(),
+            level: CommitLevel::Quorum,
+            event_time: None,
+            is_sent_once: false,
+        };
+        let key = u64::from(u32::MAX);
+        let written = client.put(self.shared.put(key, write)).await;
+        let written = written.with_context(|| format!("no write at all after round {round}"))?;
+        match load::acknowledged(write.level, &written) {
+            Told::Acked(_) => Ok(()),
+            other => bail!("the healed set acknowledges so: {other:?}"),
+        }
+    }
+
+    /// What each member holds of the keys of this round.
+    fn healed(
+        &self,
+        held: &BTreeMap<u64, Held>,
+        round: u64,
+        stamps: &Stamps,
+    ) -> anyhow::Result<Healed> {
+        let mut healed = Healed::new();
+        for (node, held) in held {
+            let versions = healed.entry(*node).or_default();
+            for (key, (value, event_time)) in held.range(round * KEYS..) {
+                let stamp = stamps.get(value);
+                let stamp = stamp.with_context(|| format!("nobody wrote {value} to key {key}"))?;
+                versions.insert(*key, recorded::version(*event_time, *stamp));
+            }
+        }
+        Ok(healed)
+    }
+
+    /// What the rounds before left is still there, and so is to be what this one leaves.
+    fn keep_for_later(&mut self, held: &BTreeMap<u64, Held>, round: u64) -> anyhow::Result<()> {
+        for (node, held) in held {
+            let of_before: Held = held.range(..round * KEYS).map(|(k, v)| (*k, *v)).collect();
+            let differs = of_before
+                .iter()
+                .find(|(key, value)| self.before.get(key) != Some(value));
+            ensure!(
+                of_before.len() == self.before.len() && differs.is_none(),
+                "member {node} holds other values of earlier rounds: {} of {}, {differs:?}",
+                of_before.len(),
+                self.before.len()
+            );
+        }
+        let held = held.values().next().context("there are members")?;
+        self.before.clone_from(held);
+        Ok(())
+    }
+
+    fn look_for_alarms(&self, nemesis: &Nemesis) -> anyhow::Result<()> {
+        for home in nemesis.ground.homes() {
+            let log = std::fs::read_to_string(home.log()).unwrap_or_default();
+            let is_alarm = |line: &&str| ALARMS.iter().any(|alarm| line.contains(alarm));
+            if let Some(line) = log.lines().find(is_alarm) {
+                bail!("{} says: {line}", home.log().display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a member holds of all keys so far.
+async fn held_by(member: &Client, round: u64) -> anyhow::Result<Held> {
+    let mut held = Held::new();
+    for parity in 0..2 {
+        let keys: Vec<u64> = (0..(round + 1) * KEYS)
+            .filter(|key| key % 2 == parity)
+            .collect();
+        for keys in keys.chunks(LOOKUP) {
+            let (found, _) = load::look_up(member, keys, ReadLevel::Local).await?;
+            let found = keys.iter().zip(found);
+            held.extend(found.filter_map(|(key, value)| Some((*key, value?))));
+        }
+    }
+    Ok(held)
+}
+
+fn keep(path: &Path, recorded: &[Recorded]) -> anyhow::Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for call in recorded {
+        serde_json::to_writer(&mut file, call)?;
+        file.write_all(b"\n")?;
+    }
+    Ok(file.flush()?)
+}
