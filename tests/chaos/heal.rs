@@ -53,7 +53,7 @@ impl Nemesis {
     async fn start_all(&mut self) -> anyhow::Result<()> {
         let begun = now_monotonic();
         let is_ending = |nemesis: &Nemesis| {
-            let mut ending = nemesis.terminated.iter();
+            let mut ending = nemesis.terminated.keys();
             ending.any(|host| nemesis.at(*host).is_ok_and(|at| nemesis.set.runs(at)))
         };
         while is_ending(self) {
@@ -61,7 +61,7 @@ impl Nemesis {
                 bail!("nodes that were told to end do not: {:?}", self.terminated);
             }
             sleep(LOOK_EVERY).await;
-            self.note_ended();
+            self.note_ended()?;
         }
         self.terminated.clear();
         self.restart_ended()
@@ -74,7 +74,7 @@ impl Nemesis {
         let mut asked = BTreeSet::new();
         loop {
             self.look().await;
-            self.note_ended();
+            self.note_ended()?;
             let waits = begun.elapsed();
             if let Some(view) = self.as_primary_sees_it().await {
                 gone.extend(self.dismiss_strangers(&view, waits > JOIN_LIMIT).await?);

@@ -40,8 +40,8 @@ pub struct Nemesis {
     pub ended: BTreeMap<usize, String>,
     /// Hosts whose processes may end by themselves.
     pub may_end: BTreeSet<usize>,
-    /// Hosts whose processes were told to end.
-    pub terminated: BTreeSet<usize>,
+    /// Hosts whose processes were told to end and have not yet, and whether they are to be started once they have.
+    pub terminated: BTreeMap<usize, bool>,
 }
 
 /// A fault under way: when it ends, and whom it has hit.
@@ -63,7 +63,7 @@ impl Nemesis {
             facts: Vec::new(),
             ended: BTreeMap::new(),
             may_end: BTreeSet::new(),
-            terminated: BTreeSet::new(),
+            terminated: BTreeMap::new(),
         }
     }
 
@@ -79,7 +79,7 @@ impl Nemesis {
             let next = [ends.map(|(until, _)| until), begins];
             let next = next.into_iter().flatten().min().unwrap_or(span).min(span);
             sleep(next.saturating_sub(begun.elapsed())).await;
-            self.note_ended();
+            self.note_ended()?;
             match ends {
                 _ if next == span => return Ok(()),
                 Some((until, at)) if until == next => self.end(ongoing.swap_remove(at)).await?,
@@ -149,7 +149,7 @@ impl Nemesis {
                 Fault::Kill(_) => self.set.kill(at).await?,
                 Fault::Terminate(_) => {
                     self.may_end.insert(host);
-                    self.terminated.insert(host);
+                    self.terminated.insert(host, false);
                     self.set.terminate(at)?;
                 }
                 Fault::Pause(_) => {
@@ -209,7 +209,11 @@ impl Nemesis {
             return Ok(());
         };
         match fault {
-            Fault::Kill(_) | Fault::Terminate(_) if !self.set.runs(at) => self.set.launch(at)?,
+            Fault::Kill(_) | Fault::Terminate(_) if !self.set.runs(at) => {
+                self.terminated.remove(&host);
+                self.set.launch(at)?;
+            }
+            Fault::Terminate(_) => drop(self.terminated.insert(host, true)),
             Fault::Pause(_) if self.set.runs(at) => self.set.resume(at)?,
             Fault::SlowDisk(..) | Fault::StallDisk(_) => self.ground.slow_down(host, 0)?,
             Fault::Replace(_) => self.replace(host).await?,
@@ -344,15 +348,19 @@ impl Nemesis {
         }
     }
 
-    /// Sees which processes have ended by themselves.
-    pub fn note_ended(&mut self) {
+    /// Sees which processes have ended by themselves, and starts those that wait for it.
+    pub fn note_ended(&mut self) -> anyhow::Result<()> {
         for (at, host) in self.hosts().into_iter().enumerate() {
             if let Some(status) = self.set.ended(at) {
                 let text = format!("node {} has ended: {status}", host + 1);
                 self.timeline.note(&text);
                 self.ended.insert(host, status.to_string());
+                if self.terminated.remove(&host) == Some(true) {
+                    self.set.launch(at)?;
+                }
             }
         }
+        Ok(())
     }
 
     fn network(&mut self) -> anyhow::Result<&mut crate::network::Network> {

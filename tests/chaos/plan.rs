@@ -139,7 +139,7 @@ fn duration(random: &mut StdRng, fault: Fault) -> Duration {
         Fault::StallDisk(_) if random.random_ratio(1, 6) => millis(random, 10_500, 13_000),
         Fault::StallDisk(_) => millis(random, 500, 6_000),
         Fault::SwitchOver | Fault::Add | Fault::Remove(_) => Duration::ZERO,
-        Fault::Replace(_) | Fault::LoseDirectory(_) => millis(random, 500, 6_000),
+        Fault::Replace(_) | Fault::LoseDirectory(_) => millis(random, 1_000, 8_000),
     }
 }
 
