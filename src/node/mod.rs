@@ -309,6 +309,22 @@ impl Node {
         self.serving().is_ok_and(|serving| serving.answers(level))
     }
 
+    /// Can this node answer lookups of this level by its rows, if it has some?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_answers(&self, level: ReadLevel) -> Result<(), Error> {
+        self.serving()?.check_answers(level)
+    }
+
+    /// Can this node write?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        self.serving()?.check_writable()
+    }
+
     fn serving(&self) -> Result<Arc<Serving>, Error> {
         let serving = self.shared.serving.load_full();
         serving.ok_or_else(|| Error::Starting {

@@ -32,17 +32,18 @@ pub type Columns = Vec<Vec<Column>>;
 
 impl Serving {
     pub(super) fn answers(&self, level: ReadLevel) -> bool {
+        self.member.standing().holds_rows() && self.check_answers(level).is_ok()
+    }
+
+    pub(super) fn check_answers(&self, level: ReadLevel) -> Result<(), Error> {
         let standing = self.member.standing();
-        if !standing.holds_rows() {
-            return false;
-        }
         match level {
-            ReadLevel::Local => true,
+            ReadLevel::Local => Ok(()),
             ReadLevel::Bounded(bound) => {
-                let staleness = standing.staleness(self.clock.monotonic());
-                staleness.is_some_and(|staleness| staleness <= bound)
+                check_fresh(standing.staleness(self.clock.monotonic()), bound)
             }
-            ReadLevel::Quorum | ReadLevel::Primary => standing.serves.is_some(),
+            ReadLevel::Quorum | ReadLevel::Primary if standing.serves.is_some() => Ok(()),
+            ReadLevel::Quorum | ReadLevel::Primary => Err(self.not_primary()),
         }
     }
 
@@ -52,10 +53,8 @@ impl Serving {
         // Before the rows are read: they are at least as fresh.
         let (standing, begun) = (self.member.standing(), self.clock.monotonic());
         let staleness = standing.staleness(begun);
-        if let ReadLevel::Bounded(bound) = level
-            && staleness.is_none_or(|staleness| staleness > bound)
-        {
-            return Err(Error::TooStale { staleness, bound });
+        if let ReadLevel::Bounded(bound) = level {
+            check_fresh(staleness, bound)?;
         }
         let answer = timeout(request.deadline, self.look_up(request, deadline)).await;
         let (answer, memory, spent) = answer.map_err(|_| deadline.passed())??;
@@ -89,7 +88,7 @@ impl Serving {
         // What the primary confirms is what a quorum would name.
         if matches!(level, ReadLevel::Primary | ReadLevel::Quorum) {
             let mut primary = self.member.read_primary().await?;
-            primary.ready().await.ok_or_else(|| self.deposed())?;
+            primary.ready().await.ok_or_else(|| self.not_primary())?;
             spent.waiting = begun.elapsed();
             read = Some(primary);
         }
@@ -107,14 +106,17 @@ impl Serving {
             let read = now_monotonic();
             self.member
                 .rows_read(primary.id, sources.into_iter().collect());
-            primary.confirmed().await.ok_or_else(|| self.deposed())?;
+            primary
+                .confirmed()
+                .await
+                .ok_or_else(|| self.not_primary())?;
             spent.waiting += read.elapsed();
         }
         Ok((columns, memory, spent))
     }
 
-    /// The node ceased to be primary while it read.
-    fn deposed(&self) -> Error {
+    /// The node is not primary, or not any more.
+    fn not_primary(&self) -> Error {
         let primary = self.member.standing().primary();
         Error::NotPrimary { primary }
     }
@@ -221,6 +223,13 @@ impl Serving {
     ) -> Result<T, Error> {
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|_| Error::Stopping)?.map_err(Error::Read)
+    }
+}
+
+fn check_fresh(staleness: Option<Duration>, bound: Duration) -> Result<(), Error> {
+    match staleness {
+        Some(staleness) if staleness <= bound => Ok(()),
+        Some(_) | None => Err(Error::TooStale { staleness, bound }),
     }
 }
 

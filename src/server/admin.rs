@@ -36,7 +36,7 @@ impl AdminService for Admin {
         request: Request<v1::ForgetRequest>,
     ) -> Result<Response<Self::ForgetStream>, Status> {
         let deadline = budget(request.metadata());
-        let catalogue = self.0.catalogue()?;
+        let catalogue = self.0.catalogue_of_changes()?;
         let named =
             proto::entities_to_forget(request.get_ref(), &catalogue).map_err(Failure::from)?;
         let entities: Vec<Entity> = named

@@ -13,7 +13,7 @@ use super::forward::Forwarding;
 use super::metrics::Metrics;
 use super::slow::SlowLog;
 use super::status::Failure;
-use crate::base::TaskGroup;
+use crate::base::{ReadLevel, TaskGroup};
 use crate::model::Catalogue;
 use crate::node::{self, Node};
 use crate::proto::Reason;
@@ -79,6 +79,20 @@ impl Edge {
             self.started.store(true, Ordering::Relaxed);
         }
         Ok(self.node.catalogue())
+    }
+
+    /// The catalogue by which a change is judged, which is the primary's: another member may lack a view that is there.
+    pub(super) fn catalogue_of_changes(&self) -> Result<Arc<Catalogue>, Failure> {
+        self.catalogue()?;
+        self.node.check_writable()?;
+        self.catalogue()
+    }
+
+    /// The catalogue by which a lookup is judged, which of strong levels is the primary's, too.
+    pub(super) fn catalogue_of_lookups(&self, level: ReadLevel) -> Result<Arc<Catalogue>, Failure> {
+        self.catalogue()?;
+        self.node.check_answers(level)?;
+        self.catalogue()
     }
 
     /// Why the node is not to be sent requests, if it is not.

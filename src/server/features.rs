@@ -62,7 +62,7 @@ impl FeatureService for Features {
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let deadline = budget(request.metadata());
         let memory = intake(&request).take();
-        let catalogue = self.0.catalogue()?;
+        let catalogue = self.0.catalogue_of_changes()?;
         let write =
             proto::write_of_delete(request.into_inner(), &catalogue).map_err(Failure::from)?;
         let request = write_request(write, deadline, memory);
@@ -103,7 +103,9 @@ impl Features {
         intake: &Intake,
     ) -> Result<(v1::GetFeaturesResponse, ReadLevel), Failure> {
         let timed = intake.decoded("GetFeatures");
-        let lookup = proto::lookup_of_get(request, &*self.0.catalogue()?)?;
+        let level = proto::read_level(request.level, request.max_staleness_ms)?;
+        let catalogue = self.0.catalogue_of_lookups(level)?;
+        let lookup = proto::lookup_of_get(request, &catalogue)?;
         let entities = lookup
             .selections
             .iter()
@@ -185,7 +187,7 @@ pub(super) async fn put(
     memory: Held,
     timed: Timed,
 ) -> Result<Written, Failure> {
-    let write = proto::write_of_put(request, &*edge.catalogue()?)?;
+    let write = proto::write_of_put(request, &*edge.catalogue_of_changes()?)?;
     let level = write.level.map_or("default", commit_level_name);
     let groups = write.batch.groups.iter();
     let rows = groups.map(|group| (Arc::clone(&group.view), group.rows.len()));

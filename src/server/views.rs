@@ -22,7 +22,7 @@ impl ViewService for Views {
         request: Request<v1::CreateViewRequest>,
     ) -> Result<Response<v1::CreateViewResponse>, Status> {
         let field = "definition_toml";
-        self.0.catalogue()?;
+        self.0.catalogue_of_changes()?;
         let deadline = budget(request.metadata());
         let spec = parse_view(&request.get_ref().definition_toml)
             .map_err(|error| Failure::from(error).in_field(field))?;
@@ -58,7 +58,7 @@ impl ViewService for Views {
     ) -> Result<Response<v1::AddFeatureResponse>, Status> {
         let deadline = budget(request.metadata());
         let request = request.into_inner();
-        proto::find_view(&*self.0.catalogue()?, &request.view)
+        proto::find_view(&*self.0.catalogue_of_changes()?, &request.view)
             .map_err(|problem| Failure::from(problem.at("view")))?;
         let change = CatalogueChange::AddFeature {
             view: request.view,
@@ -75,7 +75,7 @@ impl ViewService for Views {
         let field = "alteration_toml";
         let deadline = budget(request.metadata());
         let request = request.into_inner();
-        proto::find_view(&*self.0.catalogue()?, &request.name)
+        proto::find_view(&*self.0.catalogue_of_changes()?, &request.name)
             .map_err(|problem| Failure::from(problem.at("name")))?;
         let spec = parse_alteration(&request.alteration_toml)
             .map_err(|error| Failure::from(error).in_field(field))?;
@@ -93,7 +93,7 @@ impl ViewService for Views {
     ) -> Result<Response<v1::DropViewResponse>, Status> {
         let deadline = budget(request.metadata());
         let view = request.into_inner().name;
-        proto::find_view(&*self.0.catalogue()?, &view)
+        proto::find_view(&*self.0.catalogue_of_changes()?, &view)
             .map_err(|problem| Failure::from(problem.at("name")))?;
         let change = CatalogueChange::Drop { view };
         self.define(change, "name", deadline).await?;

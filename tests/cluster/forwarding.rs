@@ -52,6 +52,39 @@ async fn every_member_takes_writes_and_reads_of_the_primary() {
     }
 }
 
+/// It may not have heard yet of a view that the primary has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_judges_nothing_of_the_primarys_by_the_views_it_knows_itself() {
+    let first = Member::first().await;
+    let second = first.join_as(Manner::default()).await;
+    let (view, mut puts, mut deletes) = ("w".to_owned(), put(0, 0, ""), delete(0));
+    puts.writes[0].view.clone_from(&view);
+    deletes.deletes[0].view.clone_from(&view);
+    let mut features = second.features().await;
+    let mut views = ViewServiceClient::new(second.channel().await);
+    let drop_view = v1::DropViewRequest { name: view.clone() };
+    let mut refused = vec![
+        second.ask_put(marked(puts)).await.unwrap_err(),
+        features.delete_features(marked(deletes)).await.unwrap_err(),
+        views.drop_view(marked(drop_view)).await.unwrap_err(),
+    ];
+    for level in [PRIMARY, v1::ReadLevel::Quorum] {
+        let mut lookup = get(vec![0], level);
+        lookup.views[0].view.clone_from(&view);
+        refused.push(second.ask_get(marked(lookup)).await.unwrap_err());
+    }
+    for status in refused {
+        assert_eq!(reason(&status), "NOT_PRIMARY", "{status:?}");
+    }
+    let mut local = get(vec![0], v1::ReadLevel::Local);
+    local.views[0].view = view;
+    let local = second.ask_get(Request::new(local)).await.unwrap_err();
+    assert_eq!(reason(&local), "UNKNOWN_VIEW");
+    for member in [second, first] {
+        member.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn definitions_streams_and_what_is_forgotten_are_forwarded_too() {
     let first = Member::first().await;
