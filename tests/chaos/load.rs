@@ -290,7 +290,8 @@ impl Caller {
             Ok(Err(error)) => match error.kind {
                 Kind::UnknownOutcome => Told::Unknown(error.to_string()),
                 Kind::Unavailable | Kind::Refused | Kind::Other => Told::Refused(error.to_string()),
-                Kind::InvalidInput => panic!("{write:?} is in order: {error}"),
+                // It is in order.
+                Kind::InvalidInput => Told::Wrong(error.to_string()),
             },
             Err(_) => Told::Unknown("the client waits no longer".to_owned()),
         }

@@ -47,7 +47,7 @@ pub enum Told {
     Acked(#[serde(serialize_with = "shown")] Stamp),
     Unknown(String),
     Refused(String),
-    /// An acknowledgement that does not say what it must.
+    /// An acknowledgement that does not say what it must, or that the write is not in order.
     Wrong(String),
 }
 
@@ -123,7 +123,7 @@ pub fn told(recorded: &[Recorded]) -> Stamps {
     stamps.collect()
 }
 
-/// The first acknowledgement that does not say what it must.
+/// The first write that was answered as it must not be.
 pub fn wrong(recorded: &[Recorded]) -> Option<&Recorded> {
     let is_wrong = |call: &&Recorded| matches!(&call.call, Call::Write(_, Told::Wrong(_)));
     recorded.iter().find(is_wrong)

@@ -69,7 +69,7 @@ impl Rounds<'_> {
         recorded: &[Recorded],
     ) -> anyhow::Result<()> {
         if let Some(wrong) = recorded::wrong(recorded) {
-            bail!("a write is acknowledged below its level: {wrong:?}");
+            bail!("this is no answer to a write: {wrong:?}");
         }
         let mut stamps = recorded::told(recorded);
         let client = Client::connect(&nemesis.set.endpoints()).await?;
