@@ -127,9 +127,6 @@ async fn run(options: Options, scratch: &Path) -> anyhow::Result<Summary> {
         summary.seconds = shared.begun.elapsed().as_secs();
         summary.faults.clone_from(&nemesis.counts);
         result.with_context(|| format!("in round {round}, after {summary}"))?;
-        nemesis
-            .timeline
-            .note(&format!("round {round} is without fault"));
         if shared.begun.elapsed() >= options.limit {
             break;
         }

@@ -354,7 +354,10 @@ impl Nemesis {
             if let Some(status) = self.set.ended(at) {
                 let text = format!("node {} has ended: {status}", host + 1);
                 self.timeline.note(&text);
-                self.ended.insert(host, status.to_string());
+                // Who has no number yet has not joined, and ends if nobody lets it in.
+                if self.numbers.contains_key(&host) {
+                    self.ended.insert(host, status.to_string());
+                }
                 if self.terminated.remove(&host) == Some(true) {
                     self.set.launch(at)?;
                 }

@@ -57,7 +57,12 @@ impl Rounds<'_> {
         healed?;
         self.judge(nemesis, round, &recorded).await?;
         self.look_for_alarms(nemesis)?;
-        self.summary.add(&recorded);
+        let (longest, since) = self.summary.add(&recorded);
+        nemesis.timeline.note(&format!(
+            "without fault; {:.1} s without a write acknowledged at quorum, from {:.1} s on",
+            longest.as_secs_f64(),
+            since.as_secs_f64()
+        ));
         std::fs::remove_file(&history)?;
         Ok(())
     }

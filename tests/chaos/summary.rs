@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use steadfast::base::{CommitLevel, ReadLevel};
 
@@ -22,7 +23,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub fn add(&mut self, recorded: &[Recorded]) {
+    /// Adds a round, and says how long and since when no write was acknowledged at quorum in it, at the longest.
+    pub fn add(&mut self, recorded: &[Recorded]) -> (Duration, Duration) {
         let mut acked = Vec::new();
         for one in recorded {
             let (counts, name) = match &one.call {
@@ -55,9 +57,11 @@ impl Summary {
             *counts.entry(name).or_default() += 1;
         }
         acked.sort_unstable();
-        let pauses = acked.windows(2).map(|pair| pair[1] - pair[0]);
-        self.longest_pause = self.longest_pause.max(pauses.max().unwrap_or(0));
+        let pauses = acked.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let (longest, since) = pauses.max().unwrap_or_default();
+        self.longest_pause = self.longest_pause.max(longest);
         self.rounds += 1;
+        (Duration::from_nanos(longest), Duration::from_nanos(since))
     }
 }
 
