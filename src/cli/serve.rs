@@ -147,6 +147,8 @@ fn start_logging(format: LogFormat) -> Result<(), CliError> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would be told on standard error, too, and panic there.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
