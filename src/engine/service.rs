@@ -287,6 +287,13 @@ impl Engine {
         &self.applied
     }
 
+    /// Why nothing more is logged or applied, if that is so.
+    #[must_use]
+    pub fn ended(&self) -> Option<Error> {
+        let logged = || self.wal.durable().closed().map(Error::from);
+        self.applied.closed().or_else(logged)
+    }
+
     /// The local WAL.
     #[must_use]
     pub fn wal(&self) -> &Wal {

@@ -650,12 +650,7 @@ impl Serving {
             return Err(Error::Stopping);
         }
         drop(jobs);
-        if let Some(cause) = self.engine.applied().closed() {
-            return Err(Error::NotWritable {
-                cause: explained(&cause),
-            });
-        }
-        if let Some(cause) = self.engine.wal().durable().closed() {
+        if let Some(cause) = self.engine.ended() {
             return Err(Error::NotWritable {
                 cause: explained(&cause),
             });

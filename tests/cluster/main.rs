@@ -6,6 +6,9 @@
 )]
 
 mod calls;
+#[path = "../node/disk.rs"]
+mod disk;
+mod disks;
 mod failover;
 mod form;
 mod forwarding;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steadfast::base::clock::{SystemClock, now_monotonic, sleep};
-use steadfast::base::disk::RealDisk;
+use steadfast::base::disk::{DirLock, Disk, RealDisk};
 use steadfast::base::{Budget, CommitLevel, NodeNumber, PackedBytes, ReadLevel, TaskGroup};
 use steadfast::config::{Config, Listen};
 use steadfast::control::Role;
@@ -38,15 +38,34 @@ pub struct Member {
 }
 
 /// How a member is to be.
-#[derive(Default)]
 pub struct Manner {
+    /// Its disk.
+    pub disk: Arc<dyn Disk>,
     /// It does not forward.
     pub refuses: bool,
     /// Where it says that clients reach it.
     pub client: Option<String>,
 }
 
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner {
+            disk: Arc::new(RealDisk),
+            refuses: false,
+            client: None,
+        }
+    }
+}
+
 impl Manner {
+    /// One with a disk of its own.
+    pub fn on(disk: Arc<dyn Disk>) -> Manner {
+        Manner {
+            disk,
+            ..Manner::default()
+        }
+    }
+
     /// One that says that clients reach it at another address.
     pub fn reached_at(address: impl ToString) -> Manner {
         Manner {
@@ -99,7 +118,7 @@ impl Member {
         let tasks = TaskGroup::new();
         let bound = Server::bind(&config).await.unwrap();
         let addresses = bound.addresses();
-        let node = Node::new(config, Arc::new(RealDisk), Arc::new(SystemClock::new()));
+        let node = Node::new(config, manner.disk, Arc::new(SystemClock::new()));
         let server = bound.serve(node.clone(), &tasks).await.unwrap();
         let mut reached = addresses.reached(None);
         reached.client = manner.client.unwrap_or(reached.client);
@@ -272,6 +291,20 @@ impl Member {
     pub async fn stop(self) -> TempDir {
         self.server.drain(DEADLINE).await;
         self.node.stop(DEADLINE).await.unwrap();
+        self.end().await
+    }
+
+    /// The same if its disk has failed, as is said again.
+    pub async fn stop_failed(self) -> TempDir {
+        self.server.drain(DEADLINE).await;
+        self.node.stop(DEADLINE).await.unwrap_err();
+        let directory = self.end().await;
+        let path = directory.path().join("data");
+        until("nobody uses it", || DirLock::acquire(&path).is_ok()).await;
+        directory
+    }
+
+    async fn end(self) -> TempDir {
         self.tasks.stop(DEADLINE).await;
         self.directory
     }

@@ -7,7 +7,7 @@ use steadfast::base::disk::{Disk, RealDisk};
 use steadfast::model::Items;
 use tonic::Code;
 
-use crate::faults::FaultyDisk;
+use crate::disk::FaultyDisk;
 use crate::support::*;
 
 #[tokio::test]

@@ -133,11 +133,15 @@ impl Hands {
         self.engine.room()
     }
 
-    /// Tells the core how far the log is durable and applied.
+    /// Tells the core how far the log is durable and applied, and ends its part if that is all: a primary that can write no
+    /// more is not to be heard of any more.
     pub fn report_progress(&self, core: &mut Core, now: Duration) {
         core.replica.synced(now, &self.engine.durable());
         let state = self.engine.state();
         core.replica.applied(now, &state.applied.0, state.newest);
+        if let Some(cause) = self.engine.ended() {
+            core.halt(cause.into());
+        }
     }
 
     /// Carries out all that the core asks for.
