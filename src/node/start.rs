@@ -148,9 +148,9 @@ impl StartError {
                     "CANNOT_START"
                 }
             },
+            StartError::Engine(Engine::Store(cause)) if cause.is_damage() => "DAMAGED",
             StartError::Engine(
-                Engine::Store(storage::Error::Damaged { .. })
-                | Engine::BadRecord { .. }
+                Engine::BadRecord { .. }
                 | Engine::BadRow { .. }
                 | Engine::Fork { .. }
                 | Engine::Malformed { .. },

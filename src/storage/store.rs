@@ -100,6 +100,23 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Is it that stored bytes are not what was written?
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Damaged { .. } => true,
+            Error::Engine { cause, .. } => cause.kind() == ErrorKind::Corruption,
+            Error::NotRewritten { .. }
+            | Error::File { .. }
+            | Error::Differs { .. }
+            | Error::NewerFormat { .. }
+            | Error::Missing { .. }
+            | Error::OtherLineage { .. } => false,
+        }
+    }
+}
+
 /// An encoded row, pinned where RocksDB holds it.
 pub struct RowBytes<'a>(DBPinnableSlice<'a>);
 
