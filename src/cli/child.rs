@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use crate::base::clock::timeout;
+use crate::proto::v1::MemberRole;
 
 /// A node that is not ready by then never will be.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -38,6 +39,10 @@ pub struct Home {
     pub advertised: Option<Ipv4Addr>,
     /// The command that is given the one of its processes, to start them where it lives; if empty, they are started here.
     pub launcher: Vec<OsString>,
+    /// The configuration file, if it has one.
+    pub config: Option<PathBuf>,
+    /// What its node is to be if it joins a set.
+    pub role: MemberRole,
 }
 
 /// How a directory gets into a set.
@@ -69,6 +74,8 @@ impl Home {
             http,
             advertised: None,
             launcher: Vec::new(),
+            config: None,
+            role: MemberRole::Data,
         }
     }
 
@@ -152,6 +159,9 @@ impl Node {
         let advertised = home.advertised.map(|host| host.to_string());
         if let Some(host) = &advertised {
             arguments.extend(["--advertise", host].map(OsStr::new));
+        }
+        if let Some(config) = &home.config {
+            arguments.extend([OsStr::new("--config"), config.as_os_str()]);
         }
         if let Some(Invitation { member, token }) = invitation {
             let token = token.as_os_str();

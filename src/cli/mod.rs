@@ -21,7 +21,7 @@ mod import;
 mod inspect;
 mod keys;
 mod load;
-mod network;
+pub mod network;
 mod output;
 pub mod process_set;
 mod progress;

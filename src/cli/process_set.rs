@@ -12,11 +12,11 @@ use serde_json::Value as Json;
 
 use super::child::{Home, Invitation, Node};
 use super::error::CliError;
-use super::network::Network;
-use super::set_views::whole;
+use super::network::{Cut, End, Network};
+use super::set_views::{equal, whole};
 use crate::base::clock::{now_monotonic, sleep, timeout};
 use crate::client::{Client, Error};
-use crate::proto::v1;
+use crate::proto::v1::MemberRole;
 
 pub use super::set_views::{Primary, View, own};
 
@@ -63,14 +63,7 @@ impl ProcessSet {
     ) -> Result<ProcessSet, CliError> {
         let mut set = ProcessSet::new(binary, network);
         for number in 1..=size {
-            let mut home = Home::new(scratch.join(format!("node{number}")))?;
-            if let Some(network) = &set.network {
-                let host = Ipv4Addr::new(127, 77, 0, number);
-                home.advertised = Some(host);
-                network.pass_on(host, &home.peer).await?;
-                network.pass_on(host, &home.client).await?;
-            }
-            set.add(home).await?;
+            set.add(set.home(scratch, number).await?).await?;
         }
         Ok(set)
     }
@@ -83,6 +76,21 @@ impl ProcessSet {
             members: Vec::new(),
             network,
         }
+    }
+
+    /// A home under `scratch` for a node, which others reach by way of the network if there is one.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub async fn home(&self, scratch: &Path, number: u8) -> Result<Home, CliError> {
+        let mut home = Home::new(scratch.join(format!("node{number}")))?;
+        if let Some(network) = &self.network {
+            let host = Ipv4Addr::new(127, 77, 0, number);
+            home.advertised = Some(host);
+            network.pass_on(host, &home.peer).await?;
+            network.pass_on(host, &home.client).await?;
+        }
+        Ok(home)
     }
 
     /// Starts one more node, the first one alone, and waits until it is a member as all others are.
@@ -122,9 +130,7 @@ impl ProcessSet {
     async fn invite(&self, home: &Home) -> Result<Option<Invitation>, CliError> {
         let mut refused = Ok(None);
         for member in &self.members {
-            let issued = member
-                .client
-                .issue_join_token(v1::MemberRole::Data, TOKEN_LIFE);
+            let issued = member.client.issue_join_token(home.role, TOKEN_LIFE);
             match timeout(TOKEN_LIMIT, issued).await {
                 Ok(Ok(secret)) => {
                     let token = home.directory().with_extension("token");
@@ -168,14 +174,23 @@ impl ProcessSet {
         Ok(&self.members.get(at).ok_or_else(no_member)?.client)
     }
 
-    /// The digest of all rows of each member.
+    /// Connections to the members that hold rows.
+    pub fn holders(&self) -> impl Iterator<Item = &Client> {
+        let holds = |member: &&Member| member.home.role != MemberRole::Arbiter;
+        self.members
+            .iter()
+            .filter(holds)
+            .map(|member| &member.client)
+    }
+
+    /// The digest of all rows of each member that holds any.
     ///
     /// # Errors
     /// If one does not say.
     pub async fn digests(&self) -> Result<Vec<String>, CliError> {
         let mut digests = Vec::new();
-        for member in &self.members {
-            let text = member.client.status().await?;
+        for member in self.holders() {
+            let text = member.status().await?;
             let status: Json = serde_json::from_str(&text).map_err(Error::bad_answer)?;
             let digest = status.get("digest").and_then(Json::as_str);
             let digest = digest.ok_or_else(|| Error::bad_answer("a status without a digest"))?;
@@ -295,26 +310,50 @@ impl ProcessSet {
             .resume()
     }
 
+    /// A member's process.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn process(&self, at: usize) -> Result<u32, CliError> {
+        let member = self.members.get(at).ok_or_else(no_member)?;
+        member.node.as_ref().ok_or_else(no_member)?.process()
+    }
+
+    /// A member as the network between them knows it.
+    ///
+    /// # Errors
+    /// If there is no network, or it does not run.
+    pub fn end(&self, at: usize) -> Result<End, CliError> {
+        let process = self.process(at)?;
+        let member = self.members.get(at).ok_or_else(no_member)?;
+        let host = member.home.advertised.ok_or_else(no_network)?;
+        Ok(End { host, process })
+    }
+
     /// Cuts a member off from the others; clients still reach it.
     ///
     /// # Errors
     /// If there is no network between them, or it does not run.
     pub fn cut_off(&self, at: usize) -> Result<(), CliError> {
-        let member = self.members.get(at).ok_or_else(no_member)?;
-        let node = member.node.as_ref().ok_or_else(no_member)?;
-        match (&self.network, member.home.advertised) {
-            (Some(network), Some(host)) => network.cut_off(host, node.process()?),
-            (None, _) | (_, None) => return Err(no_network()),
-        }
-        Ok(())
+        let ends = vec![self.end(at)?];
+        let service = None;
+        self.cut([Cut { ends, service }])
     }
 
-    /// Ends the cut.
+    /// Ends all cuts.
     ///
     /// # Errors
     /// If there is no network between the members.
     pub fn heal(&self) -> Result<(), CliError> {
-        self.network.as_ref().ok_or_else(no_network)?.heal();
+        self.cut([])
+    }
+
+    /// Lets everything pass between the members but this.
+    ///
+    /// # Errors
+    /// If there is no network between them.
+    pub fn cut(&self, cuts: impl IntoIterator<Item = Cut>) -> Result<(), CliError> {
+        self.network.as_ref().ok_or_else(no_network)?.cut(cuts);
         Ok(())
     }
 
@@ -335,24 +374,17 @@ impl ProcessSet {
     /// # Errors
     /// If that takes too long.
     pub async fn equal(&self) -> Result<Primary, CliError> {
-        self.until(|views| {
-            let primary = whole(views)?;
-            let applied = views
-                .iter()
-                .map(|view| own(view).and_then(|own| own.applied.clone()));
-            let applied: Vec<_> = applied.collect();
-            match applied
-                .iter()
-                .all(|one| one.is_some() && applied.first() == Some(one))
-            {
-                true => Ok(primary),
-                false => Err(format!("the members hold {applied:?}")),
-            }
-        })
-        .await
+        self.until(equal).await
     }
 
-    async fn until<T>(&self, is_so: impl Fn(&[View]) -> Result<T, String>) -> Result<T, CliError> {
+    /// Waits until what the members say of the set is as it should be.
+    ///
+    /// # Errors
+    /// If that takes too long; says what is missing.
+    pub async fn until<T>(
+        &self,
+        is_so: impl Fn(&[View]) -> Result<T, String>,
+    ) -> Result<T, CliError> {
         let begun = now_monotonic();
         loop {
             match is_so(&self.look().await) {

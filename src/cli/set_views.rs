@@ -56,7 +56,7 @@ pub fn whole(views: &[View]) -> Result<Primary, String> {
             .iter()
             .filter(|member| member.number != view.answered_by)
     };
-    for member in others() {
+    for member in others().filter(|member| member.role() == v1::MemberRole::Data) {
         let keeps_up = member.lag_records.is_some_and(|lag| lag <= KEEPS_UP);
         if !member.counts || member.promise != Some(view.epoch) || !keeps_up {
             return Err(format!(
@@ -80,4 +80,19 @@ pub fn whole(views: &[View]) -> Result<Primary, String> {
         at,
         epoch: view.epoch,
     })
+}
+
+/// The same, if besides all that hold rows hold and show the same records.
+///
+/// # Errors
+/// If not; says what is missing.
+pub fn equal(views: &[View]) -> Result<Primary, String> {
+    let primary = whole(views)?;
+    let holders = views.iter().filter_map(own);
+    let holders = holders.filter(|own| own.role() != v1::MemberRole::Arbiter);
+    let applied: Vec<_> = holders.map(|own| own.applied.as_ref()).collect();
+    match applied.first() {
+        Some(first) if first.is_some() && applied.iter().all(|other| other == first) => Ok(primary),
+        _ => Err(format!("the members hold {applied:?}")),
+    }
 }

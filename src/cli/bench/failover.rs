@@ -91,7 +91,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 }
 
 async fn measure(binary: &Path, scratch: &Path, deed: Deed, rounds: u32) -> Result<Json, CliError> {
-    let network = (deed == Deed::Fault(Fault::Cut)).then(Network::new);
+    let network = (deed == Deed::Fault(Fault::Cut)).then(Network::default);
     let mut set = ProcessSet::form(binary, scratch, MEMBERS, network).await?;
     let primary = set.whole().await?;
     set.client(primary.at)?
