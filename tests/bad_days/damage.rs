@@ -1,13 +1,23 @@
 //! Bytes of one member's files that are not what was written.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 
 use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
+use serde_json::Value as Json;
+use steadfast::base::disk::RealDisk;
 use steadfast::cli::process_set::ProcessSet;
+use steadfast::model::{KeyType, KeyValue};
+use steadfast::node::IdentityFile;
+use steadfast::storage::{Options, Store, split_row_key};
 
-use crate::day::{Day, directory, number, replace, stop};
-use crate::traffic::{Manner, Traffic, held};
+use crate::day::{BINARY, Day, directory, number, replace, stop};
+use crate::traffic::{Manner, SHARED, Traffic, held};
 
 /// Small enough that the store has files, and what is read comes out of them.
 const SMALL: &str = r#"
@@ -119,6 +129,98 @@ async fn a_damaged_store_serves_nothing_untrue_and_is_replaced_by_that_of_anothe
         traffic.more(20).await;
         replace(set, at, old).await;
         traffic.more(20).await;
+    })
+    .await;
+}
+
+/// The entity of a row.
+fn id(key: &[u8]) -> i64 {
+    let (_, entity) = split_row_key(key).unwrap();
+    match entity.decode(&[KeyType::Int64]).unwrap()[..] {
+        [KeyValue::Int64(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// Puts something else in the place of some rows, and takes others away, so that neither RocksDB nor the digest that is kept
+/// of all rows can tell. Returns whose rows they are.
+fn alter_rows(directory: &Path) -> BTreeSet<i64> {
+    let identity = IdentityFile::open(Arc::new(RealDisk), &directory.join("IDENTITY"));
+    let lineage = identity.unwrap().unwrap().get().lineage;
+    let store = Store::open(&directory.join("store"), lineage, &Options::default()).unwrap();
+    let mut rows = Vec::new();
+    let visit = |key: &[u8], row: &[u8]| {
+        rows.push((key.to_vec(), row.to_vec()));
+        ControlFlow::<()>::Continue(())
+    };
+    store.walk(&[], None, visit).unwrap();
+    // Rows that are written once.
+    rows.retain(|(key, _)| id(key) >= i64::try_from(SHARED).unwrap());
+    let chosen: Vec<_> = rows.choose_multiple(&mut rand::rng(), 4).collect();
+    let mut changes = store.changes();
+    for (at, (key, row)) in chosen.iter().enumerate() {
+        if at == 0 {
+            changes.delete_row(key);
+        } else {
+            let (last, rest) = row.split_last().unwrap();
+            changes.put_row(key, &[rest, &[last ^ 1]].concat());
+        }
+    }
+    changes.commit(&store.state().unwrap()).unwrap();
+    store.flush().unwrap();
+    chosen.iter().map(|(key, _)| id(key)).collect()
+}
+
+/// `steadfast check`: its exit code and what it prints.
+async fn check(set: &ProcessSet) -> (Option<i32>, Json) {
+    let endpoint = set.endpoints().join(",");
+    let checked = tokio::task::spawn_blocking(move || {
+        let arguments = ["check", "--output", "json", "--endpoint", &endpoint];
+        Command::new(BINARY).args(arguments).output().unwrap()
+    });
+    let checked = checked.await.unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    let report = serde_json::from_slice(&checked.stdout);
+    (
+        checked.status.code(),
+        report.unwrap_or_else(|_| panic!("{said}")),
+    )
+}
+
+#[tokio::test]
+async fn rows_that_change_behind_a_members_back_are_named_by_a_check_under_load_and_no_others() {
+    let mut day = Day::begin().await;
+    day.under_load(Manner::Once, async |set, traffic| {
+        traffic.more(100).await;
+        let (code, report) = check(set).await;
+        assert_eq!(code, Some(0), "{report}");
+        assert!(report["rows"].as_u64() > Some(100), "{report}");
+        let at = (set.whole().await.unwrap().at + 1) % 3;
+        let altered = number(set, at).await;
+        stop(set, at).await;
+        let expected = alter_rows(&directory(set, at));
+        set.restart(at).await.unwrap();
+        set.whole().await.unwrap();
+        traffic.more(20).await;
+        let (code, report) = check(set).await;
+        assert_eq!(code, Some(1), "{report}");
+        let differences = report["differences"].as_array().unwrap();
+        let named = differences
+            .iter()
+            .map(|row| row["entity"]["id"].as_i64().unwrap());
+        assert_eq!(named.collect::<BTreeSet<_>>(), expected, "{report}");
+        for row in differences {
+            let mut held = row["members"].as_object().unwrap().clone();
+            let here = held.remove(&altered.to_string()).unwrap();
+            let elsewhere: Vec<_> = held.values().collect();
+            assert!(
+                elsewhere[0] == elsewhere[1] && *elsewhere[0] != here,
+                "{row}"
+            );
+        }
+        replace(set, at, altered).await;
+        let (code, report) = check(set).await;
+        assert_eq!(code, Some(0), "{report}");
     })
     .await;
 }

@@ -28,7 +28,7 @@ pub const VIEW: &str = r#"
     feature = [{ name = "x", type = "int64" }]
 "#;
 /// Rows in which writes meet; those of their own lie above.
-const SHARED: u64 = 5;
+pub const SHARED: u64 = 5;
 /// Whoever makes each call once gives it up after this.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Between two calls of a client.
