@@ -54,3 +54,26 @@ fn a_set_of_processes_loses_no_acknowledged_write_when_its_primary_hangs_is_cut_
         assert_eq!(lost, [0, 0], "{how:?}: {measured}");
     }
 }
+
+#[test]
+fn what_members_cost_one_another_is_measured_on_a_set_of_processes() {
+    let arguments = [
+        "bench",
+        "set",
+        "--seconds",
+        "1",
+        "--warmup",
+        "0",
+        "--output",
+        "json",
+    ];
+    let output = Command::new(BINARY).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let measured: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = measured.as_object().unwrap();
+    assert_eq!(figures.len(), 9, "{measured}");
+    assert!(
+        figures.values().all(|figure| figure.as_f64() > Some(0.0)),
+        "{measured}"
+    );
+}

@@ -21,6 +21,14 @@ pub struct Span {
     warmup: u64,
 }
 
+impl Span {
+    /// The seconds that are measured.
+    #[must_use]
+    pub fn seconds_f64(self) -> f64 {
+        Duration::from_secs(self.seconds).as_secs_f64()
+    }
+}
+
 /// Something that makes one call after the other.
 pub trait Caller: Send + 'static {
     /// Makes a call and waits for its answer.

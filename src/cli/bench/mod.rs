@@ -13,6 +13,7 @@ mod grpc;
 mod load;
 mod measured;
 mod redis;
+mod set;
 mod workload;
 mod zipf;
 
@@ -35,6 +36,7 @@ Examples:
   steadfast bench ingest --entities 10000000 --seconds 30
   steadfast bench compare --output json
   steadfast bench failover --kills 50 --fault pause
+  steadfast bench set --output json
 
 Lookups and writes are for the entities that `load` wrote: give the same --entities and --features.";
 
@@ -56,6 +58,8 @@ enum Command {
     Ingest(AgainstNode),
     /// Form a set of three nodes of its own, let its primary fail under load, and count what is lost
     Failover(failover::Args),
+    /// Form a set of three nodes of its own, and measure what the members cost one another
+    Set(set::Args),
     /// Measure a node of its own, an empty gRPC server, bare RocksDB and, if installed, Redis in one run
     Compare(CompareArgs),
     #[command(hide = true)]
@@ -101,6 +105,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Ingest(args) => measure(args, Call::Write).await,
         Command::Compare(args) => Box::pin(compare(args)).await,
         Command::Failover(args) => Box::pin(failover::run(args)).await,
+        Command::Set(args) => Box::pin(set::run(args)).await,
         Command::EmptyServer(args) => empty::run(args).await,
     }
 }

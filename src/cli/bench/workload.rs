@@ -77,6 +77,7 @@ pub struct Requests {
     shape: Shape,
     zipf: Zipf,
     rng: SmallRng,
+    level: v1::CommitLevel,
 }
 
 impl Requests {
@@ -87,7 +88,14 @@ impl Requests {
             shape,
             zipf: Zipf::new(shape.entities, EXPONENT),
             rng: SmallRng::seed_from_u64(seed),
+            level: v1::CommitLevel::Async,
         }
+    }
+
+    /// The same, but writes are acknowledged at this level.
+    #[must_use]
+    pub fn at(self, level: v1::CommitLevel) -> Requests {
+        Requests { level, ..self }
     }
 
     /// The shape.
@@ -98,7 +106,9 @@ impl Requests {
 
     /// The entities of the next request.
     pub fn entities(&mut self) -> Vec<i64> {
-        let Requests { shape, zipf, rng } = self;
+        let Requests {
+            shape, zipf, rng, ..
+        } = self;
         let rank = |_| match shape.keys {
             Keys::Zipf => zipf.rank(|| rng.random()),
             Keys::Uniform => rng.random_range(0..shape.entities),
@@ -129,7 +139,7 @@ impl Requests {
         request.encode_to_vec().into()
     }
 
-    /// The next write, acknowledged as soon as it is durable on the primary.
+    /// The next write, acknowledged as soon as it is durable on the primary if no other level was asked for.
     pub fn write(&mut self) -> Bytes {
         let entities = self.entities();
         self.write_of(entities).encode_to_vec().into()
@@ -152,7 +162,7 @@ impl Requests {
                 features: feature_names(features).collect(),
                 rows,
             }],
-            level: v1::CommitLevel::Async.into(),
+            level: self.level.into(),
             ..v1::PutFeaturesRequest::default()
         }
     }
