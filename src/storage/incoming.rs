@@ -9,8 +9,8 @@
 //! restart too, and one of a later snapshot begins with the files that the two have in common.
 //!
 //! **Invariants.** A file counts as whole only once its digest is the one offered and it is synced. What is [`Received`] is
-//! a store of the right lineage that says of itself what was offered. Whether its rows add up to the digest it states is
-//! not computed here: its files are those of the sender, byte for byte.
+//! a store of the right lineage that says of itself what was offered, and whose blocks are as they were written: what a disk
+//! has changed at the sender does not spread. Whether its rows add up to the digest it states is not computed here.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -152,6 +152,7 @@ impl Incoming {
         if found != state {
             return differs(format!("{found:?}"), format!("{state:?}"));
         }
+        store.check_blocks()?;
         Ok(Received { dir, state })
     }
 }

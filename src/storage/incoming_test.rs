@@ -219,6 +219,38 @@ fn what_was_damaged_on_the_way_or_on_the_disk_is_sent_again() {
     }
 }
 
+/// Files of a store that was damaged before it was offered are what was offered.
+#[test]
+fn a_store_that_is_damaged_at_its_sender_is_refused_or_reads_as_it_was() {
+    let mut chance = SmallRng::seed_from_u64(5);
+    let mut refused = 0;
+    for _ in 0..100 {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, mut snapshot) = snapshot_in(dir.path());
+        let expected = rows(&Store::open_read_only(&from).unwrap());
+        let is_table = |file: &StoreFile| file.name.as_str().ends_with(".sst");
+        let tables = snapshot.files.iter().filter(|file| is_table(file)).count();
+        let table = chance.random_range(0..tables);
+        let table = snapshot.files.iter().position(is_table).unwrap() + table;
+        let path = from.join(snapshot.files.remove(table).name.as_str());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = chance.random_range(0..bytes.len());
+        bytes[at] ^= 1 << chance.random_range(0..8);
+        std::fs::write(&path, &bytes).unwrap();
+        snapshot.add(&path).unwrap();
+        let to = dir.path().join("to");
+        receive(&from, &to, &snapshot, u64::MAX, 10_000);
+        match verified(Incoming::open(&to, snapshot).unwrap()) {
+            Err(cause) => {
+                assert!(cause.is_damage(), "byte {at}: {cause}");
+                refused += 1;
+            }
+            Ok(_) => assert_eq!(rows(&Store::open_read_only(&to).unwrap()), expected),
+        }
+    }
+    assert!(refused > 50, "{refused} of 100");
+}
+
 #[test]
 fn a_file_is_neither_shorter_nor_longer_than_offered() {
     let dir = tempfile::tempdir().unwrap();

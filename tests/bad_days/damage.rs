@@ -60,7 +60,7 @@ async fn a_damaged_log_is_refused_or_was_not_durable_and_nothing_of_it_is_served
     let mut day = Day::begin().await;
     day.under_load(Manner::Once, async |set, traffic| {
         let mut refused = 0;
-        for _ in 0..6 {
+        for _ in 0..4 {
             let at = (set.whole().await.unwrap().at + 1) % 3;
             let old = number(set, at).await;
             traffic.more(20).await;
