@@ -51,7 +51,9 @@ pub struct NodeNumber(pub u64);
 pub struct BootToken(pub u64);
 
 /// How often an incarnation has been started and registered; the first start is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct BootNumber(pub u64);
 
 /// A snapshot that is offered to a member: random.

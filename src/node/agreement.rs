@@ -3,7 +3,6 @@
 //! **Invariant.** What Raft begins with is what the lone node last made durable, and its indices go on from there. Once the
 //! Raft store is there, the lone node's file is not looked at any more.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::base::clock::{now_monotonic, sleep};
-use crate::base::{BootToken, Clock, Epoch, IncarnationId, TaskGroup, VersionVector};
-use crate::control::raft::{self, Raft};
+use crate::base::{Clock, Epoch, IncarnationId, TaskGroup, VersionVector};
+use crate::control::raft::{self, Raft, Starts};
 use crate::control::{
     self, Addresses, Command, ControlState, Effect, LocalControl, Rejection, grant,
 };
@@ -363,8 +362,8 @@ pub(super) struct RaftPlace {
     pub path: PathBuf,
     pub incarnation: IncarnationId,
     pub addresses: Addresses,
-    /// The tokens of the starts that the directory knows of.
-    pub known: BTreeSet<BootToken>,
+    /// What the directory knows of its own starts.
+    pub starts: Starts,
 }
 
 impl RaftPlace {
@@ -382,7 +381,7 @@ impl RaftPlace {
     /// # Errors
     /// If the store is damaged or newer.
     pub fn open(&self, clock: &Arc<dyn Clock>) -> Result<Arc<Raft>, FoundError> {
-        let opened = Raft::open(&self.path, self.known.clone(), Arc::clone(clock));
+        let opened = Raft::open(&self.path, self.starts.clone(), Arc::clone(clock));
         let raft = Handle::current()
             .block_on(opened)
             .map_err(|error| FoundError::Start(Arc::new(error)))?;

@@ -230,14 +230,19 @@ impl Node {
         // Alone it is primary at once; a member of more takes part as soon as it is there.
         let mut standings = started.member.standings();
         let stands = standings.wait_for(|standing| standing.has_started());
-        let standing = stands.await.map_err(|_| StartError::Aborted)?.clone();
-        if let Some(halt) = &standing.halted {
-            let halt = halt.clone();
+        let begun = tokio::select! {
+            stands = stands => match stands.map_err(|_| StartError::Aborted)?.halted.clone() {
+                Some(halt) => Err(halt.into()),
+                None => Ok(()),
+            },
+            cause = tasks.failure() => Err(StartError::Failed(cause)),
+        };
+        if let Err(cause) = begun {
             // Another start may try the directory at once.
             tasks.stop(STOP_LIMIT).await;
             let stopped = tokio::task::spawn_blocking(move || started.stop());
             stopped.await.map_err(|_| StartError::Aborted)?;
-            return Err(halt.into());
+            return Err(cause);
         }
         let serving = Arc::new(Serving::assemble(&self.shared, started, wires, tasks)?);
         self.shared.serving.store(Some(Arc::clone(&serving)));

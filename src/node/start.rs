@@ -18,6 +18,7 @@ use crate::base::clock::now_monotonic;
 use crate::base::disk::{DirLock, Disk, LockError};
 use crate::base::{Clock, TaskGroup, sealed};
 use crate::config::Config;
+use crate::control::raft::Starts;
 use crate::control::{self, Addresses, BootClaim, ControlState, LEVEL, LocalControl, Rejection};
 use crate::engine::{self, Engine, Recovered, ReplayProgress};
 use crate::replica::Found;
@@ -99,6 +100,9 @@ pub enum StartError {
     /// No thread could be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// Something that the node cannot do without has ended.
+    #[error("the start failed: {0}")]
+    Failed(String),
     /// The start was given up half-way.
     #[error("the start did not finish")]
     Aborted,
@@ -167,6 +171,7 @@ impl StartError {
             | StartError::Agreement(_)
             | StartError::Seeding(_)
             | StartError::Thread(_)
+            | StartError::Failed(_)
             | StartError::Aborted => "CANNOT_START",
         }
     }
@@ -210,12 +215,11 @@ pub(super) fn start(
     let lock = DirLock::acquire(dir)?;
     let names = disk.list(dir).map_err(in_directory)?;
     let mut file = open_identity(disk, dir, &names)?;
-    let known = file.get().tokens.clone();
     let mut place = RaftPlace {
         path: dir.join(RaftPlace::NAME),
         incarnation: file.get().incarnation,
         addresses: addresses.clone(),
-        known,
+        starts: starts_of(file.get()),
     };
     let agreement = if RaftPlace::is_there(dir) {
         let agreement = Agreement::of_many(place.open(clock)?, Arc::clone(clock), tasks.clone());
@@ -236,7 +240,7 @@ pub(super) fn start(
     replay(&mut recovered, progress)?;
     let claim = claim(&mut file, &recovered, addresses)?;
     let identity = file.get().clone();
-    place.known.clone_from(&identity.tokens);
+    place.starts = starts_of(&identity);
     let state = recovered.state();
     let found = Found {
         incarnation: identity.incarnation,
@@ -296,6 +300,13 @@ fn adopt(
         });
     }
     Ok(identity.adopt(control.lineage, control.region)?)
+}
+
+fn starts_of(identity: &Identity) -> Starts {
+    Starts {
+        boot: identity.boot,
+        known: identity.tokens.clone(),
+    }
 }
 
 fn replay(recovered: &mut Recovered, progress: &ReplayProgress) -> Result<(), StartError> {

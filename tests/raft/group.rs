@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use steadfast::base::clock::{SystemClock, now_monotonic, sleep, timeout};
-use steadfast::base::{BootToken, Clock, IncarnationId, LineageId, Micros, NodeNumber, RegionId};
-use steadfast::control::raft::{self, Error, Raft, Status};
+use steadfast::base::{Clock, IncarnationId, LineageId, Micros, NodeNumber, RegionId};
+use steadfast::control::raft::{self, Error, Raft, Starts, Status};
 use steadfast::control::{Addresses, Command, ControlState, Effect, Role};
 use steadfast::proto::v1::raft_service_server::{RaftService, RaftServiceServer};
 use steadfast::proto::v1::{JoinRequest, JoinResponse, RaftMessage};
@@ -39,7 +39,7 @@ impl Clock for Skewed {
 pub struct Member {
     pub dir: TempDir,
     pub incarnation: IncarnationId,
-    pub known: BTreeSet<BootToken>,
+    pub starts: Starts,
     pub skew_millis: i64,
     address: SocketAddr,
     process: Option<Process>,
@@ -69,7 +69,7 @@ impl Member {
         Member {
             dir: tempfile::tempdir().unwrap(),
             incarnation: IncarnationId(at),
-            known: BTreeSet::new(),
+            starts: Starts::default(),
             skew_millis: 0,
             address: listener.local_addr().unwrap(),
             process: None,
@@ -90,7 +90,7 @@ impl Member {
     pub fn start(&mut self) {
         let core = runtime();
         let clock = Arc::new(Skewed(SystemClock::new(), self.skew_millis));
-        let opened = core.block_on(Raft::open(&self.path(), self.known.clone(), clock));
+        let opened = core.block_on(Raft::open(&self.path(), self.starts.clone(), clock));
         self.process = Some(Process {
             raft: Arc::new(opened.unwrap()),
             core,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use steadfast::base::{BootToken, IncarnationId, VersionVector};
+use steadfast::base::{BootNumber, BootToken, IncarnationId, VersionVector};
+use steadfast::control::raft::Starts;
 use steadfast::control::{BootClaim, Command, LEVEL};
 use steadfast::proto::v1::RaftMessage;
 
@@ -74,12 +75,41 @@ fn a_copy_that_was_not_started_last_is_told_so() {
         .unwrap();
     for (known, may) in [(&[10, 11, 12][..], true), (&[10, 12][..], false)] {
         group[copied].kill();
-        group[copied].known = known.iter().copied().map(BootToken).collect();
+        group[copied].starts = Starts {
+            boot: BootNumber(1),
+            known: known.iter().copied().map(BootToken).collect(),
+        };
         group[copied].start();
         let admitted = group[copied].run(group[copied].raft().admitted());
         assert_eq!(admitted.is_ok(), may, "{admitted:?}");
         assert!(may || admitted.unwrap_err().contains("was started 2 times"));
     }
+}
+
+#[test]
+fn who_is_behind_does_not_object_to_a_start_for_an_earlier_one() {
+    let mut group = group(3);
+    let lead = leader(&group);
+    let (started, behind) = ((lead + 1) % 3, (lead + 2) % 3);
+    let incarnation = group[started].incarnation;
+    let first = boot(&group[started], &[], 10);
+    group[started].insist(&first).unwrap();
+    group[behind].learns(|state| state.members[&incarnation].token == Some(BootToken(10)));
+    group[behind].kill();
+    let second = boot(&group[started], &[10], 11);
+    group[started].insist(&second).unwrap();
+    group[started].kill();
+    group[lead].kill();
+    // It has forgotten the first token by then, which is all that the other knows.
+    group[started].starts = Starts {
+        boot: BootNumber(2),
+        known: [BootToken(11)].into(),
+    };
+    group[behind].start();
+    group[started].start();
+    let started = &group[started];
+    started.run(started.raft().admitted()).unwrap();
+    started.insist(&register(IncarnationId(55))).unwrap();
 }
 
 #[test]

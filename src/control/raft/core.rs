@@ -123,10 +123,10 @@ impl Core {
     fn objection(&self, hello: &Hello, metrics: &Metrics) -> Option<String> {
         let state = self.states.borrow().clone();
         let (_, member) = state.member_by_number(hello.number)?;
-        if member
-            .token
-            .is_some_and(|token| !hello.known.contains(&token))
-        {
+        let starts = &hello.starts;
+        let is_unknown = |token| !starts.known.contains(&token);
+        // Who is behind knows of an earlier start only, whose token a directory keeps no longer.
+        if member.boot >= starts.boot && member.token.is_some_and(is_unknown) {
             let boot = member.boot;
             return Some(format!(
                 "member {} was started {boot} times, the last of them not from this directory",

@@ -13,7 +13,7 @@ use super::super::member::Addresses;
 use super::super::state::ControlState;
 use super::error::Error;
 use super::types::{LogId, SnapshotMeta, TypeConfig, Vote};
-use crate::base::{BootToken, Epoch, IncarnationId, NodeNumber, VersionVector};
+use crate::base::{BootNumber, BootToken, Epoch, IncarnationId, NodeNumber, VersionVector};
 
 /// The limit of a command.
 const DECIDE: Duration = Duration::from_secs(2);
@@ -41,12 +41,22 @@ pub(super) enum Ask {
     Propose(Proposal),
 }
 
+/// What a directory knows of its own starts.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Starts {
+    /// The number of the last one that was registered, as far as it knows.
+    #[serde(default)]
+    pub boot: BootNumber,
+    /// The tokens of that one and of those tried since.
+    pub known: BTreeSet<BootToken>,
+}
+
 /// What a voter that starts says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub number: NodeNumber,
-    /// The tokens of the starts that its directory knows of.
-    pub known: BTreeSet<BootToken>,
+    #[serde(flatten)]
+    pub starts: Starts,
     pub last: Option<LogId>,
 }
 

@@ -51,10 +51,11 @@ use super::command::{Command, Effect};
 use super::member::Addresses;
 use super::state::ControlState;
 use crate::base::clock::timeout;
-use crate::base::{BootToken, Clock, Epoch, IncarnationId, NodeNumber, TaskGroup, VersionVector};
+use crate::base::{Clock, Epoch, IncarnationId, NodeNumber, TaskGroup, VersionVector};
 use crate::proto::v1::RaftMessage;
 
 pub use self::error::Error;
+pub use self::message::Starts;
 pub use self::store::Error as StoreError;
 
 /// What of the library's log is kept when nothing else is asked for: nothing, for it says at each heartbeat that a member
@@ -179,13 +180,13 @@ pub fn last_agreed(dir: &Path) -> Result<ControlState, StoreError> {
 }
 
 impl Raft {
-    /// Starts from what is on disk. `known` are the tokens of the starts that the node's directory knows of.
+    /// Starts from what is on disk. `starts` is what the node's directory knows of its own.
     ///
     /// # Errors
     /// If the store is damaged, newer or empty.
     pub async fn open(
         dir: &Path,
-        known: BTreeSet<BootToken>,
+        starts: Starts,
         clock: Arc<dyn Clock>,
     ) -> Result<Raft, StartError> {
         let store = Store::open(dir)?;
@@ -212,7 +213,7 @@ impl Raft {
             gate: watch::Sender::new(Gate::Mute),
         });
         let tasks = TaskGroup::new();
-        let part = voting::take_part(Arc::clone(&core), known, tasks.cancelled());
+        let part = voting::take_part(Arc::clone(&core), starts, tasks.cancelled());
         tasks.spawn("raft", part);
         Ok(Raft { core, tasks })
     }

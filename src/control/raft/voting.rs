@@ -17,10 +17,10 @@ use tracing::info;
 
 use super::core::{Core, Gate};
 use super::election::is_majority;
-use super::message::{Answer, Ask, Greeting, Hello};
+use super::message::{Answer, Ask, Greeting, Hello, Starts};
 use super::types::Membership;
+use crate::base::NodeNumber;
 use crate::base::clock::{sleep, timeout};
-use crate::base::{BootToken, NodeNumber};
 
 /// How often is looked whether it is time to stand.
 const TICK: Duration = Duration::from_millis(25);
@@ -30,11 +30,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Runs until the group stops. Ends early if this member may never take part, or cannot any more.
 pub(super) async fn take_part(
     core: Arc<Core>,
-    known: BTreeSet<BootToken>,
+    starts: Starts,
     cancelled: CancellationToken,
 ) -> Result<(), String> {
     let part = async {
-        core.introduce(known).await?;
+        core.introduce(starts).await?;
         loop {
             core.look_after_leader().await?;
             sleep(TICK).await;
@@ -47,13 +47,13 @@ pub(super) async fn take_part(
 }
 
 impl Core {
-    async fn introduce(&self, known: BTreeSet<BootToken>) -> Result<(), String> {
+    async fn introduce(&self, starts: Starts) -> Result<(), String> {
         let me = self.peers.me;
         loop {
             let last = self.store.extent().map_err(|error| error.to_string())?.last;
             let hello = Hello {
                 number: me,
-                known: known.clone(),
+                starts: starts.clone(),
                 last,
             };
             let membership = self.membership();
