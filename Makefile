@@ -53,9 +53,9 @@ sim: deps
 NAMESPACE = unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --net --pid --fork --kill-child --mount-proc
 chaos: SECONDS = 600
 chaos: chaos-deps deps
-	cargo test --profile sim --locked --test chaos --no-run
+	cargo test --locked --test chaos --no-run
 	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(NAMESPACE) \
-		cargo test --profile sim --locked --offline --test chaos -- --ignored --nocapture
+		cargo test --locked --offline --test chaos -- --ignored --nocapture
 
 # One body of tests/fuzz under libFuzzer: make fuzz TARGET=record SECONDS=60. What it finds is in fuzz/artifacts.
 # The sanitizers need a nightly compiler and find little in code without `unsafe`; coverage is there without.
