@@ -215,7 +215,12 @@ impl Nemesis {
             }
             Fault::Terminate(_) => drop(self.terminated.insert(host, true)),
             Fault::Pause(_) if self.set.runs(at) => self.set.resume(at)?,
-            Fault::SlowDisk(..) | Fault::StallDisk(_) => self.ground.slow_down(host, 0)?,
+            Fault::SlowDisk(..) | Fault::StallDisk(_) => {
+                self.ground.slow_down(host, 0)?;
+                if !self.set.runs(at) {
+                    self.set.launch(at)?;
+                }
+            }
             Fault::Replace(_) => self.replace(host).await?,
             _ => {}
         }
