@@ -24,10 +24,10 @@ fn member(
 ) -> (VersionVector, Option<SeenRow>) {
     let mut applied = VersionVector::new();
     let mut row: Option<Vec<u8>> = None;
-    for (at, (event_time, feature, deletes)) in writes.iter().enumerate() {
-        let seq = Seq(at as u64 + 1);
+    for (at, (event_time, feature, deletes)) in (1..).zip(writes) {
+        let seq = Seq(at);
         let stamp = Stamp {
-            hlc: Hlc(at as u64 + 1),
+            hlc: Hlc(at),
             region: LOG.region,
             epoch: LOG.epoch,
             seq,
@@ -38,7 +38,7 @@ fn member(
             &mut cells,
             FeatureId(*feature),
             int64,
-            &Value::Int64(at as i64),
+            &Value::Int64(at.cast_signed()),
         );
         let write = Write {
             merge,
