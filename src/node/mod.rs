@@ -28,30 +28,26 @@ mod status;
 mod survey;
 mod upkeep;
 mod writer;
+mod writes;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
-use tracing::{info, warn};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use self::agreement::{Agreement, RaftPlace};
-use self::member::{Awaited, Member};
-use self::start::Started;
-use self::writer::{Accepted, Job, Writer};
-use crate::base::clock::{sleep, timeout};
+use self::member::Member;
+use self::writer::Job;
 use crate::base::disk::{DirLock, Disk};
-use crate::base::task::{give_way, thread, threads};
-use crate::base::{Budget, Clock, CommitLevel, ReadLevel, Stamp, TaskGroup, explained};
+use crate::base::{Budget, Clock, ReadLevel, TaskGroup};
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress, Span, SpanSeen};
-use crate::model::{Catalogue, View, ViewId, limits};
-use crate::net::{Me, Waits, Wires};
-use crate::storage::RequestEntry;
+use crate::model::{Catalogue, View, ViewId};
+use crate::net::Wires;
 
 pub use crate::control::Addresses;
 pub use forget::{Entity, Forgotten, Tombstone};
@@ -68,13 +64,6 @@ pub use seeding::{Error as SeedingError, Given, Seed, Seeding};
 pub use set::{Applicant, JoinToken, Joined, SetChange};
 pub use start::StartError;
 pub use survey::{AgreementStatus, MemberStatus, SetStatus};
-
-/// How long the tasks of a start that failed may take to end.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Jobs that may wait for the writer thread; beyond it, writes wait for room until their deadline.
-const JOBS: usize = 256;
-/// A write under way is in memory as a batch for the applier and as a record for the log.
-const COPIES_UNDER_WAY: usize = 2;
 
 /// A node, starting or serving. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -184,71 +173,6 @@ impl Node {
             joining.join(&self.shared.disk, dir, &addresses).await?;
         }
         self.begin(addresses, joining).await
-    }
-
-    /// Begins a life on the data directory as it is.
-    async fn begin(
-        &self,
-        addresses: Addresses,
-        joining: Option<Joining>,
-    ) -> Result<(), StartError> {
-        let shared = Arc::clone(&self.shared);
-        let there = addresses.clone();
-        let tasks = TaskGroup::new();
-        let group = tasks.clone();
-        let started = tokio::task::spawn_blocking(move || {
-            let Shared {
-                config,
-                disk,
-                clock,
-                progress,
-                ..
-            } = shared.as_ref();
-            start::start(config, disk, clock, progress, there, &group)
-        });
-        let started = started.await.map_err(|_| StartError::Aborted)??;
-        let me = Me {
-            lineage: started.identity.lineage,
-            incarnation: started.identity.incarnation,
-            address: addresses.peer.clone(),
-        };
-        let seeds = self.shared.seeds.clone();
-        let seeded = move |seed| {
-            // What nobody has time for is offered again.
-            let _busy = seeds.try_send(seed);
-        };
-        let seeding = Seeding::start(me.clone(), &self.shared.config, seeded, &tasks)?;
-        let wires = Wires::start(me, Waits::default(), started.member.inbox(), &tasks);
-        started.member.connect(wires.clone(), seeding.clone());
-        self.connect(wires.clone());
-        self.seed(seeding);
-        self.shared.raft.store(Some(Arc::clone(&started.agreement)));
-        peers::follow(&started.member, wires.clone(), &tasks);
-        if let Some(joining) = joining {
-            joining.insist(&started.member, addresses, &tasks);
-        }
-        // Alone it is primary at once; a member of more takes part as soon as it is there.
-        let mut standings = started.member.standings();
-        let stands = standings.wait_for(|standing| standing.has_started());
-        let begun = tokio::select! {
-            stands = stands => match stands.map_err(|_| StartError::Aborted)?.halted.clone() {
-                Some(halt) => Err(halt.into()),
-                None => Ok(()),
-            },
-            cause = tasks.failure() => Err(StartError::Failed(cause)),
-        };
-        if let Err(cause) = begun {
-            // Another start may try the directory at once.
-            tasks.stop(STOP_LIMIT).await;
-            let stopped = tokio::task::spawn_blocking(move || started.stop());
-            stopped.await.map_err(|_| StartError::Aborted)?;
-            return Err(cause);
-        }
-        let serving = Arc::new(Serving::assemble(&self.shared, started, wires, tasks)?);
-        self.shared.serving.store(Some(Arc::clone(&serving)));
-        upkeep::spawn(&serving);
-        members::coordinate(&serving, &serving.tasks);
-        Ok(())
     }
 
     /// The wires to its peers, while it has some.
@@ -449,337 +373,7 @@ impl Node {
 }
 
 impl Serving {
-    fn assemble(
-        shared: &Shared,
-        started: Started,
-        wires: Wires,
-        tasks: TaskGroup,
-    ) -> Result<Serving, StartError> {
-        let Started {
-            lock,
-            identity,
-            agreement,
-            engine,
-            member,
-            place,
-        } = started;
-        let (jobs, queue) = mpsc::channel(JOBS);
-        let config = &shared.config;
-        let writer = Writer::new(
-            Arc::clone(&engine),
-            Arc::clone(&member),
-            Arc::clone(&agreement),
-            Arc::clone(&shared.clock),
-            Duration::from_secs(config.write.event_time_ahead_seconds),
-            config.purge.horizon_lag(),
-        );
-        let writer = thread("writer", move || {
-            // Lookups go first.
-            give_way();
-            writer.run(queue);
-        })
-        .map_err(StartError::Thread)?;
-        let mut registry = Registry::with_prefix("steadfast");
-        engine.register(&mut registry);
-        if let Some(wires) = shared.wires.load().as_ref() {
-            wires.register(&mut registry);
-        }
-        if let Some(seeding) = shared.seeding.load().as_ref() {
-            seeding.register(&mut registry);
-        }
-        let gauges = status::Gauges::register(&mut registry);
-        Ok(Serving {
-            memory_bound: shared.config.memory_bound(threads()),
-            budgets: shared.budgets.clone(),
-            config: shared.config.clone(),
-            identity,
-            clock: Arc::clone(&shared.clock),
-            disk: Arc::clone(&shared.disk),
-            agreement,
-            place,
-            member,
-            wires,
-            engine,
-            disk_available: AtomicU64::new(u64::MAX),
-            disk_is_low: AtomicBool::new(false),
-            jobs: RwLock::new(Some(jobs)),
-            writer: Mutex::new(Some(writer)),
-            tasks,
-            registry,
-            gauges,
-            lock: Mutex::new(Some(lock)),
-        })
-    }
-
     fn row_count(&self, view: ViewId) -> u64 {
         self.engine.state().rows.get(&view).copied().unwrap_or(0)
-    }
-
-    async fn write(&self, request: WriteRequest) -> Result<Written, Error> {
-        match self.check_writable() {
-            Err(refusal @ Error::LowDisk { .. }) => {
-                return self.written_before(&request).await.ok_or(refusal);
-            }
-            refused => refused?,
-        }
-        let WriteRequest {
-            batch,
-            level,
-            request_id,
-            deadline,
-            mut memory,
-        } = request;
-        let bytes = batch.size_bytes();
-        if bytes > limits::BATCH_BYTES {
-            return Err(Error::BatchTooLarge {
-                bytes,
-                max: limits::BATCH_BYTES,
-            });
-        }
-        memory.grow(bytes.saturating_mul(COPIES_UNDER_WAY))?;
-        let level = self.agreement.state().settings.commit_level(level);
-        let begun = self.clock.monotonic();
-        let until = begun + deadline;
-        let (reply, accepted) = oneshot::channel();
-        self.submit(
-            Job::Write {
-                batch,
-                level,
-                request_id,
-                memory,
-                reply,
-            },
-            deadline,
-        )
-        .await?;
-
-        let accepted = self.within(until, accepted, None).await??;
-        let logged = self.clock.monotonic();
-        let (stamp, fate, mut reached) = match accepted {
-            Accepted::Logged {
-                stamp,
-                fate,
-                reached,
-            } => (stamp, fate, reached),
-            Accepted::Repeated { entry, mut reached } => {
-                let copies = self.copies(until, &mut reached, entry.stamp).await?;
-                return Ok(repeated(&entry, level, copies));
-            }
-        };
-        let outcome = self.within(until, fate, Some(stamp)).await?;
-        let outcome = outcome.map_err(|cause| Error::Unknown {
-            reason: explained(&cause),
-            stamp: Some(stamp),
-        })?;
-        let copies = self.copies(until, &mut reached, stamp).await?;
-        Ok(Written {
-            applied: outcome.applied,
-            older: outcome.older,
-            folded: outcome.folded,
-            stamp,
-            copies,
-            level,
-            repeated: false,
-            spent: Spent {
-                waiting: logged.saturating_sub(begun),
-                applying: self.clock.monotonic().saturating_sub(logged),
-                ..Spent::default()
-            },
-        })
-    }
-
-    /// Waits until a write has reached its level; then says how many durable copies there are.
-    async fn copies(
-        &self,
-        until: Duration,
-        reached: &mut Awaited,
-        stamp: Stamp,
-    ) -> Result<u32, Error> {
-        let left = until.saturating_sub(self.clock.monotonic());
-        let unknown = |reason: &str| Error::Unknown {
-            reason: reason.to_owned(),
-            stamp: Some(stamp),
-        };
-        match timeout(left, reached.reached()).await {
-            Ok(Some(copies)) => Ok(u32::try_from(copies).unwrap_or(u32::MAX)),
-            Ok(None) => match &self.member.standing().halted {
-                Some(halt) => Err(unknown(&explained(halt))),
-                None => Err(unknown(
-                    "this node ceased to be primary before it was acknowledged",
-                )),
-            },
-            Err(_) => Err(unknown("its deadline passed")),
-        }
-    }
-
-    /// The result of a named write that is applied, which can be told even if nothing more is written.
-    async fn written_before(&self, request: &WriteRequest) -> Option<Written> {
-        let until = self.clock.monotonic() + request.deadline;
-        let (caller, id) = request.request_id.clone()?;
-        let engine = Arc::clone(&self.engine);
-        let found = self.blocking(move || engine.request(&caller, &id));
-        let entry = timeout(request.deadline, found).await.ok()?.ok()??;
-        if entry.body_hash != request.batch.digest() {
-            return None;
-        }
-        let level = self.agreement.state().settings.commit_level(request.level);
-        let mut reached = self.member.await_level(entry.stamp, level).ok()?;
-        let copies = self.copies(until, &mut reached, entry.stamp).await.ok()?;
-        Some(repeated(&entry, level, copies))
-    }
-
-    async fn define(
-        &self,
-        change: CatalogueChange,
-        deadline: Duration,
-    ) -> Result<Option<Arc<View>>, Error> {
-        self.check_writable()?;
-        let until = self.clock.monotonic() + deadline;
-        let (reply, answer) = oneshot::channel();
-        let level = self.agreement.state().settings.commit_level(None);
-        let job = Job::Define {
-            change,
-            level,
-            reply,
-        };
-        self.submit(job, deadline).await?;
-        let mut defined = self.within(until, answer, None).await??;
-        self.copies(until, &mut defined.reached, defined.stamp)
-            .await?;
-        Ok(defined.view)
-    }
-
-    fn check_writable(&self) -> Result<(), Error> {
-        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        if jobs.is_none() {
-            return Err(Error::Stopping);
-        }
-        drop(jobs);
-        if let Some(cause) = self.engine.ended() {
-            return Err(Error::NotWritable {
-                cause: explained(&cause),
-            });
-        }
-        let standing = self.member.standing();
-        if let Some(halt) = &standing.halted {
-            return Err(halt.clone().into());
-        }
-        if standing.serves.is_none() {
-            return Err(Error::NotPrimary {
-                primary: standing.primary(),
-            });
-        }
-        if self.disk_is_low.load(Ordering::Acquire) {
-            let available = self.disk_available.load(Ordering::Acquire);
-            return Err(Error::LowDisk {
-                available,
-                needed: self.config.disk.low_watermark_bytes,
-            });
-        }
-        Ok(())
-    }
-
-    async fn submit(&self, job: Job, deadline: Duration) -> Result<(), Error> {
-        let jobs = self
-            .jobs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let jobs = jobs.ok_or(Error::Stopping)?;
-        match timeout(deadline, jobs.send(job)).await {
-            Ok(sent) => sent.map_err(|_| Error::Stopping),
-            Err(_) => Err(Error::DeadlineExceeded { limit: deadline }),
-        }
-    }
-
-    /// Waits for a reply that says what became of a write.
-    async fn within<T>(
-        &self,
-        until: Duration,
-        reply: oneshot::Receiver<T>,
-        stamp: Option<Stamp>,
-    ) -> Result<T, Error> {
-        let left = until.saturating_sub(self.clock.monotonic());
-        let unknown = |reason: &str| Error::Unknown {
-            reason: reason.to_owned(),
-            stamp,
-        };
-        match timeout(left, reply).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(unknown("the node stopped before it was answered")),
-            Err(_) => Err(unknown("its deadline passed")),
-        }
-    }
-
-    async fn stop(&self, limit: Duration) -> Result<(), engine::Error> {
-        self.hand_over_first().await;
-        self.jobs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // A writer that waits for stamps would wait for ever, if the others are not there to grant any.
-        self.member.grant_no_more();
-        let (engine, member) = (Arc::clone(&self.engine), Arc::clone(&self.member));
-        let agreement = Arc::clone(&self.agreement);
-        let ended = tokio::task::spawn_blocking(move || {
-            if writer.is_some_and(|writer| writer.join().is_err()) {
-                warn!("the writer thread had panicked");
-            }
-            let (serves, end) = (member.standing().serves, member.end());
-            member.stop();
-            let applied = engine.applied().reached_blocking(end);
-            if let (Some(epoch), Ok(_)) = (serves, &applied) {
-                // From now on a directory that lacks any of it is known to have lost it.
-                let held = vec![(member.incarnation(), engine.durable())];
-                if let Err(cause) = agreement.record_held(epoch, held) {
-                    warn!(%cause, "could not record what is held");
-                }
-            }
-            let flushed =
-                applied.and_then(|_| engine.flush_keeping(upkeep::need(agreement.state())));
-            engine.stop().and(flushed)
-        });
-        let ended = tokio::select! {
-            ended = ended => Some(ended.unwrap_or(Err(engine::Error::Stopped))),
-            () = self.given_up(limit) => None,
-        };
-        let agreement_gone = self.agreement.end().await;
-        // What is still at work may still write, so after a failure the directory stays locked until the process ends.
-        let all_ended =
-            self.tasks.stop(limit).await && timeout(limit, agreement_gone).await.is_ok();
-        if all_ended && matches!(ended, Some(Ok(()))) {
-            self.lock
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            info!("stopped");
-        } else {
-            warn!("not everything ended as it should");
-        }
-        ended.unwrap_or(Err(engine::Error::Stopped))
-    }
-
-    /// A disk that does not answer may keep threads for ever.
-    async fn given_up(&self, limit: Duration) {
-        let _cause = self.tasks.failure().await;
-        sleep(limit).await;
-    }
-}
-
-fn repeated(entry: &RequestEntry, level: CommitLevel, copies: u32) -> Written {
-    Written {
-        applied: entry.applied,
-        older: entry.older,
-        folded: entry.folded,
-        stamp: entry.stamp,
-        copies,
-        level,
-        repeated: true,
-        spent: Spent::default(),
     }
 }
