@@ -265,6 +265,13 @@ impl Reign {
         };
         let is_present = |member: &&IncarnationId| **member == self.me || self.hears(now, **member);
         let present = self.attempt.members.iter().filter(is_present).count();
+        // Who was away hears answers to what it had asked before. Only a later round tells that nobody has overtaken it, and
+        // what is stamped after that may be acknowledged when it is repeated elsewhere.
+        let present = if self.has_contact(now) {
+            present
+        } else {
+            present.min(needed - 1)
+        };
         if present < needed {
             return Err(Refused::TooFew { present, needed });
         }
@@ -316,3 +323,7 @@ impl Reign {
         counted.collect()
     }
 }
+
+#[cfg(test)]
+#[path = "reign_test.rs"]
+mod tests;
