@@ -201,6 +201,9 @@ impl Replica {
         let Some(reign) = &mut self.reign else {
             return;
         };
+        let durable = self.member.durable().last(reign.log);
+        let appended = self.member.appended().vector().last(reign.log);
+        reign.watch_log(now, durable, appended);
         let is_due = |last: Option<Duration>, every| {
             last.is_none_or(|last| now.saturating_sub(last) >= every)
         };
@@ -228,6 +231,9 @@ impl Replica {
         let Some(reign) = &mut self.reign else {
             return;
         };
+        if reign.stands_still(now) {
+            return;
+        }
         let Some(number) = reign.extend(now) else {
             return;
         };
@@ -245,11 +251,14 @@ impl Replica {
         });
     }
 
-    /// Begins a round of pings.
+    /// Begins a round of pings, unless its disk stands still: then it is not to be heard of.
     pub(super) fn ping(&mut self, now: Duration) {
         let Some(reign) = &mut self.reign else {
             return;
         };
+        if reign.stands_still(now) {
+            return;
+        }
         // Once it has promised another epoch, it does not count for this one any more.
         if reign.epoch() != self.member.promise() && Rule::StopOld.holds() {
             return;

@@ -104,6 +104,8 @@ pub(super) struct Reign {
     pub hand_over: Option<HandOver>,
     /// When it last pinged.
     pub beat: Option<Duration>,
+    /// The last durable record of its own log while there are more, and since when that is so.
+    standstill: Option<(Option<Seq>, Duration)>,
     /// When it last looked after logs and members.
     pub tended: Option<Duration>,
     /// Since when no writes were taken before it, if that is known.
@@ -141,6 +143,7 @@ impl Reign {
             seeding: BTreeMap::new(),
             hand_over: None,
             beat: None,
+            standstill: None,
             tended: None,
             idle_since: None,
             served: None,
@@ -202,6 +205,19 @@ impl Reign {
                 self.window.granted = Some(asked);
             }
         }
+    }
+
+    /// Looks how far its own log is: to where it is durable, and appended.
+    pub fn watch_log(&mut self, now: Duration, durable: Option<Seq>, appended: Option<Seq>) {
+        let since = self.standstill.filter(|(last, _)| *last == durable);
+        let since = since.map_or(now, |(_, since)| since);
+        self.standstill = (durable != appended).then_some((durable, since));
+    }
+
+    /// Has nothing of what was appended become durable for L? Then nobody is to wait for this disk.
+    pub fn stands_still(&self, now: Duration) -> bool {
+        let since = self.standstill.map(|(_, since)| since);
+        since.is_some_and(|since| now.saturating_sub(since) >= self.silence)
     }
 
     /// Is it time to ask for a higher ceiling? Gives the number of the request then.
