@@ -1,9 +1,9 @@
 //! Starting: from a directory to a member of its set. The order is the safety of it.
 //!
-//! 1. lock the directory, learn who it is
+//! 1. lock the directory, learn who it is, leave the token of this start there
 //! 2. recover the WAL, open the store, replay, start the applier
-//! 3. leave the token of this start in the directory, and start the member: it takes part once the start is registered,
-//!    which a copied or rolled-back directory never is; alone, it then becomes primary
+//! 3. start the member: it takes part once the start is registered, which a copied or rolled-back directory never is; alone,
+//!    it then becomes primary
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -215,7 +215,10 @@ pub(super) fn start(
     let lock = DirLock::acquire(dir)?;
     let names = disk.list(dir).map_err(in_directory)?;
     let mut file = open_identity(disk, dir, &names)?;
-    let mut place = RaftPlace {
+    let known = file.get().tokens.clone();
+    // Before Raft starts: others may know of this start while this member still asks them what they know of it.
+    let token = file.try_boot()?;
+    let place = RaftPlace {
         path: dir.join(RaftPlace::NAME),
         incarnation: file.get().incarnation,
         addresses: addresses.clone(),
@@ -238,9 +241,15 @@ pub(super) fn start(
         &config.store,
     )?;
     replay(&mut recovered, progress)?;
-    let claim = claim(&mut file, &recovered, addresses)?;
     let identity = file.get().clone();
-    place.starts = starts_of(&identity);
+    let claim = BootClaim {
+        incarnation: identity.incarnation,
+        known,
+        token,
+        held: recovered.state().applied.0.clone(),
+        addresses,
+        level: LEVEL,
+    };
     let state = recovered.state();
     let found = Found {
         incarnation: identity.incarnation,
@@ -319,24 +328,6 @@ fn replay(recovered: &mut Recovered, progress: &ReplayProgress) -> Result<(), St
         info!(records, bytes, seconds, "replayed the log");
     }
     Ok(())
-}
-
-/// With what the start is to be registered. Its token stays in the directory.
-fn claim(
-    identity: &mut IdentityFile,
-    recovered: &Recovered,
-    addresses: Addresses,
-) -> Result<BootClaim, StartError> {
-    let known = identity.get().tokens.clone();
-    let token = identity.try_boot()?;
-    Ok(BootClaim {
-        incarnation: identity.get().incarnation,
-        known,
-        token,
-        held: recovered.state().applied.0.clone(),
-        addresses,
-        level: LEVEL,
-    })
 }
 
 pub(super) fn open_identity(

@@ -213,7 +213,10 @@ impl Nemesis {
                 self.terminated.remove(&host);
                 self.set.launch(at)?;
             }
-            Fault::Terminate(_) => drop(self.terminated.insert(host, true)),
+            Fault::Terminate(_) => {
+                let is_restarted = self.terminated.get_mut(&host);
+                is_restarted.into_iter().for_each(|starts| *starts = true);
+            }
             Fault::Pause(_) if self.set.runs(at) => self.set.resume(at)?,
             Fault::SlowDisk(..) | Fault::StallDisk(_) => {
                 self.ground.slow_down(host, 0)?;
