@@ -16,7 +16,7 @@ use super::metrics::Metrics;
 use crate::base::codec::DecodeError;
 use crate::base::{Epoch, Hlc, LogId, Lsn, RegionId, Seq, Stamp};
 use crate::model::definition::Definition;
-use crate::model::record::{Body, Marker, Rows};
+use crate::model::record::{Body, Marker, RequestId, Rows};
 use crate::model::row::{Merged, RowRef, merge_write};
 use crate::model::{Catalogue, Digest, HeldOpening, Purge, Record, ViewId};
 use crate::storage::{self, Changes, RequestEntry, RowKeys, State, Store};
@@ -158,7 +158,8 @@ impl Applier {
         let mut changes = self.store.changes();
         let mut definitions = Vec::new();
         let mut outcomes = Vec::with_capacity(items.len());
-        for item in items {
+        for (at, item) in items.iter().enumerate() {
+            let newest = state.newest;
             follow(&mut state, item)?;
             let record = &item.record;
             let mut outcome = Outcome {
@@ -188,7 +189,11 @@ impl Applier {
                 .applied
                 .0
                 .advance(record.stamp.log(), record.stamp.seq);
-            if let Some(request) = &record.request {
+            // A write that was repeated elsewhere may have a later record than the one that comes with a tail.
+            let before = items.get(..at).unwrap_or_default();
+            if let Some(request) = &record.request
+                && (record.stamp.hlc >= newest || self.is_latest(request, record.stamp, before)?)
+            {
                 changes.put_request(
                     &request.caller,
                     &request.id,
@@ -206,6 +211,18 @@ impl Applier {
             definitions,
             outcomes,
         })
+    }
+
+    /// Has a named write no record of a greater stamp, in the store or among these?
+    fn is_latest(&self, request: &RequestId, stamp: Stamp, before: &[Item]) -> Result<bool, Error> {
+        let is_same =
+            |other: &RequestId| (&other.caller, &other.id) == (&request.caller, &request.id);
+        let is_later = |item: &Item| {
+            let named = item.record.request.as_ref();
+            item.record.stamp > stamp && named.is_some_and(is_same)
+        };
+        let stored = self.store.request(&request.caller, &request.id)?;
+        Ok(!before.iter().any(is_later) && stored.is_none_or(|entry| entry.stamp <= stamp))
     }
 
     fn read_rows(&self, items: &[Item]) -> Result<Touched, Error> {

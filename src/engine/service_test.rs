@@ -201,6 +201,38 @@ fn a_named_write_keeps_its_result_across_a_crash_until_the_horizon_has_passed_it
 }
 
 #[test]
+fn of_two_records_of_a_named_write_the_later_one_keeps_the_result_in_whatever_order_they_come() {
+    for (tail_is_last, at_once) in [(true, true), (true, false), (false, true), (false, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut fixture = start(dir.path(), 1);
+        let mut next = LogWriter::new(REGION, Epoch(2), Hlc(1_000));
+        if !tail_is_last {
+            std::mem::swap(&mut fixture.log, &mut next);
+        }
+        let request = RequestId {
+            caller: "me".into(),
+            id: "r".into(),
+            body_hash: Digest(4),
+        };
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            std::mem::swap(&mut fixture.log, &mut next);
+            let answer = fixture.send(Some(request.clone()), put(1, 5, 5));
+            if at_once {
+                told.push(answer);
+            } else {
+                answer.blocking_recv().unwrap().unwrap();
+            }
+        }
+        for answer in told {
+            answer.blocking_recv().unwrap().unwrap();
+        }
+        let entry = fixture.engine.request("me", "r").unwrap().unwrap();
+        assert_eq!(entry.stamp.epoch, Epoch(2), "{tail_is_last} {at_once}");
+    }
+}
+
+#[test]
 fn a_marker_that_contradicts_the_rows_is_an_alarm_and_applying_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut fixture = start(dir.path(), 1);
