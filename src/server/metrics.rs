@@ -57,6 +57,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "EvictMember",
             "Shrink",
             "GetHistory",
+            "CompareRows",
         ],
     ),
     ("ReplicationService", &["Exchange"]),

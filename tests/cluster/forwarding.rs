@@ -25,6 +25,9 @@ use crate::way::Way;
 async fn every_member_takes_writes_and_reads_of_the_primary() {
     let [first, second, third] = set_of_three().await;
     let replica = first.join(Role::ReadReplica).await;
+    // Before, it may yet stop for a moment to go on with the primary's store.
+    let knows_view = || replica.node.catalogue().view("v").is_some();
+    until("the replica has the primary's rows", knows_view).await;
     let members = [&first, &second, &third, &replica];
     for (id, member) in (0..).zip(members) {
         let written = member.ask_put(Request::new(put(id, 7 * id, ""))).await;

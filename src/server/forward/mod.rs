@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     /// Methods that every member carries out by itself.
-    const EVERYWHERE: [&str; 13] = [
+    const EVERYWHERE: [&str; 14] = [
         "GetFeatures",
         "ScanFeatures",
         "ListViews",
@@ -174,6 +174,7 @@ mod tests {
         "GetStatus",
         "GetReplicaSet",
         "GetHistory",
+        "CompareRows",
         // Agreed on by the set, whoever is asked.
         "IssueJoinToken",
         "RemoveMember",
