@@ -10,7 +10,8 @@ impl World {
             return;
         };
         let held = live.store.held.vector();
-        let lacks = |(log, seq): &&(LogId, Seq)| !held.contains(*log, *seq);
+        // One that is overtaken and does not know it may begin to serve; what came after is not its.
+        let lacks = |(log, seq): &&(LogId, Seq)| log.epoch < epoch && !held.contains(*log, *seq);
         let lacking = self.seen.committed.iter().find(lacks).copied();
         if let Some((log, seq)) = lacking {
             self.fail(format!(
