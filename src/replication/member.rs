@@ -158,10 +158,13 @@ impl Member {
         })
     }
 
-    /// Would the store of another member do in place of this one's? Only if it holds everything held here.
+    /// Would the store of another member do in place of this one's? Only if it holds everything held here, and has folded as
+    /// much: the ends of what all have folded are forgotten.
     #[must_use]
     pub fn accepts_snapshot(&self, control: &ControlState, offered: &VersionVector) -> bool {
-        !Rule::SnapshotCovers.holds() || control.covers(offered, self.appended.vector())
+        let held = self.appended.vector();
+        let is_folded = offered.base(control.region) >= held.base(control.region);
+        is_folded && (!Rule::SnapshotCovers.holds() || control.covers(offered, held))
     }
 }
 
