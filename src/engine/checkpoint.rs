@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::warn;
 
 use super::error::Error;
-use crate::base::Lsn;
+use crate::base::{Epoch, Lsn, RegionId};
 use crate::storage::{FileName, Snapshot};
 
 /// Places from which on the WAL is kept, each with how many keep it.
@@ -99,6 +99,12 @@ impl Checkpoint {
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// The epoch up to which the logs of a region are folded in it.
+    #[must_use]
+    pub fn folded(&self, region: RegionId) -> Epoch {
+        self.snapshot.state.applied.0.base(region)
     }
 
     /// Opens one of its files.

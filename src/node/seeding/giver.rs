@@ -73,27 +73,37 @@ impl Giver {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The checkpoint kept for a member, made now if there is none. `None` while it is being made.
+    /// The checkpoint kept for a member, made now if there is none, or if more is folded by now: the member may have folded as
+    /// much, and then refuses it. `None` while it is being made.
     pub async fn checkpoint(
         self: &Arc<Self>,
         engine: Arc<Engine>,
         control: Arc<ControlState>,
         to: IncarnationId,
     ) -> Result<Option<(SnapshotId, Arc<Checkpoint>)>, Error> {
-        match self.kept().entry(to) {
+        let folded = engine.state().applied.0.base(control.region);
+        let outdated = match self.kept().entry(to) {
             Entry::Vacant(place) => {
                 place.insert(Kept::Making);
+                None
             }
-            Entry::Occupied(kept) => {
-                return Ok(match kept.get() {
-                    Kept::Making => None,
-                    Kept::Made { id, checkpoint, .. } => Some((*id, Arc::clone(checkpoint))),
-                });
-            }
+            Entry::Occupied(mut kept) => match kept.get() {
+                Kept::Making => return Ok(None),
+                Kept::Made { id, checkpoint, .. } => {
+                    if checkpoint.folded(control.region) >= folded {
+                        return Ok(Some((*id, Arc::clone(checkpoint))));
+                    }
+                    Some(kept.insert(Kept::Making))
+                }
+            },
         };
         let id = SnapshotId(rand::random());
         let dir = self.dir.join(id.to_string());
-        let made = blocking(move || engine.checkpoint(dir, |held| control.unspread(held))).await;
+        let made = blocking(move || {
+            drop(outdated);
+            engine.checkpoint(dir, |held| control.unspread(held))
+        });
+        let made = made.await;
         let made = made.and_then(|made| Ok(made?));
         let mut kept = self.kept();
         let checkpoint = Arc::new(made.inspect_err(|_| {

@@ -372,6 +372,36 @@ async fn a_snapshot_is_kept_while_it_is_fetched_and_then_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_snapshot_is_made_anew_once_more_is_folded() {
+    let (a, mut b) = (Member::start(A).await, Member::start(B).await);
+    let (engine, _) = filled(&a, 500).await;
+    let checkpoint = async || {
+        let kept = a
+            .seeding
+            .giver
+            .checkpoint(Arc::clone(&engine), spread(""), B);
+        kept.await.unwrap().unwrap()
+    };
+    let (first, old) = checkpoint().await;
+    assert_eq!(old.folded(REGION), Epoch(0));
+    drop(old);
+    engine.fold(REGION, Epoch(1)).unwrap();
+    engine.flush().unwrap();
+    let (second, new) = checkpoint().await;
+    assert_ne!(second, first);
+    assert_eq!(new.folded(REGION), Epoch(1));
+    drop(new);
+    assert_eq!(checkpoint().await.0, second);
+    let checkpoints = std::fs::read_dir(a.dir.path().join("checkpoints"));
+    assert_eq!(checkpoints.unwrap().count(), 1);
+    a.offer(&engine, &b).await.unwrap();
+    assert_eq!(
+        b.seed().await.received.state().applied,
+        engine.state().applied
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_an_earlier_process_left_is_removed() {
     let a = Member::start(A).await;
     let left = a.dir.path().join("checkpoints").join("left");
