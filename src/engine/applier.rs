@@ -190,7 +190,7 @@ impl Applier {
                 .0
                 .advance(record.stamp.log(), record.stamp.seq);
             // A write that was repeated elsewhere may have a later record than the one that comes with a tail.
-            let before = items.get(..at).unwrap_or_default();
+            let (before, _) = items.split_at(at);
             if let Some(request) = &record.request
                 && (record.stamp.hlc >= newest || self.is_latest(request, record.stamp, before)?)
             {

@@ -283,15 +283,11 @@ impl Reign {
         let present = self.attempt.members.iter().filter(is_present).count();
         // Who was away hears answers to what it had asked before. Only a later round tells that nobody has overtaken it, and
         // what is stamped after that may be acknowledged when it is repeated elsewhere.
-        let present = if self.has_contact(now) {
-            present
-        } else {
-            present.min(needed - 1)
-        };
-        if present < needed {
-            return Err(Refused::TooFew { present, needed });
+        if present >= needed && self.has_contact(now) {
+            return Ok(());
         }
-        Ok(())
+        let present = present.min(needed - 1);
+        Err(Refused::TooFew { present, needed })
     }
 
     /// Was the member heard within L?

@@ -167,7 +167,7 @@ impl Link {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let bytes = from.read(&mut chunk).await?;
-            let read = chunk.get(..bytes).unwrap_or_default();
+            let (read, _) = chunk.split_at(bytes);
             if let Some(service) = calls.as_mut().and_then(|calls| calls.see(read)) {
                 self.service.get_or_init(|| service);
                 calls = None;
