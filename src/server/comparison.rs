@@ -49,12 +49,14 @@ pub(super) fn seen_to_proto(seen: SpanSeen, catalogue: &Catalogue) -> v1::Compar
 }
 
 fn row_to_proto(key: Vec<u8>, row: SeenRow, catalogue: &Catalogue) -> v1::ComparedRow {
-    let (mut view, mut entity_json) = (String::new(), String::new());
-    if let Ok((id, entity)) = split_row_key(&key) {
+    let (view, entity) = if let Ok((id, entity)) = split_row_key(&key) {
         let known = catalogue.by_id(id);
-        view = known.map_or_else(String::new, |view| view.spec.name.clone());
-        entity_json = entity_to_json(known.map(Arc::as_ref), &entity).to_string();
-    }
+        let view = known.map_or_else(String::new, |view| view.spec.name.clone());
+        (view, entity_to_json(known.map(Arc::as_ref), &entity))
+    } else {
+        // What a damaged disk made of a key has no other name.
+        (String::new(), hex::encode(&key).into())
+    };
     let name = |(log, seq): (LogId, Seq)| v1::RecordName {
         region: log.region.0,
         epoch: log.epoch.0,
@@ -63,7 +65,7 @@ fn row_to_proto(key: Vec<u8>, row: SeenRow, catalogue: &Catalogue) -> v1::Compar
     v1::ComparedRow {
         key: key.into(),
         view,
-        entity_json,
+        entity_json: entity.to_string(),
         digest: Bytes::copy_from_slice(&row.digest.0.to_le_bytes()),
         records: row.records.into_iter().map(name).collect(),
     }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use serde_json::Value as Json;
 
 use super::super::error::CliError;
 use crate::base::clock::{now_monotonic, sleep};
@@ -74,12 +75,12 @@ pub struct ListedRow {
 }
 
 /// A row as people know it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowName {
     /// The name of the view; empty if it is not known.
     pub view: String,
-    /// The entity's join keys as JSON.
-    pub entity: String,
+    /// The entity's join keys.
+    pub entity: Json,
 }
 
 /// Whoever is asked for its rows.
@@ -168,63 +169,62 @@ impl<'a, M: Member> Comparison<'a, M> {
         Ok((seen, span))
     }
 
-    /// Compares the rows of a span one by one.
+    /// Compares the rows of a span one by one, and again those that cannot be judged yet.
     async fn list(&mut self, span: &Span) -> Result<(), CliError> {
-        let mut from = Some(span.from.clone());
-        while let Some(start) = from {
-            let part = Span {
-                from: start,
-                each: true,
-                ..span.clone()
-            };
-            let (seen, part) = self.look_at(part).await?;
-            let keys: BTreeSet<Vec<u8>> = seen
-                .iter()
-                .flat_map(|seen| seen.each.keys().cloned())
-                .collect();
-            self.report.rows += u64::try_from(keys.len()).unwrap_or(u64::MAX);
-            self.settle(&part, keys, seen).await?;
-            from = part
-                .until
-                .filter(|until| Some(until) != span.until.as_ref());
-        }
-        Ok(())
-    }
-
-    /// Judges the rows of these keys, looking again at those that cannot be judged yet.
-    async fn settle(
-        &mut self,
-        part: &Span,
-        mut open: BTreeSet<Vec<u8>>,
-        mut seen: Vec<Seen>,
-    ) -> Result<(), CliError> {
-        loop {
-            let differences = &mut self.report.differences;
-            open.retain(|key| match verdict(&seen, key) {
-                Verdict::Equal => false,
-                Verdict::Unsettled => true,
-                Verdict::Different => {
-                    differences.extend(difference(&seen, key));
-                    false
-                }
-            });
-            if open.is_empty() || self.patience.is_zero() {
-                break;
-            }
+        let mut open = self.judge(span, None).await?;
+        while let Some(first) = open.first().filter(|_| !self.patience.is_zero()) {
             let begun = now_monotonic();
             sleep(LOOK_AGAIN_EVERY).await;
-            let again = self.members.iter().map(|member| member.look_at(part));
-            seen = try_join_all(again).await?;
-            // New rows may have filled the list before the end of the part: those behind are not judged by it.
-            let ends = seen.iter().filter_map(|seen| seen.next.clone()).min();
-            if let Some(end) = ends {
-                let behind = open.split_off(&end);
-                self.report.unsettled += u64::try_from(behind.len()).unwrap_or(u64::MAX);
-            }
+            let rest = Span {
+                from: first.clone(),
+                ..span.clone()
+            };
+            open = self.judge(&rest, Some(&open)).await?;
             self.patience = self.patience.saturating_sub(begun.elapsed());
         }
         self.report.unsettled += u64::try_from(open.len()).unwrap_or(u64::MAX);
         Ok(())
+    }
+
+    /// Judges the rows of a span: those of these keys, or all. Returns the keys of which nothing can be said yet.
+    async fn judge(
+        &mut self,
+        span: &Span,
+        wanted: Option<&BTreeSet<Vec<u8>>>,
+    ) -> Result<BTreeSet<Vec<u8>>, CliError> {
+        let mut open = BTreeSet::new();
+        let mut from = Some(span.from.clone());
+        while let Some(start) = from {
+            let part = Span {
+                from: start.clone(),
+                each: true,
+                ..span.clone()
+            };
+            let (seen, part) = self.look_at(part).await?;
+            let is_before_end = |key: &Vec<u8>| part.until.as_ref().is_none_or(|until| key < until);
+            let keys: BTreeSet<Vec<u8>> = if let Some(wanted) = wanted {
+                let behind = wanted.range(start..);
+                behind.filter(|key| is_before_end(key)).cloned().collect()
+            } else {
+                let keys = seen.iter().flat_map(|seen| seen.each.keys().cloned());
+                let keys: BTreeSet<_> = keys.collect();
+                self.report.rows += u64::try_from(keys.len()).unwrap_or(u64::MAX);
+                keys
+            };
+            for key in keys {
+                match verdict(&seen, &key) {
+                    Verdict::Equal => {}
+                    Verdict::Different => self.report.differences.extend(difference(&seen, &key)),
+                    Verdict::Unsettled => {
+                        open.insert(key);
+                    }
+                }
+            }
+            from = part
+                .until
+                .filter(|until| Some(until) != span.until.as_ref());
+        }
+        Ok(open)
     }
 }
 

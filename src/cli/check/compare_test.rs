@@ -47,7 +47,7 @@ impl Member for Fake {
             seen.digest = seen.digest.plus(row.digest);
             let name = RowName {
                 view: "v".to_owned(),
-                entity: format!("{key:?}"),
+                entity: format!("{key:?}").into(),
             };
             let row = row.clone();
             if span.each {
@@ -118,7 +118,8 @@ proptest! {
             })
             .collect();
         let report = report_of(&fakes);
-        let found: BTreeSet<String> = report.differences.iter().map(|found| found.name.entity.clone()).collect();
+        let entities = report.differences.iter().map(|found| found.name.entity.as_str().unwrap().to_owned());
+        let found: BTreeSet<String> = entities.collect();
         let expected: BTreeSet<String> = expected.iter().map(|key| format!("{key:?}")).collect();
         prop_assert_eq!(found, expected);
         prop_assert_eq!((report.rows, report.unsettled), (keys.len() as u64, 0));
@@ -131,14 +132,14 @@ proptest! {
 
 #[test]
 fn a_member_that_catches_up_is_equal_and_one_that_does_not_is_unsettled() {
-    for catches_up in [true, false] {
+    for (catches_up, at_once) in [(true, 9), (true, 1), (false, 9), (false, 1)] {
         let key = vec![7];
         let old = BTreeMap::from([(key.clone(), row(1, 1))]);
         let new = BTreeMap::from([(key.clone(), row(2, 2))]);
         let member = |rows, seq, coming| Fake {
             held: RefCell::new((rows, upto(seq))),
             coming: RefCell::new(coming),
-            at_once: 9,
+            at_once,
         };
         // The second one to come is applied only when looked at again.
         let coming = vec![(key, row(2, 2), Seq(2)), (vec![8], row(5, 1), Seq(1))];

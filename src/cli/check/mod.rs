@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, grouped, print, print_json, readable, table};
 use super::progress::{Position, Progress};
-use crate::base::codec::{DecodeError, Reader};
+use crate::base::codec::Reader;
 use crate::base::{Epoch, Hlc, LogId, RegionId, Seq, VersionVector};
 use crate::client::{Client, Error};
 use crate::model::Digest;
@@ -77,8 +77,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     }
     let mut progress = Progress::new("check".to_owned(), Position::of(None));
     let comparison = Comparison::new(&asked);
-    let report = comparison.run(|rows| progress.update(rows, 0)).await?;
+    let compared = comparison.run(|rows| progress.update(rows, 0)).await;
     progress.finish();
+    let report = compared?;
     let numbers: Vec<u64> = asked.iter().map(|asked| asked.number).collect();
     match args.connection.output {
         Output::Json => print_json(&report_to_json(&report, &numbers, &absent))?,
@@ -131,7 +132,7 @@ fn differences(differences: &[Difference], numbers: &[u64]) -> String {
     let mut out = table(fixed.into_iter().chain(members));
     for Difference { name, held } in differences {
         let held = held.iter().map(|held| short(*held));
-        let named = [name.view.clone(), name.entity.clone()];
+        let named = [name.view.clone(), name.entity.to_string()];
         out.add_row(named.into_iter().chain(held));
     }
     out.to_string()
@@ -143,8 +144,7 @@ fn report_to_json(report: &Report, numbers: &[u64], absent: &[(u64, String)]) ->
         let held: serde_json::Map<String, Json> = held
             .map(|(number, held)| (number.to_string(), held.map(|held| held.to_string()).into()))
             .collect();
-        let entity: Json = serde_json::from_str(&difference.name.entity).unwrap_or_default();
-        json!({"view": difference.name.view, "entity": entity, "members": held})
+        json!({"view": difference.name.view, "entity": difference.name.entity, "members": held})
     };
     let absent: serde_json::Map<String, Json> = absent
         .iter()
@@ -171,14 +171,14 @@ impl Member for Asked {
         let answer = answer.map_err(|error| {
             CliError::from(error).with(&format!("that was member {}", self.number))
         })?;
-        seen_of_proto(answer).map_err(|error| Error::bad_answer(error).into())
+        Ok(seen_of_proto(answer)?)
     }
 }
 
-fn seen_of_proto(answer: v1::CompareRowsResponse) -> Result<Seen, DecodeError> {
+fn seen_of_proto(answer: v1::CompareRowsResponse) -> Result<Seen, Error> {
     let mut reader = Reader::new(&answer.applied);
-    let applied = VersionVector::decode(&mut reader)?;
-    reader.finish("version vector")?;
+    let applied = VersionVector::decode(&mut reader).map_err(Error::bad_answer)?;
+    reader.finish("version vector").map_err(Error::bad_answer)?;
     let mut each = BTreeMap::new();
     for row in answer.each {
         let records = row.records.iter().map(|name| {
@@ -191,7 +191,7 @@ fn seen_of_proto(answer: v1::CompareRowsResponse) -> Result<Seen, DecodeError> {
         let listed = ListedRow {
             name: RowName {
                 view: row.view,
-                entity: row.entity_json,
+                entity: serde_json::from_str(&row.entity_json).map_err(Error::bad_answer)?,
             },
             row: SeenRow {
                 digest: digest(&row.digest)?,
@@ -212,7 +212,9 @@ fn seen_of_proto(answer: v1::CompareRowsResponse) -> Result<Seen, DecodeError> {
     })
 }
 
-fn digest(bytes: &[u8]) -> Result<Digest, DecodeError> {
-    let bytes = Reader::new(bytes).array("digest")?;
-    Ok(Digest(u128::from_le_bytes(bytes)))
+fn digest(bytes: &[u8]) -> Result<Digest, Error> {
+    let bytes = Reader::new(bytes).array("digest");
+    Ok(Digest(u128::from_le_bytes(
+        bytes.map_err(Error::bad_answer)?,
+    )))
 }
