@@ -297,6 +297,14 @@ async fn ready_line(stdout: ChildStdout) -> Option<Json> {
     None
 }
 
+/// Where this program is, to start it again.
+///
+/// # Errors
+/// If the system does not tell.
+pub fn this_program() -> Result<PathBuf, CliError> {
+    std::env::current_exe().map_err(|error| failed(format!("cannot find this program: {error}")))
+}
+
 /// Does work with child processes, but no longer than until SIGINT or SIGTERM: they do not outlive it.
 ///
 /// # Errors

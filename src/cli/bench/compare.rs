@@ -54,9 +54,7 @@ impl Comparison {
         connections: usize,
         span: Span,
     ) -> Result<Comparison, CliError> {
-        let binary = std::env::current_exe().map_err(|error| {
-            CliError::failed("BENCH_FAILED", format!("cannot find this program: {error}"))
-        })?;
+        let binary = child::this_program()?;
         let shape = Shape {
             entities,
             features: FEATURES,

@@ -10,14 +10,13 @@ use futures::future::try_join;
 use serde_json::{Value as Json, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::child::{Scratch, interruptible};
 use super::super::error::CliError;
 use super::super::load::{Load, Seen, VIEW_FILE};
 use super::super::network::Network;
 use super::super::output::{Output, readable};
 use super::super::process_set::{Primary, ProcessSet};
 use super::measured::rounded;
-use super::report;
+use super::{report, with_processes};
 use crate::base::clock::{now_monotonic, sleep};
 
 const MEMBERS: u8 = 3;
@@ -65,21 +64,15 @@ enum Deed {
 /// # Errors
 /// If the set does not recover, or refuses something.
 pub async fn run(args: Args) -> Result<(), CliError> {
-    let binary = std::env::current_exe().map_err(|error| {
-        CliError::failed("BENCH_FAILED", format!("cannot find this program: {error}"))
-    })?;
-    let scratch = Scratch::new("bench-failover")?;
     let deed = if args.planned {
         Deed::SwitchOver
     } else {
         Deed::Fault(args.fault)
     };
-    let measuring = Box::pin(measure(&binary, scratch.path(), deed, args.kills));
-    let measured = interruptible(measuring).await;
-    let result = measured.map_err(|error| {
-        let kept = scratch.keep();
-        error.with(&format!("what the nodes logged is in {}", kept.display()))
-    })?;
+    let measured = with_processes("bench-failover", async |binary, scratch| {
+        Box::pin(measure(binary, scratch, deed, args.kills)).await
+    });
+    let result = measured.await?;
     report(args.output, &result)?;
     match result.get("lost_quorum").and_then(Json::as_u64) {
         Some(0) => Ok(()),

@@ -17,6 +17,8 @@ mod set;
 mod workload;
 mod zipf;
 
+use std::path::Path;
+
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
@@ -25,6 +27,7 @@ use self::closed_loop::{Span, drive};
 use self::compare::{Comparison, connect};
 use self::grpc::Call;
 use self::workload::{Shape, VIEW};
+use super::child::{Scratch, interruptible, this_program};
 use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, plain, print, print_json, table};
@@ -108,6 +111,20 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Set(args) => Box::pin(set::run(args)).await,
         Command::EmptyServer(args) => empty::run(args).await,
     }
+}
+
+/// Measures processes of this program, in a directory of their own that is kept if it fails.
+async fn with_processes<T>(
+    command: &str,
+    measure: impl AsyncFnOnce(&Path, &Path) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let binary = this_program()?;
+    let scratch = Scratch::new(command)?;
+    let measured = interruptible(measure(&binary, scratch.path())).await;
+    measured.map_err(|error| {
+        let kept = scratch.keep();
+        error.with(&format!("what the nodes logged is in {}", kept.display()))
+    })
 }
 
 async fn load(args: AgainstNode) -> Result<(), CliError> {

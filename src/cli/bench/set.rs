@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use super::super::child::{Scratch, interruptible};
 use super::super::error::CliError;
 use super::super::output::Output;
 use super::super::process_set::ProcessSet;
@@ -15,8 +14,8 @@ use super::closed_loop::{Caller, Span, drive};
 use super::grpc::{Call, Connection};
 use super::load::load;
 use super::measured::rounded;
-use super::report;
 use super::workload::{Keys, Requests, Shape};
+use super::{report, with_processes};
 use crate::base::clock::{now_monotonic, sleep};
 use crate::proto::v1::CommitLevel;
 
@@ -47,16 +46,10 @@ pub struct Args {
 /// # Errors
 /// If the set does not form, or refuses something.
 pub async fn run(args: Args) -> Result<(), CliError> {
-    let binary = std::env::current_exe().map_err(|error| {
-        CliError::failed("BENCH_FAILED", format!("cannot find this program: {error}"))
-    })?;
-    let scratch = Scratch::new("bench-set")?;
-    let measuring = Box::pin(measure(&binary, scratch.path(), args.span));
-    let measured = interruptible(measuring).await.map_err(|error| {
-        let kept = scratch.keep();
-        error.with(&format!("what the nodes logged is in {}", kept.display()))
-    })?;
-    report(args.output, &measured)
+    let measured = with_processes("bench-set", async |binary, scratch| {
+        Box::pin(measure(binary, scratch, args.span)).await
+    });
+    report(args.output, &measured.await?)
 }
 
 async fn measure(binary: &Path, scratch: &Path, span: Span) -> Result<Json, CliError> {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::failure::Failure;
 use self::story::{Imported, Lookups, Story};
-use super::child::{Scratch, interruptible};
+use super::child::{Scratch, interruptible, this_program};
 use super::error::CliError;
 use super::load::Verdict;
 use super::output::{grouped, print, print_json, readable};
@@ -142,9 +142,7 @@ fn micros(span: Duration) -> u64 {
 
 async fn play(args: &Args, scratch: &Scratch) -> Result<(ProcessSet, Done), CliError> {
     let start = now_monotonic();
-    let binary = std::env::current_exe().map_err(|error| {
-        CliError::failed("NODE_FAILED", format!("cannot find this program: {error}"))
-    })?;
+    let binary = this_program()?;
     let heading = match args.nodes {
         1 => "Starting a node",
         _ => "Starting nodes that form a replica set",
