@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 8] = [
         "steadfast/v1/values.proto",
         "steadfast/v1/feature_service.proto",
         "steadfast/v1/view_service.proto",
@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "steadfast/v1/replication_service.proto",
         "steadfast/v1/raft_service.proto",
         "steadfast/v1/snapshot_service.proto",
+        "steadfast/v1/row_service.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;

@@ -201,10 +201,8 @@ pub(super) fn endpoint(address: &str) -> Option<Endpoint> {
     Some(endpoint)
 }
 
-/// A connection to the clients' port of a member, made when it is needed and again after it has ended. `None`: it is no
-/// address.
-#[must_use]
-pub fn channel(address: &str) -> Option<Channel> {
+/// A connection to a port of a member, made when it is needed and again after it has ended. `None`: it is no address.
+pub(super) fn channel(address: &str) -> Option<Channel> {
     Some(endpoint(address)?.connect_lazy())
 }
 

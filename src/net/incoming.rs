@@ -25,7 +25,7 @@ impl Wires {
     /// # Errors
     /// Why the caller is not talked to.
     pub fn answer(&self, first: Option<v1::PeerMessage>) -> Result<(Incoming, Hello), Refusal> {
-        let judged = self.judge(first);
+        let judged = self.judge_first(first);
         match &judged {
             Ok((_, hello)) => info!(peer = %hello.to, "a peer calls"),
             Err(cause) => {
@@ -36,12 +36,12 @@ impl Wires {
         judged
     }
 
-    fn judge(&self, first: Option<v1::PeerMessage>) -> Result<(Incoming, Hello), Refusal> {
+    fn judge_first(&self, first: Option<v1::PeerMessage>) -> Result<(Incoming, Hello), Refusal> {
         let Some(Content::Hello(hello)) = first.and_then(|message| message.content) else {
             return Err(Problem::HelloNotFirst.at("hello").into());
         };
         let hello = Hello::try_from(hello)?;
-        self.shared.me.judge(&hello)?;
+        self.judge(&hello)?;
         if let Some(peer) = self.shared.peer(hello.from) {
             peer.called.notify_one();
         }
@@ -49,7 +49,7 @@ impl Wires {
             shared: Arc::clone(&self.shared),
             from: hello.from,
         };
-        Ok((incoming, self.shared.me.hello(hello.from)))
+        Ok((incoming, self.hello(hello.from)))
     }
 }
 

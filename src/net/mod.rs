@@ -12,7 +12,8 @@
 //! its established connection has ended and a new one was refused: silence is not the end of a process. Who a peer is
 //! decides its incarnation, never its address, which is looked up at every connect.
 //!
-//! What members ask each other about their agreement goes by [`RaftLines`], a question and its answer at a time.
+//! What members ask each other about their agreement goes by [`RaftLines`], a question and its answer at a time, and so do
+//! the questions of a quorum read, by [`RowLines`].
 //!
 //! Nothing here knows what a message means; nothing is encrypted yet, and nobody is asked to prove who they are: both
 //! belong into `dial::endpoint` and the peer port's listener.
@@ -21,17 +22,20 @@ mod backoff;
 mod dial;
 mod hello;
 mod incoming;
+mod lines;
 mod metrics;
 mod outbox;
 mod raft;
+mod rows;
 mod snapshots;
 mod wires;
 
 pub use backoff::Waits;
-pub use dial::channel;
 pub use hello::{FORMATS, Hello, Me, Refusal};
 pub use incoming::Incoming;
+pub use lines::Lines;
 pub use raft::{RAFT_MESSAGE_BYTES, RaftLines, Unreachable, join};
+pub use rows::{RowLines, Unnamed};
 pub use snapshots::{
     CHUNK_BYTES, CHUNKS_READY, CallError, Chunks, FILES_AT_ONCE, SNAPSHOT_BYTES, SnapshotPeer,
 };

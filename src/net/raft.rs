@@ -1,11 +1,9 @@
 //! Questions of one member's Raft to another's, on a connection that is made when it is needed.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use tonic::transport::Channel;
 
-use super::dial::endpoint;
+use super::dial::channel;
+use super::lines::Lines;
 use crate::base::NodeNumber;
 use crate::proto::v1::raft_service_client::RaftServiceClient;
 use crate::proto::v1::{JoinRequest, JoinResponse, RaftMessage};
@@ -24,13 +22,7 @@ pub struct Unreachable {
 /// One line to each member.
 #[derive(Debug, Default)]
 pub struct RaftLines {
-    lines: Mutex<HashMap<NodeNumber, Line>>,
-}
-
-#[derive(Debug, Clone)]
-struct Line {
-    address: String,
-    client: RaftServiceClient<Channel>,
+    lines: Lines<NodeNumber>,
 }
 
 impl RaftLines {
@@ -44,35 +36,27 @@ impl RaftLines {
         address: &str,
         question: RaftMessage,
     ) -> Result<RaftMessage, Unreachable> {
-        let unreachable = |cause: String| Unreachable {
-            address: address.to_owned(),
-            cause,
-        };
-        let mut line = self.line(member, address).map_err(unreachable)?;
-        let answer = line.client.ask(question).await;
-        let answer = answer.map_err(|status| unreachable(status.to_string()))?;
+        let line = self.lines.to(member, address);
+        let line = line.ok_or_else(|| Unreachable::new(address, "it is no address"))?;
+        let answer = client(line).ask(question).await;
+        let answer = answer.map_err(|status| Unreachable::new(address, status.to_string()))?;
         Ok(answer.into_inner())
-    }
-
-    fn line(&self, member: NodeNumber, address: &str) -> Result<Line, String> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get(&member).filter(|line| line.address == address) {
-            return Ok(line.clone());
-        }
-        let line = Line::to(address).ok_or("it is no address")?;
-        lines.insert(member, line.clone());
-        Ok(line)
     }
 }
 
-impl Line {
-    fn to(address: &str) -> Option<Line> {
-        let client = RaftServiceClient::new(endpoint(address)?.connect_lazy())
-            .max_encoding_message_size(RAFT_MESSAGE_BYTES)
-            .max_decoding_message_size(RAFT_MESSAGE_BYTES);
-        let address = address.to_owned();
-        Some(Line { address, client })
+impl Unreachable {
+    fn new(address: &str, cause: impl Into<String>) -> Unreachable {
+        Unreachable {
+            address: address.to_owned(),
+            cause: cause.into(),
+        }
     }
+}
+
+fn client(line: Channel) -> RaftServiceClient<Channel> {
+    RaftServiceClient::new(line)
+        .max_encoding_message_size(RAFT_MESSAGE_BYTES)
+        .max_decoding_message_size(RAFT_MESSAGE_BYTES)
 }
 
 /// Asks a member, at its peer address, to let a directory join.
@@ -80,13 +64,8 @@ impl Line {
 /// # Errors
 /// If the address is none, does not answer or refuses: what it said.
 pub async fn join(address: &str, request: JoinRequest) -> Result<JoinResponse, Unreachable> {
-    let unreachable = |cause: String| Unreachable {
-        address: address.to_owned(),
-        cause,
-    };
-    let line = Line::to(address).ok_or_else(|| unreachable("it is no address".to_owned()))?;
-    let mut client = line.client;
-    let answer = client.join(request).await;
-    let answer = answer.map_err(|status| unreachable(status.message().to_owned()))?;
+    let line = channel(address).ok_or_else(|| Unreachable::new(address, "it is no address"))?;
+    let answer = client(line).join(request).await;
+    let answer = answer.map_err(|status| Unreachable::new(address, status.message()))?;
     Ok(answer.into_inner())
 }

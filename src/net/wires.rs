@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Waits;
 use super::dial;
-use super::hello::Me;
+use super::hello::{Hello, Me, Refusal};
 use super::metrics::{Counters, Metrics};
 use super::outbox::Outbox;
 use crate::base::clock::now_monotonic;
@@ -147,6 +147,20 @@ impl Wires {
                 self.shared.tasks.spawn_finite("peer", dialled);
             }
         }
+    }
+
+    /// What this member says to another first.
+    #[must_use]
+    pub fn hello(&self, to: IncarnationId) -> Hello {
+        self.shared.me.hello(to)
+    }
+
+    /// Is whoever says this one to talk to?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(&self, hello: &Hello) -> Result<(), Refusal> {
+        self.shared.me.judge(hello)
     }
 
     /// Sends a message. It may be lost; what does not fit is dropped, and so is what is meant for no peer.

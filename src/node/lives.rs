@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::quorum::Quorum;
 use super::start::{self, Started};
 use super::writer::Writer;
 use super::{Addresses, Joining, Node, Seed, Seeding, Serving, Shared, StartError};
@@ -211,6 +212,7 @@ impl Serving {
             member,
             wires,
             engine,
+            quorum: Quorum::default(),
             disk_available: AtomicU64::new(u64::MAX),
             disk_is_low: AtomicBool::new(false),
             jobs: RwLock::new(Some(jobs)),

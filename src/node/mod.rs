@@ -18,6 +18,7 @@ mod lives;
 mod member;
 mod members;
 mod peers;
+mod quorum;
 mod reads;
 mod refound;
 mod request;
@@ -41,9 +42,10 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use self::agreement::{Agreement, RaftPlace};
 use self::member::Member;
+use self::quorum::Quorum;
 use self::writer::Job;
 use crate::base::disk::{DirLock, Disk};
-use crate::base::{Budget, Clock, ReadLevel, TaskGroup};
+use crate::base::{Budget, Clock, Held, ReadLevel, TaskGroup};
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress, Span, SpanSeen};
 use crate::model::{Catalogue, View, ViewId};
@@ -54,6 +56,7 @@ pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
 pub use init::init;
 pub use joining::Joining;
+pub use quorum::{RowsAsked, RowsNamed, rows_named_to_proto};
 pub use reads::Columns;
 pub use refound::{Error as RefoundError, Remains};
 pub use request::{
@@ -116,6 +119,7 @@ struct Serving {
     member: Arc<Member>,
     wires: Wires,
     engine: Arc<Engine>,
+    quorum: Quorum,
     /// Bytes available on the disk when last looked; `u64::MAX` before.
     disk_available: AtomicU64,
     disk_is_low: AtomicBool,
@@ -309,6 +313,18 @@ impl Node {
     /// If stored rows cannot be read or are damaged, or the deadline passes.
     pub async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
         self.serving()?.lookup(request).await
+    }
+
+    /// Names rows to another member that makes a quorum read. `None`: not in anybody's name.
+    ///
+    /// # Errors
+    /// If stored rows cannot be read or are damaged.
+    pub async fn name_rows(
+        &self,
+        asked: RowsAsked,
+        memory: &mut Held,
+    ) -> Result<Option<RowsNamed>, Error> {
+        self.serving()?.name_rows(asked, memory).await
     }
 
     /// Reads a page of a view in key order.

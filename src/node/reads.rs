@@ -1,8 +1,8 @@
 //! Lookups and scans on this node's rows.
 //!
 //! A primary read goes through the member's core: rows are read once a round of pings has confirmed the primary and all
-//! that was appended before is applied, and answered once they are committed. A quorum read is answered likewise, by the primary
-//! alone. Other levels read the applied rows; a bounded read only if they are fresh enough.
+//! that was appended before is applied, and answered once they are committed. A quorum read takes the rows that a majority
+//! [agrees on](super::quorum). Other levels read the applied rows; a bounded read only if they are fresh enough.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ use crate::storage::{RowKeys, ScanStart};
 /// Rows read at the most before they are resolved and forgotten; where they are large the engine reads fewer.
 const ROWS_AT_ONCE: usize = 256;
 
+/// So long before its deadline a lookup that waits gives up, to say what it waits for.
+const LAST_WORD: Duration = Duration::from_millis(3);
+
 /// One column list for each selection.
 pub type Columns = Vec<Vec<Column>>;
 
@@ -42,8 +45,9 @@ impl Serving {
             ReadLevel::Bounded(bound) => {
                 check_fresh(standing.staleness(self.clock.monotonic()), bound)
             }
-            ReadLevel::Quorum | ReadLevel::Primary if standing.serves.is_some() => Ok(()),
-            ReadLevel::Quorum | ReadLevel::Primary => Err(self.not_primary()),
+            ReadLevel::Quorum => Ok(()),
+            ReadLevel::Primary if standing.serves.is_some() => Ok(()),
+            ReadLevel::Primary => Err(self.not_primary()),
         }
     }
 
@@ -85,8 +89,7 @@ impl Serving {
         let mut sources = Sources::default();
         let begun = now_monotonic();
         let mut read = None;
-        // What the primary confirms is what a quorum would name.
-        if matches!(level, ReadLevel::Primary | ReadLevel::Quorum) {
+        if level == ReadLevel::Primary {
             let mut primary = self.member.read_primary().await?;
             primary.ready().await.ok_or_else(|| self.not_primary())?;
             spent.waiting = begun.elapsed();
@@ -95,6 +98,7 @@ impl Serving {
         let mut columns = Vec::with_capacity(selections.len());
         for selection in selections {
             let mut taken = Taken {
+                level,
                 memory: &mut memory,
                 spent: &mut spent,
                 sources: read.is_some().then_some(&mut sources),
@@ -104,12 +108,9 @@ impl Serving {
         }
         if let Some(primary) = &mut read {
             let read = now_monotonic();
-            self.member
-                .rows_read(primary.id, sources.into_iter().collect());
-            primary
-                .confirmed()
-                .await
-                .ok_or_else(|| self.not_primary())?;
+            let records = sources.into_iter().collect();
+            let confirmed = primary.confirmed(records).await;
+            confirmed.ok_or_else(|| self.not_primary())?;
             spent.waiting += read.elapsed();
         }
         Ok((columns, memory, spent))
@@ -142,7 +143,15 @@ impl Serving {
             deadline.check()?;
             let before = resolver.payload_bytes();
             let keys = RowKeys::of_entities(id, entities.clone().take(ROWS_AT_ONCE));
-            let rows = self.rows(keys, taken.spent).await?;
+            let rows = match taken.level {
+                ReadLevel::Quorum => {
+                    let agreed = self.agreed_rows(keys, deadline, taken.spent).await?;
+                    agreed.into_iter().map(Some).collect()
+                }
+                ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary => {
+                    self.rows(keys, taken.spent).await?
+                }
+            };
             let bytes = rows.iter().flatten().map(KeyedRow::memory_bytes).sum();
             let _held = taken.memory.count(bytes);
             let read = now_monotonic();
@@ -167,7 +176,11 @@ impl Serving {
 
     /// The rows of some keys, or of the first of them if they are large. What memory holds is read at once; files are read
     /// where they block nobody.
-    async fn rows(&self, keys: RowKeys, spent: &mut Spent) -> Result<Vec<Option<KeyedRow>>, Error> {
+    pub(super) async fn rows(
+        &self,
+        keys: RowKeys,
+        spent: &mut Spent,
+    ) -> Result<Vec<Option<KeyedRow>>, Error> {
         let begun = now_monotonic();
         let rows = self.engine.rows_in_memory(&keys).map_err(Error::Read)?;
         let unknown = rows.iter().filter(|row| row.is_none()).count();
@@ -238,6 +251,7 @@ type Sources = BTreeMap<LogId, Seq>;
 
 /// What a lookup takes and finds out as it goes.
 struct Taken<'a> {
+    level: ReadLevel,
     memory: &'a mut Held,
     spent: &'a mut Spent,
     /// Only where they are asked for.
@@ -304,7 +318,7 @@ fn page(
 
 /// When an answer is due.
 #[derive(Debug, Clone, Copy)]
-struct Deadline {
+pub(super) struct Deadline {
     begun: Instant,
     limit: Duration,
 }
@@ -315,6 +329,11 @@ impl Deadline {
             begun: now_monotonic(),
             limit,
         }
+    }
+
+    /// What is left until then, but for the time that it takes to say that it is over.
+    pub fn left(self) -> Duration {
+        self.limit.saturating_sub(self.begun.elapsed() + LAST_WORD)
     }
 
     /// To be called where work goes on without waiting for anything, and what is not wanted any more can be left off.

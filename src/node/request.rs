@@ -330,6 +330,14 @@ pub enum Error {
         /// How many the level needs.
         needed: usize,
     },
+    /// No majority of the data members named the same rows in time.
+    #[error("no majority names the same rows: {answered} of {members} data members answer")]
+    RowsNotAgreed {
+        /// How many answered at all.
+        answered: usize,
+        /// How many there are.
+        members: usize,
+    },
     /// The write may be there or not, and may still come.
     #[error("the fate of the write is unknown: {reason}")]
     Unknown {

@@ -1,6 +1,7 @@
 //! What a read may claim: the pure cores.
 //!
-//! - [`Gather`] and [`Plan`]: a quorum read, which needs no primary: whom to ask when, and which row the answers decide.
+//! - [`Gather`], [`Plan`] and [`Nearness`]: a quorum read, which needs no primary: whom to ask when, and which row the
+//!   answers decide.
 //! - [`Staleness`]: how old the rows of this node can be, by evidence from the primary.
 //! - [`Token`]: what a session has seen, carried by its client; [`judge`] says whether a node holds all of it.
 //!
@@ -10,11 +11,13 @@
 //! never less than the true one. A session is never told that rows hold what it has seen while a record of it is missing.
 
 mod gather;
+mod nearness;
 mod plan;
 mod session;
 mod staleness;
 
 pub use gather::Gather;
+pub use nearness::Nearness;
 pub use plan::Plan;
 pub use session::{Error, SessionKey, Token, Verdict, judge};
 pub use staleness::{ProbeNumber, Staleness};

@@ -28,5 +28,6 @@ pub use contact::{Contact, Round};
 pub use member::{Member, Taken};
 pub use message::{Append, Fetch, Fetched, Held, Message, PreSeal, Seal, SealAck, Vouched};
 pub use sender::{Sender, Shipment};
+pub use wire::{decode_members, encode_members};
 
 pub use crate::model::{Fork, Heads, HeldOpening, Logged, Place};

@@ -13,7 +13,7 @@ use crate::base::codec::{DecodeError, Reader, put_blob, put_count};
 use crate::base::{BootNumber, Epoch, IncarnationId, LogId, RegionId, Seq, VersionVector};
 use crate::control::Missing;
 use crate::model::{Digest, Heads, Logged};
-use crate::proto::{Invalid, Problem, v1};
+use crate::proto::{Invalid, Problem, packed, read_packed, v1};
 use v1::peer_message::Content;
 
 impl From<&Message> for v1::PeerMessage {
@@ -77,7 +77,7 @@ fn content(message: &Message) -> Content {
             vector,
         } => Content::HandOver(v1::HandOver {
             epoch: epoch.0,
-            members: packed(|out| put_members(out, members)),
+            members: encode_members(members),
             vector: packed(|out| vector.encode(out)),
         }),
         Message::Probe { number } => Content::Probe(v1::Probe { number: *number }),
@@ -86,12 +86,6 @@ fn content(message: &Message) -> Content {
             appended: packed(|out| appended.encode(out)),
         }),
     }
-}
-
-fn packed(put: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    let mut out = Vec::new();
-    put(&mut out);
-    out.into()
 }
 
 fn put_records(records: &[Logged]) -> Bytes {
@@ -122,11 +116,15 @@ fn put_ranges(out: &mut Vec<u8>, ranges: &[Missing]) {
     }
 }
 
-fn put_members(out: &mut Vec<u8>, members: &BTreeSet<IncarnationId>) {
-    put_count(out, members.len());
-    for member in members {
-        out.put_u128_le(member.0);
-    }
+/// Members, packed.
+#[must_use]
+pub fn encode_members(members: &BTreeSet<IncarnationId>) -> Bytes {
+    packed(|out| {
+        put_count(out, members.len());
+        for member in members {
+            out.put_u128_le(member.0);
+        }
+    })
 }
 
 fn put_log(out: &mut Vec<u8>, log: LogId) {
@@ -146,16 +144,16 @@ impl TryFrom<v1::PeerMessage> for Message {
                 epoch: Epoch(append.epoch),
                 number: append.number,
                 round: Round(append.round),
-                vector: read("append.vector", &append.vector, VersionVector::decode)?,
+                vector: read_packed("append.vector", &append.vector, VersionVector::decode)?,
                 records: records("append.records", &append.records)?,
             }),
             Content::Held(held) => Message::Held(Held {
                 epoch: Epoch(held.epoch),
                 number: held.number,
                 round: Round(held.round),
-                durable: read("held.durable", &held.durable, VersionVector::decode)?,
-                appended: read("held.appended", &held.appended, heads)?,
-                applied: read("held.applied", &held.applied, VersionVector::decode)?,
+                durable: read_packed("held.durable", &held.durable, VersionVector::decode)?,
+                appended: read_packed("held.appended", &held.appended, heads)?,
+                applied: read_packed("held.applied", &held.applied, VersionVector::decode)?,
             }),
             Content::Fenced(fenced) => Message::Fenced {
                 epoch: Epoch(fenced.epoch),
@@ -167,12 +165,12 @@ impl TryFrom<v1::PeerMessage> for Message {
             Content::SealAck(ack) => Message::SealAck(SealAck {
                 epoch: Epoch(ack.epoch),
                 boot: BootNumber(ack.boot),
-                durable: read("seal_ack.durable", &ack.durable, VersionVector::decode)?,
-                appended: read("seal_ack.appended", &ack.appended, heads)?,
+                durable: read_packed("seal_ack.durable", &ack.durable, VersionVector::decode)?,
+                appended: read_packed("seal_ack.appended", &ack.appended, heads)?,
             }),
             Content::Fetch(fetch) => Message::Fetch(Fetch {
                 epoch: Epoch(fetch.epoch),
-                wanted: read("fetch.wanted", &fetch.wanted, ranges)?,
+                wanted: read_packed("fetch.wanted", &fetch.wanted, ranges)?,
             }),
             Content::Fetched(fetched) => {
                 let records = records("fetched.records", &fetched.records)?;
@@ -191,31 +189,20 @@ impl TryFrom<v1::PeerMessage> for Message {
             }
             Content::HandOver(hand_over) => Message::HandOver {
                 epoch: Epoch(hand_over.epoch),
-                members: read("hand_over.members", &hand_over.members, members)?,
-                vector: read("hand_over.vector", &hand_over.vector, VersionVector::decode)?,
+                members: decode_members("hand_over.members", &hand_over.members)?,
+                vector: read_packed("hand_over.vector", &hand_over.vector, VersionVector::decode)?,
             },
             Content::Probe(v1::Probe { number }) => Message::Probe { number },
             Content::Probed(probed) => Message::Probed {
                 number: probed.number,
-                appended: read("probed.appended", &probed.appended, VersionVector::decode)?,
+                appended: read_packed("probed.appended", &probed.appended, VersionVector::decode)?,
             },
         })
     }
 }
 
-/// Reads a field that one thing fills.
-fn read<T>(
-    field: &'static str,
-    bytes: &Bytes,
-    decode: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<T, Invalid> {
-    let mut reader = Reader::new(bytes);
-    let whole = decode(&mut reader).and_then(|read| reader.finish("the last entry").map(|()| read));
-    whole.map_err(|cause| Problem::Unreadable(cause).at(field))
-}
-
 fn records(field: &'static str, bytes: &Bytes) -> Result<Vec<Logged>, Invalid> {
-    read(field, bytes, |reader| {
+    read_packed(field, bytes, |reader| {
         let count = reader.count("records", 4)?;
         let mut record = || Logged::read(bytes.slice_ref(reader.blob("record")?));
         (0..count).map(|_| record()).collect()
@@ -243,11 +230,19 @@ fn ranges(reader: &mut Reader<'_>) -> Result<Vec<Missing>, DecodeError> {
     (0..count).map(|_| missing(reader)).collect()
 }
 
-fn members(reader: &mut Reader<'_>) -> Result<BTreeSet<IncarnationId>, DecodeError> {
-    let count = reader.count("members", 16)?;
-    (0..count)
-        .map(|_| reader.u128("member").map(IncarnationId))
-        .collect()
+/// Reads what [`encode_members`] packed into a field.
+///
+/// # Errors
+/// If it is anything else.
+pub fn decode_members(
+    field: &'static str,
+    bytes: &Bytes,
+) -> Result<BTreeSet<IncarnationId>, Invalid> {
+    read_packed(field, bytes, |reader| {
+        let count = reader.count("members", 16)?;
+        let mut member = || reader.u128("member").map(IncarnationId);
+        (0..count).map(|_| member()).collect()
+    })
 }
 
 fn log(reader: &mut Reader<'_>) -> Result<LogId, DecodeError> {

@@ -105,7 +105,12 @@ impl Features {
         let timed = intake.decoded("GetFeatures");
         let level = proto::read_level(request.level, request.max_staleness_ms)?;
         let catalogue = self.0.catalogue_of_lookups(level)?;
-        let lookup = proto::lookup_of_get(request, &catalogue)?;
+        let lookup = proto::lookup_of_get(request, &catalogue);
+        if lookup.is_err() && level == ReadLevel::Quorum {
+            // A majority may know what is asked for, and this node not yet: only the primary can tell.
+            self.0.node.check_answers(ReadLevel::Primary)?;
+        }
+        let lookup = lookup?;
         let entities = lookup
             .selections
             .iter()

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use super::status::explain;
 use crate::base::clock::now_monotonic;
 
-const SERVICES: [(&str, &[&str]); 6] = [
+const SERVICES: [(&str, &[&str]); 7] = [
     (
         "FeatureService",
         &[
@@ -63,6 +63,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
     ("ReplicationService", &["Exchange"]),
     ("RaftService", &["Ask", "Join"]),
     ("SnapshotService", &["OfferSnapshot", "FetchFile"]),
+    ("RowService", &["NameRows"]),
 ];
 
 /// What requests are counted and timed in.

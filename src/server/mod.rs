@@ -21,6 +21,7 @@ mod metrics;
 mod peer;
 mod port;
 mod raft;
+mod rows;
 mod scan;
 mod set;
 mod slow;
@@ -61,6 +62,7 @@ use crate::proto::v1;
 use v1::admin_service_server::AdminServiceServer;
 use v1::feature_service_server::FeatureServiceServer;
 use v1::replication_service_server::ReplicationServiceServer;
+use v1::row_service_server::RowServiceServer;
 use v1::snapshot_service_server::SnapshotServiceServer;
 use v1::view_service_server::ViewServiceServer;
 
@@ -267,6 +269,8 @@ fn peer_routes(edge: &Edge, health: &Health) -> Routes {
     routes.add_service(raft::raft_service(edge.clone()));
     let snapshots = SnapshotServiceServer::new(snapshots::Snapshots(edge.clone()));
     routes.add_service(snapshots.max_decoding_message_size(net::MESSAGE_BYTES));
+    let rows = RowServiceServer::new(rows::Rows(edge.clone()));
+    routes.add_service(rows.max_decoding_message_size(net::MESSAGE_BYTES));
     routes.routes()
 }
 

@@ -198,7 +198,9 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::Overloaded { .. } | node::Error::BeingSwept { .. } => Reason::Overloaded,
         node::Error::Read(error) => reason_of_engine(error),
         node::Error::NotPrimary { .. } | node::Error::HandingOver => Reason::NotPrimary,
-        node::Error::TooFewMembers { .. } | node::Error::NotAgreed { .. } => Reason::NoQuorum,
+        node::Error::TooFewMembers { .. }
+        | node::Error::RowsNotAgreed { .. }
+        | node::Error::NotAgreed { .. } => Reason::NoQuorum,
         node::Error::MayBeAgreed { .. } => Reason::OutcomeUnknown,
         node::Error::TooStale { .. } => Reason::TooStale,
         node::Error::NoSuchMember { .. } => Reason::NoSuchMember,

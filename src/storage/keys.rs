@@ -65,6 +65,11 @@ impl RowKeys {
         });
     }
 
+    /// Appends the key of a row, as it is in the store.
+    pub fn push_key(&mut self, row_key: &[u8]) {
+        self.0.push_with(|out| out.extend_from_slice(row_key));
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -22,6 +22,7 @@ mod history;
 mod kills;
 mod members;
 mod pauses;
+mod reads;
 mod slow;
 mod stages;
 mod traffic;

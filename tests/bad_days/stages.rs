@@ -74,7 +74,7 @@ async fn exactly_one_takes_over_though_two_others_are_killed_on_the_way() {
 }
 
 /// Has the members decide by themselves whether a primary is replaced, or leaves it to the operator.
-async fn decide(set: &ProcessSet, asked: usize, policy: v1::FailoverPolicy) {
+pub async fn decide(set: &ProcessSet, asked: usize, policy: v1::FailoverPolicy) {
     let changes = v1::SetSettingsRequest {
         failover: Some(policy.into()),
         ..v1::SetSettingsRequest::default()

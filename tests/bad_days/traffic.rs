@@ -115,7 +115,7 @@ impl Traffic {
         self.write(client, manner).await;
         sleep(PAUSE).await;
         let row = rand::random_range(0..SHARED);
-        for level in [ReadLevel::Primary, ReadLevel::Local] {
+        for level in [ReadLevel::Primary, ReadLevel::Quorum, ReadLevel::Local] {
             self.read(client, manner, row, level).await;
             sleep(PAUSE).await;
         }
@@ -439,9 +439,18 @@ fn not_refused(history: &History, held: &BTreeMap<u64, u64>) {
 
 /// The rows that a member has of these.
 pub async fn held(member: &Client, keys: &[u64]) -> Result<BTreeMap<u64, u64>, Error> {
+    read_at(member, keys, ReadLevel::Local).await
+}
+
+/// The rows of these that a member reads at a level.
+pub async fn read_at(
+    member: &Client,
+    keys: &[u64],
+    level: ReadLevel,
+) -> Result<BTreeMap<u64, u64>, Error> {
     let mut held = BTreeMap::new();
     for keys in keys.chunks(limits::LOOKUP_ENTITIES) {
-        let answer = member.get(get(keys, ReadLevel::Local)).await?;
+        let answer = member.get(get(keys, level)).await?;
         let found = keys.iter().zip(values(answer));
         held.extend(found.filter_map(|(key, value)| Some((*key, value?))));
     }

@@ -41,7 +41,7 @@ use crate::model::{Body, RequestId};
 use crate::net::{Inbound, Wires};
 use crate::proto::Invalid;
 use crate::replica::{Found, ReadId, Refused, Replica, Report, Turn, Unfit, Wanted, WriteId};
-use crate::replication::{Logged, Message};
+use crate::replication::{Logged, Message, Vouched};
 use backlog::Backlog;
 use chronicle::Chronicle;
 pub(super) use halt::Halt;
@@ -71,32 +71,46 @@ pub(super) enum Event {
     /// Records that were asked for.
     Records(Wanted, Option<Vec<Logged>>),
     /// A primary read arrives.
-    ReadPrimary(oneshot::Sender<Result<PrimaryRead, Refused>>),
+    ReadPrimary(oneshot::Sender<Result<StrongRead, Refused>>),
+    /// A quorum read asks for this member's rows.
+    ReadForQuorum(oneshot::Sender<StrongRead>),
     /// The rows of a primary read were read; they come from these records.
     RowsRead(ReadId, Vec<(LogId, Seq)>),
     /// Nobody waits for this write any more.
     Forget(WriteId),
+    /// Nobody waits for this read any more.
+    DropRead(ReadId),
 }
 
-/// A primary read under way.
+/// A primary read, or this member's part of a quorum read, under way.
 #[derive(Debug)]
-pub(super) struct PrimaryRead {
-    pub id: ReadId,
+pub(super) struct StrongRead {
+    id: ReadId,
     /// Told when the rows may be read; closed if the read cannot be answered here any more.
     ready: oneshot::Receiver<()>,
-    /// Told when the rows read may be answered; likewise.
+    /// Told when the rows of a primary read may be answered; likewise.
     confirmed: oneshot::Receiver<()>,
+    events: Sender<Event>,
 }
 
-impl PrimaryRead {
-    /// Waits until the rows may be read. `None`: this node is not the primary any more.
+impl StrongRead {
+    /// Waits until the rows may be read. `None`: they are not answered here any more.
     pub async fn ready(&mut self) -> Option<()> {
         (&mut self.ready).await.ok()
     }
 
-    /// Waits until the rows that were read may be answered. `None`: likewise.
-    pub async fn confirmed(&mut self) -> Option<()> {
+    /// Waits until the rows of a primary read, which come from these records, may be answered. `None`: this node is not the
+    /// primary any more.
+    pub async fn confirmed(&mut self, records: Vec<(LogId, Seq)>) -> Option<()> {
+        let _ended = self.events.send(Event::RowsRead(self.id, records));
         (&mut self.confirmed).await.ok()
+    }
+}
+
+impl Drop for StrongRead {
+    fn drop(&mut self) {
+        // After the member's end nothing is remembered.
+        let _ended = self.events.send(Event::DropRead(self.id));
     }
 }
 
@@ -164,6 +178,8 @@ struct Core {
     reads: HashMap<ReadId, [Option<oneshot::Sender<()>>; 2]>,
     /// Names given to writes and reads.
     named: u64,
+    /// Where whoever waits for one says that nobody does any more.
+    events: Sender<Event>,
     backlog: Backlog,
     /// Why it takes no further part.
     halted: Option<Halt>,
@@ -240,6 +256,7 @@ impl Member {
                 writes: HashMap::new(),
                 reads: HashMap::new(),
                 named: 0,
+                events: events.clone(),
                 backlog: Backlog::default(),
                 halted: None,
                 lost: None,
@@ -394,7 +411,7 @@ impl Member {
             if entry.behind.is_some_and(|behind| behind != core.end) {
                 return Err(NotAppended::Moved(Box::new(entry)));
             }
-            let awaited = level.map(|level| (self.awaited(core), level));
+            let awaited = level.map(|level| (core.awaited(), level));
             let named = awaited
                 .as_ref()
                 .map(|(awaited, level)| (awaited.write, *level));
@@ -424,42 +441,41 @@ impl Member {
     /// If this node is not the primary.
     pub fn await_level(&self, stamp: Stamp, level: CommitLevel) -> Result<Awaited, Error> {
         self.act(|core, _, now| {
-            let awaited = self.awaited(core);
+            let awaited = core.awaited();
             let awaits = core.replica.await_level(now, stamp, level, awaited.write);
             awaits.map_err(|refused| self.refusal(refused))?;
             Ok(awaited)
         })
     }
 
-    fn awaited(&self, core: &mut Core) -> Awaited {
-        let write = WriteId(core.name());
-        let (tell, reached) = oneshot::channel();
-        core.writes.insert(write, tell);
-        let events = self.events.clone();
-        Awaited {
-            write,
-            reached,
-            events,
-        }
-    }
-
     /// Begins a primary read.
     ///
     /// # Errors
     /// If this node is not the primary.
-    pub async fn read_primary(&self) -> Result<PrimaryRead, Error> {
-        let (reply, answer) = oneshot::channel();
-        let ended = || Error::Stopping;
-        self.events
-            .send(Event::ReadPrimary(reply))
-            .map_err(|_| ended())?;
-        let begun = answer.await.map_err(|_| ended())?;
+    pub async fn read_primary(&self) -> Result<StrongRead, Error> {
+        let begun = self.ask(Event::ReadPrimary).await?;
         begun.map_err(|refused| self.refusal(refused))
     }
 
-    /// Says from which records the rows of a primary read come.
-    pub fn rows_read(&self, read: ReadId, records: Vec<(LogId, Seq)>) {
-        let _ended = self.events.send(Event::RowsRead(read, records));
+    /// Begins this member's part of a quorum read.
+    ///
+    /// # Errors
+    /// If the member has ended.
+    pub async fn read_for_quorum(&self) -> Result<StrongRead, Error> {
+        self.ask(Event::ReadForQuorum).await
+    }
+
+    /// In whose name the rows may be given that were read just now for a quorum read. `None`: not at all.
+    pub fn vouch(&self) -> Option<Vouched> {
+        let core = self.lock();
+        core.replica.vouch().filter(|_| core.halted.is_none())
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || Error::Stopping;
+        self.events.send(question(reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
     }
 
     /// Where what peers say is taken in; an error says what in it cannot be read.
@@ -571,6 +587,18 @@ impl Core {
         self.named
     }
 
+    fn awaited(&mut self) -> Awaited {
+        let write = WriteId(self.name());
+        let (tell, reached) = oneshot::channel();
+        self.writes.insert(write, tell);
+        let events = self.events.clone();
+        Awaited {
+            write,
+            reached,
+            events,
+        }
+    }
+
     fn halt(&mut self, why: Halt) {
         if self.halted.is_none() {
             if !matches!(why, Halt::Stopped) {
@@ -617,10 +645,20 @@ impl Core {
                 // Whoever asked may have given up.
                 let _gone = reply.send(self.read_primary(now));
             }
+            Event::ReadForQuorum(reply) => {
+                let read = self.strong_read();
+                self.replica.read_for_quorum(now, read.id);
+                let _gone = reply.send(read);
+            }
             Event::RowsRead(read, records) => self.replica.rows(now, read, records),
             Event::Forget(write) => {
                 if self.writes.remove(&write).is_some() {
                     self.replica.forget(write);
+                }
+            }
+            Event::DropRead(read) => {
+                if self.reads.remove(&read).is_some() {
+                    self.replica.drop_read(read);
                 }
             }
         }
@@ -636,20 +674,24 @@ impl Core {
         }
     }
 
-    fn read_primary(&mut self, now: Duration) -> Result<PrimaryRead, Refused> {
+    fn read_primary(&mut self, now: Duration) -> Result<StrongRead, Refused> {
+        let read = self.strong_read();
+        self.replica.read_primary(now, read.id)?;
+        Ok(read)
+    }
+
+    fn strong_read(&mut self) -> StrongRead {
         let id = ReadId(self.name());
         let (tell_ready, ready) = oneshot::channel();
         let (tell_confirmed, confirmed) = oneshot::channel();
         self.reads
             .insert(id, [Some(tell_ready), Some(tell_confirmed)]);
-        let begun = self.replica.read_primary(now, id);
-        if begun.is_err() {
-            self.reads.remove(&id);
-        }
-        begun.map(|()| PrimaryRead {
+        let events = self.events.clone();
+        StrongRead {
             id,
             ready,
             confirmed,
-        })
+            events,
+        }
     }
 }

@@ -13,18 +13,18 @@ mod way;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 use tower::{Layer, Service};
 
 use self::way::{Effect, FORWARDED, Way};
 use super::deadline::budget;
-use crate::net;
+use crate::base::ReadLevel;
+use crate::net::Lines;
 use crate::node::Node;
 use crate::proto::{self, v1};
 
@@ -55,7 +55,7 @@ pub(super) struct Forwarding {
     node: Node,
     is_on: bool,
     /// The line to where the primary was last.
-    line: Mutex<Option<(String, Channel)>>,
+    line: Lines<()>,
 }
 
 impl Forwarding {
@@ -63,7 +63,7 @@ impl Forwarding {
         Forwarding {
             node,
             is_on,
-            line: Mutex::default(),
+            line: Lines::default(),
         }
     }
 
@@ -71,10 +71,21 @@ impl Forwarding {
     pub fn of_lookup(&self, request: &tonic::Request<v1::GetFeaturesRequest>) -> Option<Way> {
         let asked = request.get_ref();
         let level = proto::read_level(asked.level, asked.max_staleness_ms).ok()?;
-        if self.node.answers(level) {
+        let is_known = level != ReadLevel::Quorum || self.is_known(asked);
+        if self.node.answers(level) && is_known {
             return None;
         }
         self.way(request.metadata().as_ref(), Effect::Reads)
+    }
+
+    /// Has this node heard of what is asked for? What a quorum read asks for may be defined at a majority and not here.
+    fn is_known(&self, asked: &v1::GetFeaturesRequest) -> bool {
+        let catalogue = self.node.catalogue();
+        asked.views.iter().all(|selection| {
+            let view = catalogue.view(&selection.view);
+            let has = |feature: &String| view.is_some_and(|view| view.feature(feature).is_some());
+            view.is_some() && selection.features.iter().all(has)
+        })
     }
 
     /// The way of a call that is not this node's, whatever its message says.
@@ -98,21 +109,11 @@ impl Forwarding {
         let primary = self.node.elsewhere()?;
         Some(Way {
             node: self.node.clone(),
-            channel: self.channel(&primary.address)?,
+            channel: self.line.to((), &primary.address)?,
             primary,
             effect,
             limit: budget(&MetadataMap::from_headers(headers.clone())),
         })
-    }
-
-    fn channel(&self, address: &str) -> Option<Channel> {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, channel)) = line.as_ref().filter(|(there, _)| there == address) {
-            return Some(channel.clone());
-        }
-        let channel = net::channel(address)?;
-        *line = Some((address.to_owned(), channel.clone()));
-        Some(channel)
     }
 }
 
