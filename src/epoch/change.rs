@@ -21,12 +21,25 @@ pub struct Sight<'a> {
     pub control: &'a ControlState,
     /// What is durable here.
     pub durable: &'a VersionVector,
+    /// What is appended here, durable or not yet.
+    pub appended: &'a VersionVector,
     /// Why this member itself would replace the primary, if it has reason to.
     pub suspects: Option<Cause>,
     /// When the primary was last heard.
     pub heard: Duration,
     /// What was acknowledged under the attempt.
     pub commit: Option<&'a Commit>,
+}
+
+/// What came of asking a holder for records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brought {
+    /// Records that were not held.
+    Something,
+    /// None that was not held: the answer came twice, or could not be read.
+    Nothing,
+    /// Its log no longer reaches back to them.
+    OutOfReach,
 }
 
 /// What the candidate is to do.
@@ -275,14 +288,15 @@ impl Change {
         }
     }
 
-    /// Records came from a holder, or none because its log no longer reaches back.
-    pub fn fetched(&mut self, now: Duration, from: IncarnationId, has_records: bool) {
+    /// A holder has answered.
+    pub fn fetched(&mut self, now: Duration, from: IncarnationId, brought: Brought) {
         if let Phase::CatchingUp { asked } = &mut self.phase
             && *asked == Some(from)
+            && brought != Brought::Nothing
         {
             *asked = None;
             self.asked = None;
-            if has_records {
+            if brought == Brought::Something {
                 self.advanced = now;
             } else {
                 self.sealed.remove(&from);
@@ -464,6 +478,14 @@ impl Change {
         if is_late {
             return Err(Why::Unreachable);
         }
+        let missing = sight
+            .control
+            .missing(&target, sight.appended)
+            .ok_or(Why::NeedsSnapshot)?;
+        if missing.is_empty() {
+            // All has come; what is not durable yet waits for this disk alone.
+            return Ok(());
+        }
         if let Phase::CatchingUp {
             asked: Some(holder),
         } = self.phase
@@ -476,10 +498,6 @@ impl Change {
             self.phase = Phase::Sealing;
             return Ok(());
         }
-        let missing = sight
-            .control
-            .missing(&target, sight.durable)
-            .ok_or(Why::NeedsSnapshot)?;
         let Some((holder, wanted)) = self.holder_of(&missing) else {
             return Ok(());
         };

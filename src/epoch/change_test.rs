@@ -69,6 +69,7 @@ fn at<'a>(millis: u64, control: &'a ControlState, durable: &'a VersionVector) ->
         now: Duration::from_millis(millis),
         control,
         durable,
+        appended: durable,
         suspects: Some(Cause::Silence),
         heard: Duration::ZERO,
         commit: None,
@@ -130,7 +131,7 @@ fn a_candidate_asks_begins_seals_fetches_opens_and_reigns() {
         through: Seq(9),
     };
     assert_eq!(fetch, [Instruction::Fetch(id(3), vec![missing])]);
-    change.fetched(Duration::from_millis(50), id(3), true);
+    change.fetched(Duration::from_millis(50), id(3), Brought::Something);
     let held = vector(&theirs);
     let open = change.step(&at(60, &control, &held));
     let epoch = attempt.epoch;
@@ -280,9 +281,43 @@ fn a_holder_whose_log_no_longer_reaches_back_does_not_count_either() {
     change.seal(id(2), ack(&attempt, &[(E, 4)]));
     change.seal(id(3), ack(&attempt, &[(E, 9)]));
     change.step(&at(30, &control, &held));
-    change.fetched(Duration::from_millis(40), id(3), false);
+    change.fetched(Duration::from_millis(40), id(3), Brought::OutOfReach);
     let sealed = change.step(&at(50, &control, &held));
     assert_eq!(sealed, [Instruction::Seal(ids(&[1, 3]), attempt.epoch)]);
+}
+
+#[test]
+fn what_has_come_and_is_not_durable_yet_is_not_asked_for_again() {
+    let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+    let (held, come) = (vector(&[(E, 4)]), vector(&[(E, 9)]));
+    change.seal(id(2), ack(&attempt, &[(E, 4)]));
+    change.seal(id(3), ack(&attempt, &[(E, 9)]));
+    change.step(&at(30, &control, &held));
+    change.fetched(Duration::from_millis(40), id(3), Brought::Something);
+    let slow = |millis| Sight {
+        appended: &come,
+        ..at(millis, &control, &held)
+    };
+    for millis in (50..3_000).step_by(50) {
+        assert_eq!(change.step(&slow(millis)), []);
+        change.fetched(Duration::from_millis(millis), id(3), Brought::Nothing);
+    }
+    // Another one may have a disk that works.
+    let late = change.step(&slow(3_040));
+    assert_eq!(late, [Instruction::GiveUp(Why::Unreachable)]);
+}
+
+#[test]
+fn an_answer_that_brings_nothing_is_none() {
+    let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+    let held = vector(&[(E, 4)]);
+    change.seal(id(2), ack(&attempt, &[(E, 4)]));
+    change.seal(id(3), ack(&attempt, &[(E, 9)]));
+    change.step(&at(30, &control, &held));
+    change.fetched(Duration::from_millis(40), id(3), Brought::Nothing);
+    assert_eq!(change.step(&at(50, &control, &held)), []);
+    let again = change.step(&at(230, &control, &held));
+    assert_eq!(again, [Instruction::Seal(ids(&[1, 3]), attempt.epoch)]);
 }
 
 #[test]

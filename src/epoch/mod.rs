@@ -25,5 +25,5 @@ mod detector;
 pub mod timing;
 
 pub use backoff::Backoff;
-pub use change::{Change, Instruction, Seals, Sight, Stage, Why};
+pub use change::{Brought, Change, Instruction, Seals, Sight, Stage, Why};
 pub use detector::Detector;

@@ -131,6 +131,7 @@ impl Replica {
             now,
             control: &self.control,
             durable: self.member.durable(),
+            appended: self.member.appended().vector(),
             suspects: self.detector.suspects(now, self.reigns()),
             // A primary is not idle before it sets out itself.
             heard: if self.reigns() {

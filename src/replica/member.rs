@@ -6,7 +6,7 @@ use super::{Action, Fault, Leader, Replica, Wanted};
 use crate::base::rule::Rule;
 use crate::base::{Epoch, IncarnationId, LogId, Seq, VersionVector};
 use crate::control::Missing;
-use crate::epoch::Change;
+use crate::epoch::{Brought, Change};
 use crate::replication::{Append, Fetch, Fetched, Held, Logged, Message, Round, SealAck, Taken};
 
 impl Replica {
@@ -146,7 +146,10 @@ impl Replica {
     }
 
     fn hear_fetched(&mut self, now: Duration, from: IncarnationId, fetched: Fetched) {
-        let has_records = fetched.records.is_some();
+        let mut brought = match &fetched.records {
+            Some(_) => Brought::Nothing,
+            None => Brought::OutOfReach,
+        };
         // What the promised epoch's primary must not have in advance of its members: only a candidate or the primary
         // of the promised epoch fetches (R14).
         if fetched.epoch == self.member.promise()
@@ -156,11 +159,14 @@ impl Replica {
             match self.member.merge(records) {
                 Err(fork) => return self.halt(Fault::Fork(fork)),
                 Ok(taken) if taken.is_empty() => {}
-                Ok(taken) => self.actions.push(Action::Append(taken)),
+                Ok(taken) => {
+                    brought = Brought::Something;
+                    self.actions.push(Action::Append(taken));
+                }
             }
         }
         if let Some(change) = &mut self.change {
-            change.fetched(now, from, has_records);
+            change.fetched(now, from, brought);
         }
         if let Some(reign) = &mut self.reign {
             reign.fetching.remove(&from);
