@@ -52,6 +52,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         }],
         level: args.write.level(),
         request_id: args.write.request_id,
+        session: args.write.session.token()?,
     };
-    report(&client.delete(request).await?, args.connection.output)
+    let written = client.delete(request).await?;
+    args.write.session.keep(&written.session)?;
+    report(&written, args.connection.output)
 }

@@ -7,6 +7,7 @@ use super::error::CliError;
 use super::keys::KeyArgs;
 use super::output::{Output, print, print_json, readable};
 use super::rows::Rows;
+use super::session::SessionArgs;
 use crate::base::ReadLevel;
 use crate::base::clock::now_monotonic;
 use crate::client::{Client, Column, Error, key_columns, read_level_name, read_level_to_wire};
@@ -19,6 +20,8 @@ Examples:
   steadfast get aircraft_stats --key tailnum=N14228 --key tailnum=N24211 --feature flights_total
   steadfast get route_stats --key carrier=UA,origin=EWR,dest=IAH --event-times
   steadfast get aircraft_stats --keys-file tails.txt --defaults --output json
+  steadfast get aircraft_stats --key tailnum=N14228 --level quorum --or-local
+  steadfast get aircraft_stats --key tailnum=N14228 --session /tmp/mine
 
 A value is PRESENT, NULL (written as null), NOT_FOUND (never written or deleted) or EXPIRED (older than its time to \
 live). With --defaults the feature's default takes the place of a value that is not present.";
@@ -43,6 +46,11 @@ pub struct Args {
     /// How current the answer must be: local, bounded:500ms, quorum or primary.
     #[arg(long)]
     level: Option<ReadLevel>,
+    /// If it cannot be answered at that level, answer at level local and say so.
+    #[arg(long)]
+    or_local: bool,
+    #[command(flatten)]
+    session: SessionArgs,
     #[command(flatten)]
     connection: Connection,
 }
@@ -84,14 +92,19 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                 "node": info.node,
                 "epoch": info.epoch,
                 "staleness_ms": found.iter().map(|(_, (_, info))| info.staleness_ms).max(),
+                "degraded": found.iter().any(|(_, (_, info))| info.degraded),
             }))
         }
         Output::Table => {
             for (keys, (columns, _)) in &found {
                 print(&rows(keys, columns).to_table(args.event_times).to_string())?;
             }
+            let degraded = match found.iter().any(|(_, (_, info))| info.degraded) {
+                true => " (degraded)",
+                false => "",
+            };
             print(&format!(
-                "{} level, epoch {}, node {}, {}",
+                "{} level{degraded}, epoch {}, node {}, {}",
                 read_level_name(info.level()),
                 info.epoch,
                 info.node,
@@ -108,6 +121,11 @@ async fn look_up(
     keys: &[Vec<KeyValue>],
 ) -> Result<(Vec<Column>, v1::AnswerInfo), CliError> {
     let (level, max_staleness_ms) = read_level_to_wire(args.level);
+    let on_unavailable = if args.or_local {
+        v1::OnUnavailable::Local
+    } else {
+        v1::OnUnavailable::Fail
+    };
     let request = v1::GetFeaturesRequest {
         entities: key_columns(entity, keys),
         views: vec![v1::ViewSelection {
@@ -118,9 +136,12 @@ async fn look_up(
         max_staleness_ms,
         use_defaults: args.defaults,
         include_event_times: true,
+        session: args.session.token()?,
+        on_unavailable: on_unavailable.into(),
     };
     let answer = client.get(request).await?;
     let info = answer.info.unwrap_or_default();
+    args.session.keep(&info.session)?;
     Ok((columns(answer.views)?, info))
 }
 

@@ -30,6 +30,7 @@ mod rows;
 mod rs;
 mod scan;
 mod serve;
+mod session;
 mod set_views;
 mod status;
 mod view;

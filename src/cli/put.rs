@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use super::connection::Connection;
 use super::error::CliError;
 use super::output::{Output, print, print_json};
+use super::session::SessionArgs;
 use crate::base::{CommitLevel, Micros};
 use crate::client::{commit_level_name, commit_level_to_wire, key_to_wire, value_to_wire};
 use crate::model::View;
@@ -55,6 +56,9 @@ pub struct WriteArgs {
     /// Names the write, so that repeating it is harmless: a repetition returns the first result.
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub request_id: String,
+    /// The session.
+    #[command(flatten)]
+    pub session: SessionArgs,
 }
 
 impl WriteArgs {
@@ -78,8 +82,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         level: args.write.level(),
         request_id: args.write.request_id,
         override_stored: args.override_stored,
+        session: args.write.session.token()?,
     };
-    report(&client.put(request).await?, args.connection.output)
+    let written = client.put(request).await?;
+    args.write.session.keep(&written.session)?;
+    report(&written, args.connection.output)
 }
 
 /// Reads an RFC 3339 text.

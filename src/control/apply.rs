@@ -71,6 +71,7 @@ impl ControlState {
             } => self.set_horizon(horizon, &covered, &closed_marks, &applied),
             Command::Set(change) => self.set(&change),
             Command::RaiseLevel(level) => self.raise_level(level),
+            Command::ChooseSecret(secret) => Ok(self.choose_secret(secret)),
             Command::IssueToken {
                 hash,
                 role,

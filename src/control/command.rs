@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::history::{Cause, Served};
 use super::joining::{Intent, TokenHash};
 use super::member::{Addresses, Role};
+use super::secret::SetSecret;
 use super::settings::{Settings, SettingsChange};
 use super::state::Attempt;
 use crate::base::{BootNumber, BootToken, Epoch, Hlc, IncarnationId, LogId, Seq, VersionVector};
@@ -115,6 +116,8 @@ pub enum Command {
     Set(SettingsChange),
     /// Every member understands this feature level: it is used from now on. Said twice, it changes nothing.
     RaiseLevel(u32),
+    /// The set has this secret, if it has none yet.
+    ChooseSecret(SetSecret),
     /// One directory may join. Said twice, it changes nothing.
     IssueToken {
         /// The digest of the secret that the directory will show.

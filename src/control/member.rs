@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{BootNumber, BootToken, NodeNumber, VersionVector};
 
-/// The feature level of this program: which formats and commands it understands.
-pub const LEVEL: u32 = 1;
+/// The feature level of this program: which formats and commands it understands. 2: the set has a secret.
+pub const LEVEL: u32 = 2;
 
 /// A registered member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

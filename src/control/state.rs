@@ -23,6 +23,7 @@ use super::history::{Cause, EpochNote};
 use super::joining::{Intent, JoinToken, TokenHash};
 use super::member::{LEVEL, Member, Role, first_level};
 use super::quorum::commit_size;
+use super::secret::SetSecret;
 use super::settings::Settings;
 use crate::base::rule::Rule;
 use crate::base::{
@@ -72,6 +73,9 @@ pub struct ControlState {
     /// The feature level agreed on: every member understands it.
     #[serde(default = "first_level")]
     pub level: u32,
+    /// What only the members know; `None` as long as nobody has chosen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SetSecret>,
     /// What operators chose.
     #[serde(default)]
     pub settings: Settings,
@@ -177,6 +181,7 @@ impl ControlState {
             evicted: BTreeSet::new(),
             next_number: NodeNumber::FIRST.next(),
             level: LEVEL,
+            secret: None,
             settings: Settings::default(),
             tokens: BTreeMap::new(),
             intents: BTreeSet::new(),

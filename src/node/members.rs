@@ -19,7 +19,7 @@ use super::{Error, Serving};
 use crate::base::clock::timeout;
 use crate::base::{IncarnationId, NodeNumber, TaskGroup};
 use crate::control::raft::Raft;
-use crate::control::{Addresses, Command, ControlState, Intent, Role};
+use crate::control::{Addresses, Command, ControlState, Intent, Role, SetSecret};
 use crate::replica::Report;
 
 /// How often it is looked whether there is something to do, at the least.
@@ -185,6 +185,7 @@ async fn look(node: &Weak<Serving>) {
     };
     node.note_serving().await;
     node.raise_level().await;
+    node.choose_secret().await;
     if node.member.standing().serves.is_some()
         && let Some(raft) = node.agreement.raft()
     {
@@ -210,6 +211,17 @@ impl Serving {
         match self.agreement.agree(Command::RaiseLevel(level)).await {
             Ok(_) => info!(level, "the feature level rises"),
             Err(cause) => debug!(level, %cause, "the feature level does not rise yet"),
+        }
+    }
+
+    /// Has the set choose its secret, if it has none.
+    async fn choose_secret(&self) {
+        if self.member.standing().serves.is_none() || !self.agreement.state().lacks_secret() {
+            return;
+        }
+        let secret = SetSecret(rand::random());
+        if let Err(cause) = self.agreement.agree(Command::ChooseSecret(secret)).await {
+            debug!(%cause, "the set has no secret yet");
         }
     }
 

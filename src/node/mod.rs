@@ -23,6 +23,7 @@ mod reads;
 mod refound;
 mod request;
 mod seeding;
+mod sessions;
 mod set;
 mod start;
 mod status;
@@ -64,6 +65,7 @@ pub use request::{
     ScanRequest, Selection, Spent, WriteRequest, Written,
 };
 pub use seeding::{Error as SeedingError, Given, Seed, Seeding};
+pub use sessions::Session;
 pub use set::{Applicant, JoinToken, Joined, SetChange};
 pub use start::StartError;
 pub use survey::{AgreementStatus, MemberStatus, SetStatus};
@@ -325,6 +327,14 @@ impl Node {
         memory: &mut Held,
     ) -> Result<Option<RowsNamed>, Error> {
         self.serving()?.name_rows(asked, memory).await
+    }
+
+    /// Reads the token of a session; the empty text is that of one that begins.
+    ///
+    /// # Errors
+    /// If it is no token of this set.
+    pub fn open_session(&self, text: &str) -> Result<Session, Error> {
+        self.serving()?.open_session(text)
     }
 
     /// Reads a page of a view in key order.

@@ -14,9 +14,10 @@ use bytes::Bytes;
 
 use super::Serving;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection, Spent};
+use super::sessions::Session;
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::codec::DecodeError;
-use crate::base::{Held, LogId, ReadLevel, Seq};
+use crate::base::{Held, LogId, ReadLevel, Seq, VersionVector};
 use crate::engine::{self, KeyedRow};
 use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
@@ -51,16 +52,29 @@ impl Serving {
         }
     }
 
-    pub(super) async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
+    pub(super) async fn lookup(
+        &self,
+        mut request: LookupRequest,
+    ) -> Result<Answered<Columns>, Error> {
         let level = request.level;
         let deadline = Deadline::after(request.deadline);
+        let mut session = request.session.take();
+        match &mut session {
+            // The members that name rows hold all of it.
+            Some(session) if level == ReadLevel::Quorum => {
+                self.look_for(&session.token)?;
+            }
+            Some(session) => self.hold(&mut session.token, deadline).await?,
+            None => {}
+        }
         // Before the rows are read: they are at least as fresh.
         let (standing, begun) = (self.member.standing(), self.clock.monotonic());
         let staleness = standing.staleness(begun);
         if let ReadLevel::Bounded(bound) = level {
             check_fresh(staleness, bound)?;
         }
-        let answer = timeout(request.deadline, self.look_up(request, deadline)).await;
+        let answer = self.look_up(request, &mut session, deadline);
+        let answer = timeout(deadline.rest(), answer).await;
         let (answer, memory, spent) = answer.map_err(|_| deadline.passed())??;
         Ok(Answered {
             answer,
@@ -68,6 +82,7 @@ impl Serving {
             node: self.identity.incarnation,
             epoch: standing.control.open_epoch(),
             staleness: staleness.unwrap_or(Duration::MAX),
+            session,
             memory,
             spent,
         })
@@ -76,6 +91,7 @@ impl Serving {
     async fn look_up(
         &self,
         request: LookupRequest,
+        session: &mut Option<Session>,
         deadline: Deadline,
     ) -> Result<(Columns, Held, Spent), Error> {
         let LookupRequest {
@@ -101,17 +117,24 @@ impl Serving {
                 level,
                 memory: &mut memory,
                 spent: &mut spent,
-                sources: read.is_some().then_some(&mut sources),
+                seen: session.as_ref().map(|session| session.token.seen()),
+                sources: (read.is_some() || session.is_some()).then_some(&mut sources),
             };
             let selected = self.select(selection, wanted, deadline, &mut taken);
             columns.push(selected.await?);
         }
         if let Some(primary) = &mut read {
             let read = now_monotonic();
-            let records = sources.into_iter().collect();
+            let records = sources.iter().map(|(log, seq)| (*log, *seq)).collect();
             let confirmed = primary.confirmed(records).await;
             confirmed.ok_or_else(|| self.not_primary())?;
             spent.waiting += read.elapsed();
+        }
+        if let Some(session) = session {
+            let is_committed = matches!(level, ReadLevel::Primary | ReadLevel::Quorum);
+            for (log, seq) in sources {
+                session.token.see(log, seq, is_committed);
+            }
         }
         Ok((columns, memory, spent))
     }
@@ -145,7 +168,9 @@ impl Serving {
             let keys = RowKeys::of_entities(id, entities.clone().take(ROWS_AT_ONCE));
             let rows = match taken.level {
                 ReadLevel::Quorum => {
-                    let agreed = self.agreed_rows(keys, deadline, taken.spent).await?;
+                    let agreed = self
+                        .agreed_rows(keys, taken.seen, deadline, taken.spent)
+                        .await?;
                     agreed.into_iter().map(Some).collect()
                 }
                 ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary => {
@@ -246,12 +271,14 @@ fn check_fresh(staleness: Option<Duration>, bound: Duration) -> Result<(), Error
     }
 }
 
-/// The last record of each log from which the rows of a primary read come.
+/// The last record of each log from which rows come.
 type Sources = BTreeMap<LogId, Seq>;
 
 /// What a lookup takes and finds out as it goes.
 struct Taken<'a> {
     level: ReadLevel,
+    /// What must be in the rows.
+    seen: Option<&'a VersionVector>,
     memory: &'a mut Held,
     spent: &'a mut Spent,
     /// Only where they are asked for.
@@ -333,7 +360,11 @@ impl Deadline {
 
     /// What is left until then, but for the time that it takes to say that it is over.
     pub fn left(self) -> Duration {
-        self.limit.saturating_sub(self.begun.elapsed() + LAST_WORD)
+        self.rest().saturating_sub(LAST_WORD)
+    }
+
+    fn rest(self) -> Duration {
+        self.limit.saturating_sub(self.begun.elapsed())
     }
 
     /// To be called where work goes on without waiting for anything, and what is not wanted any more can be left off.

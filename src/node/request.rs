@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sessions::Session;
 use crate::base::{
     CommitLevel, Epoch, Held, IncarnationId, NodeNumber, PackedBytes, ReadLevel, Stamp, budget,
     explained,
@@ -16,6 +17,7 @@ use crate::model::definition::AlterationSpec;
 use crate::model::resolve::{Column, Wanted};
 use crate::model::view_file::ViewFileError;
 use crate::model::{Batch, EntityKey, Feature, View, ViewSpec};
+use crate::read::SessionError;
 use crate::replica::Unfit;
 
 /// A write.
@@ -74,6 +76,8 @@ pub struct LookupRequest {
     pub level: ReadLevel,
     /// How to answer.
     pub wanted: Wanted,
+    /// The session it is of: the rows hold all that this has seen.
+    pub session: Option<Session>,
     /// After this time the lookup is given up.
     pub deadline: Duration,
     /// What it holds of its client's memory; grows with the answer.
@@ -124,6 +128,8 @@ pub struct Answered<T> {
     pub epoch: Epoch,
     /// It misses nothing acknowledged longer ago than this.
     pub staleness: Duration,
+    /// The session it is of, which has seen it now.
+    pub session: Option<Session>,
     /// What it holds of its client's memory.
     pub memory: Held,
     /// Where its time went.
@@ -319,6 +325,30 @@ pub enum Error {
         /// How old they may be at the most.
         bound: Duration,
     },
+    /// The text of a session's token is none.
+    #[error(transparent)]
+    BadSession(#[from] SessionError),
+    /// The set has no secret yet, by which tokens are sealed.
+    #[error("the set has no secret yet: sessions begin once all its members run this version")]
+    NoSessions,
+    /// The rows here do not hold yet what the session has seen.
+    #[error("the rows here do not hold yet all that the session has seen")]
+    SessionBehind,
+    /// Something that the session has seen is lost.
+    #[error(
+        "something that the session has seen was not recovered after a failover: begin another session"
+    )]
+    Unrecovered,
+    /// It can no longer be told whether all that the session has seen is there.
+    #[error(
+        "the session has seen what was not committed then, and it is forgotten whether that was recovered: begin another session"
+    )]
+    PerhapsUnrecovered,
+    /// The session has seen another history.
+    #[error(
+        "the session is of another history than this set has, such as the one before a restore: begin another session"
+    )]
+    OtherHistory,
     /// The primary is handing over, or has just taken over; nothing was written.
     #[error("the primary is handing over")]
     HandingOver,

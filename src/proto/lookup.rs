@@ -20,6 +20,8 @@ pub struct Lookup {
     pub level: ReadLevel,
     /// How to answer.
     pub wanted: Wanted,
+    /// The text of a session's token.
+    pub session: Option<String>,
 }
 
 /// Features of many entities in one view.
@@ -69,6 +71,7 @@ pub fn lookup_of_get(
         selections,
         level,
         wanted,
+        session: request.session,
     })
 }
 

@@ -51,6 +51,10 @@ pub enum Reason {
     NoQuorum,
     /// The rows of this node may be older than is wanted.
     TooStale,
+    /// What the session has seen has not come to this node yet.
+    SessionBehind,
+    /// Something that the session has seen is lost, or may be, or is of another history.
+    Unrecovered,
     /// No member of the set has this number.
     NoSuchMember,
     /// A change of the set makes no sense as the set is.
@@ -90,7 +94,7 @@ pub enum Retry {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 31] = [
+    pub const ALL: [Reason; 33] = [
         Reason::InvalidArgument,
         Reason::UnknownView,
         Reason::UnknownFeature,
@@ -110,6 +114,8 @@ impl Reason {
         Reason::NotPrimary,
         Reason::NoQuorum,
         Reason::TooStale,
+        Reason::SessionBehind,
+        Reason::Unrecovered,
         Reason::NoSuchMember,
         Reason::SetRefused,
         Reason::Starting,
@@ -147,6 +153,8 @@ impl Reason {
             Reason::NotPrimary => "NOT_PRIMARY",
             Reason::NoQuorum => "NO_QUORUM",
             Reason::TooStale => "TOO_STALE",
+            Reason::SessionBehind => "SESSION_BEHIND",
+            Reason::Unrecovered => "UNRECOVERED",
             Reason::NoSuchMember => "NO_SUCH_MEMBER",
             Reason::SetRefused => "SET_REFUSED",
             Reason::Starting => "STARTING",
@@ -186,6 +194,7 @@ impl Reason {
             Reason::ViewExists | Reason::FeatureExists => Code::AlreadyExists,
             Reason::IdCollision
             | Reason::SetRefused
+            | Reason::Unrecovered
             | Reason::WrongLineage
             | Reason::WrongIncarnation
             | Reason::NoCommonFormat => Code::FailedPrecondition,
@@ -195,6 +204,7 @@ impl Reason {
             | Reason::NotPrimary
             | Reason::NoQuorum
             | Reason::TooStale
+            | Reason::SessionBehind
             | Reason::Starting
             | Reason::Stopping => Code::Unavailable,
             Reason::Damaged => Code::DataLoss,
@@ -215,6 +225,7 @@ impl Reason {
             | Reason::NotPrimary
             | Reason::NoQuorum
             | Reason::TooStale
+            | Reason::SessionBehind
             | Reason::Starting
             | Reason::Stopping => Retry::AfterDelay,
             Reason::InvalidArgument
@@ -229,6 +240,7 @@ impl Reason {
             | Reason::EventTimeTooFarAhead
             | Reason::TooLate
             | Reason::RequestIdReused
+            | Reason::Unrecovered
             | Reason::NoSuchMember
             | Reason::SetRefused
             | Reason::Damaged

@@ -18,6 +18,8 @@ pub struct Write {
     pub level: Option<CommitLevel>,
     /// The write's name, if the client gave one.
     pub request_id: Option<String>,
+    /// The text of a session's token.
+    pub session: Option<String>,
 }
 
 /// Checks a put.
@@ -49,7 +51,7 @@ pub fn write_of_put(
         groups,
         is_override: request.override_stored,
     };
-    finish(batch, request.level, request.request_id)
+    finish(batch, request.level, request.request_id, request.session)
 }
 
 fn check_untimed(groups: &[v1::ViewRows]) -> Result<(), Invalid> {
@@ -81,7 +83,7 @@ pub fn write_of_delete(
         groups,
         is_override: false,
     };
-    finish(batch, request.level, request.request_id)
+    finish(batch, request.level, request.request_id, request.session)
 }
 
 fn check_groups(
@@ -99,13 +101,19 @@ fn check_groups(
     checked.map_err(|problem| problem.at(field))
 }
 
-fn finish(batch: Batch, level: i32, request_id: String) -> Result<Write, Invalid> {
+fn finish(
+    batch: Batch,
+    level: i32,
+    request_id: String,
+    session: Option<String>,
+) -> Result<Write, Invalid> {
     check_bytes("request id", request_id.len(), limits::REQUEST_ID_BYTES)
         .map_err(|problem| problem.at("request_id"))?;
     Ok(Write {
         batch,
         level: commit_level(level)?,
         request_id: (!request_id.is_empty()).then_some(request_id),
+        session,
     })
 }
 

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! text   = base64url, unpadded, of: format u8 = 1, body, tag [32]
-//! body   = lineage u128, version vector
+//! body   = lineage u128, doubtful u64, version vector
 //! tag    = keyed BLAKE3 of: format, body
 //! ```
 //! **Invariants.** Only who holds the key makes a token that opens. Joining is commutative, associative and idempotent,
@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::BufMut;
 
 use crate::base::codec::{DecodeError, Reader};
-use crate::base::{LineageId, LogId, Seq, VersionVector};
+use crate::base::{Epoch, LineageId, LogId, Seq, VersionVector};
 use crate::control::{ControlState, LogState};
 use crate::replication::HeldOpening;
 
@@ -83,6 +83,8 @@ impl SessionKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     lineage: LineageId,
+    /// The greatest epoch of a log from which a record was seen that was not known to be committed.
+    doubtful: Epoch,
     seen: VersionVector,
 }
 
@@ -92,13 +94,24 @@ impl Token {
     pub fn new(lineage: LineageId) -> Token {
         Token {
             lineage,
+            doubtful: Epoch::NONE,
             seen: VersionVector::new(),
         }
     }
 
-    /// The session has written this record, or read a row of it.
-    pub fn see(&mut self, log: LogId, seq: Seq) {
+    /// The session has written this record, or read a row of it. What is known to be committed then is never lost, and is not
+    /// doubted when the end of its log is forgotten.
+    pub fn see(&mut self, log: LogId, seq: Seq, is_committed: bool) {
         self.seen.advance(log, seq);
+        if !is_committed {
+            self.doubtful = self.doubtful.max(log.epoch);
+        }
+    }
+
+    /// All records that it has seen, and perhaps more of their logs.
+    #[must_use]
+    pub fn seen(&self) -> &VersionVector {
+        &self.seen
     }
 
     /// The session has also seen what another token says.
@@ -112,6 +125,7 @@ impl Token {
                 theirs: other.lineage,
             });
         }
+        self.doubtful = self.doubtful.max(other.doubtful);
         self.seen.join(&other.seen);
         Ok(())
     }
@@ -132,6 +146,7 @@ impl Token {
     pub fn seal(&self, key: &SessionKey) -> String {
         let mut bytes = vec![FORMAT];
         bytes.put_u128_le(self.lineage.0);
+        bytes.put_u64_le(self.doubtful.0);
         self.seen.encode(&mut bytes);
         let tag = blake3::keyed_hash(&key.0, &bytes);
         bytes.extend_from_slice(tag.as_bytes());
@@ -168,6 +183,7 @@ fn decode(sealed: &[u8]) -> Result<Token, Error> {
     reader.u8("session token format")?;
     let token = Token {
         lineage: LineageId(reader.u128("session token lineage")?),
+        doubtful: Epoch(reader.u64("session token doubtful epoch")?),
         seen: VersionVector::decode(&mut reader)?,
     };
     reader.finish("session token")?;
@@ -185,7 +201,7 @@ pub enum Verdict {
     /// before it. Should a member return with it, it is merged, and the verdict changes.
     Unrecovered,
     /// All that was recovered is held, but the end of a log is [forgotten](ControlState::forgotten): whether a record of it
-    /// that was acknowledged at `async` is among that, nobody can tell any more. One acknowledged at `quorum` is.
+    /// that was not known to be committed is among that, nobody can tell any more.
     Forgotten,
     /// It is of another history, such as the one before a restore.
     OtherLineage,
@@ -211,11 +227,19 @@ pub fn judge(
         Verdict::Unrecovered
     } else if !control.covers(applied, &token.seen) {
         Verdict::Wait
-    } else if token.seen.logs().any(|(log, _)| is_forgotten(control, log)) {
+    } else if token
+        .seen
+        .logs()
+        .any(|(log, _)| is_doubtful(token, log) && is_forgotten(control, log))
+    {
         Verdict::Forgotten
     } else {
         Verdict::Satisfied
     }
+}
+
+fn is_doubtful(token: &Token, log: LogId) -> bool {
+    log.epoch <= token.doubtful
 }
 
 fn is_forgotten(control: &ControlState, log: LogId) -> bool {

@@ -33,8 +33,10 @@ fn vector(held: &[(u64, u64)]) -> VersionVector {
 }
 
 fn token(seen: &[(u64, u64)]) -> Token {
+    let epochs = seen.iter().map(|(epoch, _)| *epoch);
     Token {
         lineage: LINEAGE,
+        doubtful: Epoch(epochs.max().unwrap_or(0)),
         seen: vector(seen),
     }
 }
@@ -55,12 +57,12 @@ fn closed(last: u64) -> LogState {
 }
 
 fn tokens() -> impl Strategy<Value = Token> {
-    let positions = proptest::collection::vec((0..3u64, 1..6u64, 0..9u64), 0..8);
+    let positions = proptest::collection::vec((0..3u64, 1..6u64, 0..9u64, any::<bool>()), 0..8);
     (positions, 0..4u64).prop_map(|(positions, base)| {
         let mut token = Token::new(LINEAGE);
-        for (region, epoch, seq) in positions {
+        for (region, epoch, seq, is_committed) in positions {
             let (region, epoch) = (RegionId(region), Epoch(epoch));
-            token.see(LogId { region, epoch }, Seq(seq));
+            token.see(LogId { region, epoch }, Seq(seq), is_committed);
         }
         token.seen.fold(REGION, Epoch(base));
         token
@@ -210,7 +212,7 @@ fn a_record_beyond_its_logs_end_is_unrecovered_even_where_the_log_is_folded() {
     }
     let mut session = Token::new(LINEAGE);
     let (region, epoch) = (RegionId(9), Epoch(1));
-    session.see(LogId { region, epoch }, Seq(5));
+    session.see(LogId { region, epoch }, Seq(5), true);
     let verdict = judge(&session, &control, &vector(&[]), None);
     assert_eq!(
         verdict,
@@ -242,6 +244,12 @@ fn a_lost_record_is_not_told_as_held_when_its_logs_end_is_forgotten() {
         assert_eq!(judged(&control, token, &folded), Verdict::Forgotten);
     }
     assert_eq!(judged(&control, &settled, &folded), Verdict::Satisfied);
+    // What was committed when it was seen is not lost.
+    let mut committed = Token::new(LINEAGE);
+    committed.see(log(1), Seq(4), true);
+    assert_eq!(judged(&control, &committed, &folded), Verdict::Satisfied);
+    committed.see(log(2), Seq(1), false);
+    assert_eq!(judged(&control, &committed, &folded), Verdict::Forgotten);
     let newer = token(&[(1, 4), (2, 2)]);
     assert_eq!(judged(&control, &newer, &folded), Verdict::Wait);
 }

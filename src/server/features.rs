@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::admission::{Intake, intake};
 use super::deadline::budget;
@@ -14,9 +14,10 @@ use super::metrics::{ServedLevel, TimedByHandler};
 use super::scan::{self, Pages};
 use super::slow::{Asked, Timed};
 use super::status::Failure;
+use crate::base::clock::now_monotonic;
 use crate::base::{CommitLevel, Held, ReadLevel};
 use crate::model::limits::ANSWER_BYTES;
-use crate::node::{Answered, LookupRequest, Selection, Spent, WriteRequest, Written};
+use crate::node::{Answered, LookupRequest, Selection, Session, Spent, WriteRequest, Written};
 use crate::proto::v1::feature_service_server::FeatureService;
 use crate::proto::{self, Reason, Write, v1};
 
@@ -31,18 +32,28 @@ impl FeatureService for Features {
         &self,
         request: Request<v1::GetFeaturesRequest>,
     ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
-        if let Some(way) = self.0.forwarding.of_lookup(&request) {
-            return way.look_up(request).await;
+        let limit = budget(request.metadata());
+        if request.get_ref().on_unavailable() == v1::OnUnavailable::Fail {
+            return self.at_level(request, limit).await;
         }
-        let deadline = budget(request.metadata());
+        let begun = now_monotonic();
         let intake = intake(&request);
-        let looked_up = self.look_up(request.into_inner(), deadline, &intake);
-        let (answer, level) = looked_up.await?;
-        let mut response = Response::new(answer);
-        response
-            .extensions_mut()
-            .insert(ServedLevel(read_level_name(level)));
-        Ok(response)
+        let local = v1::GetFeaturesRequest {
+            level: v1::ReadLevel::Local.into(),
+            session: None,
+            ..request.get_ref().clone()
+        };
+        let answered = self.at_level(request, limit / 2).await;
+        if !answered.as_ref().is_err_and(is_unavailable) {
+            return answered;
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        // Where there are no rows, there is no such answer.
+        let Ok((mut local, level)) = self.look_up(local, left, &intake).await else {
+            return answered;
+        };
+        local.info.get_or_insert_default().degraded = true;
+        Ok(lookup_response(local, level))
     }
 
     async fn put_features(
@@ -63,11 +74,13 @@ impl FeatureService for Features {
         let deadline = budget(request.metadata());
         let memory = intake(&request).take();
         let catalogue = self.0.catalogue_of_changes()?;
-        let write =
+        let mut write =
             proto::write_of_delete(request.into_inner(), &catalogue).map_err(Failure::from)?;
+        let session = open_session(&self.0, write.session.take())?;
         let request = write_request(write, deadline, memory);
         let written = self.0.node.write(request).await;
-        Ok(write_response(written.map_err(Failure::of_delete)?))
+        let written = written.map_err(Failure::of_delete)?;
+        Ok(write_response(Acknowledged::new(written, session)))
     }
 
     async fn ingest_features(
@@ -96,6 +109,32 @@ impl FeatureService for Features {
 }
 
 impl Features {
+    /// Looks up as is asked for, here or at the primary.
+    async fn at_level(
+        &self,
+        request: Request<v1::GetFeaturesRequest>,
+        limit: Duration,
+    ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
+        if let Some(way) = self.0.forwarding.of_lookup(&request, limit) {
+            return way.look_up(request).await;
+        }
+        let intake = intake(&request);
+        // What a session has seen and has not come here yet is at the primary, if it is anywhere.
+        let elsewhere = self.0.forwarding.of_session(&request, limit);
+        let begun = now_monotonic();
+        match self.look_up(request.into_inner(), limit, &intake).await {
+            Ok((answer, level)) => Ok(lookup_response(answer, level)),
+            Err(Failure {
+                reason: Reason::SessionBehind,
+                ..
+            }) if let Some((mut way, again)) = elsewhere => {
+                way.limit = limit.saturating_sub(begun.elapsed());
+                way.look_up(again).await
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
     async fn look_up(
         &self,
         request: v1::GetFeaturesRequest,
@@ -125,6 +164,7 @@ impl Features {
             selections: lookup.selections.into_iter().map(selection).collect(),
             level: lookup.level,
             wanted: lookup.wanted,
+            session: open_session(&self.0, lookup.session)?,
             deadline,
             memory: intake.take(),
         };
@@ -152,6 +192,21 @@ impl Features {
     }
 }
 
+fn lookup_response(
+    answer: v1::GetFeaturesResponse,
+    level: ReadLevel,
+) -> Response<v1::GetFeaturesResponse> {
+    let mut response = Response::new(answer);
+    let level = ServedLevel(read_level_name(level));
+    response.extensions_mut().insert(level);
+    response
+}
+
+/// Might the same lookup be answered at another level?
+fn is_unavailable(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+}
+
 fn check_size(bytes: usize) -> Result<(), Failure> {
     if bytes <= ANSWER_BYTES {
         return Ok(());
@@ -176,6 +231,12 @@ fn answer_info<T>(answered: &Answered<T>) -> v1::AnswerInfo {
         node: answered.node.to_string(),
         epoch: answered.epoch.0,
         staleness_ms: staleness_ms(answered.staleness),
+        session: answered
+            .session
+            .as_ref()
+            .map(Session::seal)
+            .unwrap_or_default(),
+        degraded: false,
     }
 }
 
@@ -191,12 +252,13 @@ pub(super) async fn put(
     deadline: Duration,
     memory: Held,
     timed: Timed,
-) -> Result<Written, Failure> {
-    let write = proto::write_of_put(request, &*edge.catalogue_of_changes()?)?;
+) -> Result<Acknowledged, Failure> {
+    let mut write = proto::write_of_put(request, &*edge.catalogue_of_changes()?)?;
     let level = write.level.map_or("default", commit_level_name);
     let groups = write.batch.groups.iter();
     let rows = groups.map(|group| (Arc::clone(&group.view), group.rows.len()));
     let rows: Vec<_> = rows.collect();
+    let session = open_session(edge, write.session.take())?;
     let request = write_request(write, deadline, memory);
     let written = edge.node.write(request).await.map_err(Failure::of_put);
     let asked = || Asked {
@@ -209,7 +271,35 @@ pub(super) async fn put(
         level,
     };
     log_slow(edge, timed, &written, |written| &written.spent, asked);
-    written
+    Ok(Acknowledged::new(written?, session))
+}
+
+/// The session of a call, if it is of one.
+fn open_session(edge: &Edge, token: Option<String>) -> Result<Option<Session>, Failure> {
+    let session = token.map(|text| edge.node.open_session(&text));
+    let session = session.transpose();
+    session.map_err(|error| Failure::from(error).in_field("session"))
+}
+
+/// A write that was acknowledged, and the session that it is of.
+pub(super) struct Acknowledged {
+    written: Written,
+    session: String,
+    pub level: CommitLevel,
+}
+
+impl Acknowledged {
+    fn new(written: Written, session: Option<Session>) -> Acknowledged {
+        let session = session.map(|mut session| {
+            session.wrote(&written.stamp, written.level);
+            session.seal()
+        });
+        Acknowledged {
+            level: written.level,
+            session: session.unwrap_or_default(),
+            written,
+        }
+    }
 }
 
 fn log_slow<T>(
@@ -239,23 +329,31 @@ fn write_request(write: Write, deadline: Duration, memory: Held) -> WriteRequest
     }
 }
 
-fn write_response(written: Written) -> Response<v1::WriteResponse> {
-    let level = ServedLevel(commit_level_name(written.level));
-    let mut response = Response::new(written_to_proto(written));
+fn write_response(acknowledged: Acknowledged) -> Response<v1::WriteResponse> {
+    let level = ServedLevel(commit_level_name(acknowledged.level));
+    let mut response = Response::new(acknowledged.into());
     response.extensions_mut().insert(level);
     response
 }
 
-pub(super) fn written_to_proto(written: Written) -> v1::WriteResponse {
-    v1::WriteResponse {
-        applied: written.applied,
-        older: written.older,
-        folded: written.folded,
-        stamp: written.stamp.to_string(),
-        epoch: written.stamp.epoch.0,
-        copies: written.copies,
-        level: proto::commit_level_to_proto(written.level).into(),
-        repeated: written.repeated,
+impl From<Acknowledged> for v1::WriteResponse {
+    fn from(acknowledged: Acknowledged) -> v1::WriteResponse {
+        let Acknowledged {
+            written,
+            session,
+            level,
+        } = acknowledged;
+        v1::WriteResponse {
+            applied: written.applied,
+            older: written.older,
+            folded: written.folded,
+            stamp: written.stamp.to_string(),
+            epoch: written.stamp.epoch.0,
+            copies: written.copies,
+            level: proto::commit_level_to_proto(level).into(),
+            repeated: written.repeated,
+            session,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 use super::admission::Intake;
 use super::deadline::budget;
 use super::edge::Edge;
-use super::features::{commit_level_name, put, written_to_proto};
+use super::features::{commit_level_name, put};
 use super::slow::Timed;
 use super::status::{Failure, explain};
 use crate::base::Held;
@@ -162,7 +162,7 @@ async fn write(
             let level = commit_level_name(written.level);
             edge.metrics
                 .observe("IngestFeatures", level, timed.begun.elapsed());
-            Outcome::Written(written_to_proto(written))
+            Outcome::Written(written.into())
         }
         Err(failure) => Outcome::Error(failure.into_batch_error()),
     };

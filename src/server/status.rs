@@ -203,11 +203,16 @@ fn reason_of(error: &node::Error) -> Reason {
         | node::Error::NotAgreed { .. } => Reason::NoQuorum,
         node::Error::MayBeAgreed { .. } => Reason::OutcomeUnknown,
         node::Error::TooStale { .. } => Reason::TooStale,
+        node::Error::BadSession(_) => Reason::InvalidArgument,
+        node::Error::SessionBehind => Reason::SessionBehind,
+        node::Error::Unrecovered | node::Error::PerhapsUnrecovered | node::Error::OtherHistory => {
+            Reason::Unrecovered
+        }
         node::Error::NoSuchMember { .. } => Reason::NoSuchMember,
         node::Error::SetRefused(_) | node::Error::Unfit(_) | node::Error::NobodyAbsent => {
             Reason::SetRefused
         }
-        node::Error::Starting { .. } => Reason::Starting,
+        node::Error::Starting { .. } | node::Error::NoSessions => Reason::Starting,
         node::Error::Stopping => Reason::Stopping,
         node::Error::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
     }

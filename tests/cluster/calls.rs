@@ -62,6 +62,7 @@ pub fn put(id: i64, value: i64, request_id: &str) -> v1::PutFeaturesRequest {
         level: QUORUM.into(),
         request_id: request_id.into(),
         override_stored: false,
+        session: None,
     }
 }
 
@@ -77,6 +78,7 @@ pub fn delete(id: i64) -> v1::DeleteFeaturesRequest {
         }],
         level: QUORUM.into(),
         request_id: String::new(),
+        session: None,
     }
 }
 

@@ -18,5 +18,6 @@ mod operate;
 mod refound;
 mod retries;
 mod seeding;
+mod sessions;
 mod support;
 mod way;

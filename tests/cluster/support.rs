@@ -259,6 +259,7 @@ impl Member {
             }],
             level,
             wanted: Wanted::default(),
+            session: None,
             deadline: DEADLINE,
             memory: memory(),
         };

@@ -261,6 +261,7 @@ pub fn put(write: &Write) -> v1::PutFeaturesRequest {
         level: write.level.into(),
         request_id: write.request_id.clone(),
         override_stored: false,
+        session: None,
     }
 }
 
@@ -278,6 +279,7 @@ fn delete(write: &Write) -> v1::DeleteFeaturesRequest {
         deletes: views_of(write).iter().map(group).collect(),
         level: write.level.into(),
         request_id: write.request_id.clone(),
+        session: None,
     }
 }
 

@@ -458,6 +458,7 @@ fn control() -> ControlState {
         },
         next_number: NodeNumber(5),
         level: 1,
+        secret: None,
         tokens: BTreeMap::from([(
             TokenHash([0xff; 32]),
             JoinToken {

@@ -7,10 +7,11 @@ use steadfast::read::{SessionKey, Token};
 
 use crate::bytes;
 
-/// Format; lineage; no base; two logs: region, epoch, seq.
+/// Format; lineage; doubtful epoch; no base; two logs: region, epoch, seq.
 const SEALED: &[&str] = &[
     "01",
     "11000000000000000000000000000000",
+    "0300000000000000",
     "00000000",
     "02000000",
     "0500000000000000",
@@ -20,15 +21,15 @@ const SEALED: &[&str] = &[
     "0400000000000000",
     "0100000000000000",
 ];
-const TAG: &str = "fe4c95f766a28bfd3204537fb161f5eb73b8948a27a60819ffaf5ed9fd9fb323";
+const TAG: &str = "996d6efe8afc782598f875a09966cf37c3bd488e6d69a97178587e6dfe9acbcc";
 
 #[test]
 fn a_session_token_is_as_in_version_1() {
     let key = SessionKey::derive(&[7; 32]);
     let mut token = Token::new(LineageId(0x11));
-    for (region, epoch, seq) in [(5, 3, 9), (6, 4, 1)] {
+    for (region, epoch, seq, is_committed) in [(5, 3, 9, false), (6, 4, 1, true)] {
         let (region, epoch) = (RegionId(region), Epoch(epoch));
-        token.see(LogId { region, epoch }, Seq(seq));
+        token.see(LogId { region, epoch }, Seq(seq), is_committed);
     }
     let text = token.seal(&key);
     let sealed = URL_SAFE_NO_PAD.decode(&text).unwrap();

@@ -113,6 +113,7 @@ async fn get_at(node: &Node, id: i64, level: ReadLevel) -> Option<i64> {
         selections,
         level,
         wanted: Wanted::default(),
+        session: None,
         deadline: DEADLINE,
         memory: memory(),
     };

@@ -288,7 +288,8 @@ impl World {
             },
         ) = (is_of_session, &outcome)
         {
-            self.clients.tokens[client].see(rank.1.log(), rank.1.seq);
+            let is_committed = self.operations[op].is_committed();
+            self.clients.tokens[client].see(rank.1.log(), rank.1.seq, is_committed);
         }
         self.operations[op].outcome = outcome;
         self.operations[op].ended = self.now;

@@ -63,6 +63,15 @@ impl Operation {
         matches!(self.ask, Ask::Write { .. } | Ask::ReadLocal)
     }
 
+    /// Once it is answered, is what it wrote or read known to be committed?
+    pub fn is_committed(&self) -> bool {
+        match self.ask {
+            Ask::Write { level, .. } => level != CommitLevel::Async,
+            Ask::ReadPrimary | Ask::ReadQuorum => true,
+            Ask::ReadLocal => false,
+        }
+    }
+
     /// The level of a write.
     pub fn level(&self) -> CommitLevel {
         match self.ask {

@@ -54,9 +54,8 @@ impl World {
         let token = &self.clients.tokens[self.operations[op].client];
         let (control, store) = (live.replica.control(), &live.store);
         match judge(token, control, store.held.vector(), store.opening.as_ref()) {
-            // What may be lost is judged by the history.
-            Verdict::Satisfied | Verdict::Forgotten => {}
-            Verdict::Unrecovered => return Outcome::Unrecovered,
+            Verdict::Satisfied => {}
+            Verdict::Unrecovered | Verdict::Forgotten => return Outcome::Unrecovered,
             Verdict::Wait | Verdict::OtherLineage => return Outcome::Failed,
         }
         let row = store.rows.get(&self.clients.place(op));

@@ -208,6 +208,7 @@ impl Window {
                 level: self.target.level,
                 request_id: String::new(),
                 override_stored: false,
+                session: None,
             }),
         };
         let bytes = prost::Message::encoded_len(&request);

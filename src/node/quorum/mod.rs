@@ -26,7 +26,7 @@ use super::Serving;
 use super::reads::Deadline;
 use super::request::{Error, Spent};
 use crate::base::clock::{now_monotonic, sleep, timeout};
-use crate::base::{Held, IncarnationId};
+use crate::base::{Held, IncarnationId, VersionVector};
 use crate::engine::{self, KeyedRow};
 use crate::model::Digest;
 use crate::model::purge::Left;
@@ -57,14 +57,21 @@ struct Asked {
     keys: RowKeys,
     /// The rows held here.
     held: Vec<KeyedRow>,
+    /// What the rows must hold.
+    seen: VersionVector,
 }
 
 impl Asked {
-    fn of(numbers: impl Iterator<Item = usize>, rows: &[KeyedRow]) -> Asked {
+    fn of(
+        numbers: impl Iterator<Item = usize>,
+        rows: &[KeyedRow],
+        seen: Option<&VersionVector>,
+    ) -> Asked {
         let mut asked = Asked {
             numbers: Vec::new(),
             keys: RowKeys::default(),
             held: Vec::new(),
+            seen: seen.cloned().unwrap_or_default(),
         };
         for (number, row) in numbers.filter_map(|number| Some((number, rows.get(number)?))) {
             asked.numbers.push(number);
@@ -76,10 +83,11 @@ impl Asked {
 }
 
 impl Serving {
-    /// The rows of some keys that a majority names, or of the first of them if they are large.
+    /// The rows of some keys that a majority names, or of the first of them if they are large. They hold what is `seen`.
     pub(super) async fn agreed_rows(
         &self,
         keys: RowKeys,
+        seen: Option<&VersionVector>,
         deadline: Deadline,
         spent: &mut Spent,
     ) -> Result<Vec<KeyedRow>, Error> {
@@ -92,7 +100,7 @@ impl Serving {
         while gather.undecided().next().is_some() {
             let members = self.nearest_members();
             let next = plan.ask(begun.elapsed(), &members);
-            let asked = Arc::new(Asked::of(gather.undecided(), &held));
+            let asked = Arc::new(Asked::of(gather.undecided(), &held, seen));
             for member in next.into_iter().filter(|member| waiting.insert(*member)) {
                 answers.push(self.named_by(member, Arc::clone(&asked)));
             }
@@ -147,7 +155,8 @@ impl Serving {
     ) -> (IncarnationId, Arc<Asked>, Option<(Vouched, Vec<KeyedRow>)>) {
         let named = if member == self.identity.incarnation {
             let mut spent = Spent::default();
-            let named = self.vouched_rows(asked.keys.clone(), &mut spent).await;
+            let (keys, seen) = (asked.keys.clone(), &asked.seen);
+            let named = self.vouched_rows(keys, seen, &mut spent).await;
             // Others may do without.
             named
                 .inspect_err(|cause| debug!(%cause, "cannot name rows"))
@@ -178,6 +187,7 @@ impl Serving {
             hello: self.wires.hello(member),
             keys: asked.keys.clone(),
             held: asked.held.iter().map(digest).collect(),
+            seen: asked.seen.clone(),
         };
         let answer = self.quorum.lines.ask(member, address, question.into());
         let answer = timeout(ANSWER_LIMIT, answer).await.ok()?;
@@ -206,8 +216,10 @@ impl Serving {
         memory: &mut Held,
     ) -> Result<Option<RowsNamed>, Error> {
         let mut spent = Spent::default();
-        let RowsAsked { keys, held, .. } = asked;
-        let Some((vouched, rows)) = self.vouched_rows(keys, &mut spent).await? else {
+        let RowsAsked {
+            keys, held, seen, ..
+        } = asked;
+        let Some((vouched, rows)) = self.vouched_rows(keys, &seen, &mut spent).await? else {
             return Ok(None);
         };
         let named = rows.iter().zip(held).map(|(row, held)| match row.row() {
@@ -227,10 +239,15 @@ impl Serving {
     async fn vouched_rows(
         &self,
         keys: RowKeys,
+        seen: &VersionVector,
         spent: &mut Spent,
     ) -> Result<Option<(Vouched, Vec<KeyedRow>)>, Error> {
         let mut read = self.member.read_for_quorum().await?;
         if read.ready().await.is_none() {
+            return Ok(None);
+        }
+        let control = &self.member.standing().control;
+        if !control.covers(&self.engine.state().applied.0, seen) {
             return Ok(None);
         }
         let rows = self.rows_left(keys, spent).await?;

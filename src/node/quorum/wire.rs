@@ -5,8 +5,8 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::base::Epoch;
 use crate::base::codec::{DecodeError, Reader, put_blob, put_count};
+use crate::base::{Epoch, VersionVector};
 use crate::model::Digest;
 use crate::net::Hello;
 use crate::proto::{Invalid, Problem, packed, read_packed, v1};
@@ -25,6 +25,8 @@ pub struct RowsAsked {
     pub keys: RowKeys,
     /// Of each key the digest of the row that the asker holds; [`Digest::EMPTY`] if it holds none.
     pub held: Vec<Digest>,
+    /// What the rows must hold.
+    pub seen: VersionVector,
 }
 
 /// What a member says of its row of one key.
@@ -49,7 +51,12 @@ pub struct RowsNamed {
 
 impl From<RowsAsked> for v1::NameRowsRequest {
     fn from(question: RowsAsked) -> v1::NameRowsRequest {
-        let RowsAsked { hello, keys, held } = question;
+        let RowsAsked {
+            hello,
+            keys,
+            held,
+            seen,
+        } = question;
         v1::NameRowsRequest {
             hello: Some(hello.into()),
             rows: packed(|out| {
@@ -59,6 +66,7 @@ impl From<RowsAsked> for v1::NameRowsRequest {
                     out.put_u128_le(held.0);
                 }
             }),
+            seen: packed(|out| seen.encode(out)),
         }
     }
 }
@@ -73,7 +81,12 @@ impl TryFrom<v1::NameRowsRequest> for RowsAsked {
             let (what, count, max) = ("rows", keys.len(), KEYS);
             return Err(Problem::TooMany { what, count, max }.at("rows"));
         }
-        Ok(RowsAsked { hello, keys, held })
+        Ok(RowsAsked {
+            hello,
+            keys,
+            held,
+            seen: read_packed("seen", &request.seen, VersionVector::decode)?,
+        })
     }
 }
 
@@ -147,7 +160,7 @@ fn named(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<NamedRow, DecodeError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{IncarnationId, LineageId};
+    use crate::base::{IncarnationId, LineageId, LogId, RegionId, Seq};
     use crate::model::ViewId;
     use crate::net::FORMATS;
     use proptest::prelude::*;
@@ -173,8 +186,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_question_reads_back(rows in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..20), any::<u128>()), 0..=KEYS)) {
-            let mut question = RowsAsked { hello: hello(), keys: RowKeys::default(), held: Vec::new() };
+        fn a_question_reads_back(
+            rows in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..20), any::<u128>()), 0..=KEYS),
+            seen in prop::collection::vec((any::<u64>(), 1..9u64, 1..99u64), 0..4),
+        ) {
+            let mut question = RowsAsked { hello: hello(), keys: RowKeys::default(), held: Vec::new(), seen: VersionVector::new() };
+            for (region, epoch, seq) in seen {
+                let log = LogId { region: RegionId(region), epoch: Epoch(epoch) };
+                question.seen.advance(log, Seq(seq));
+            }
             for (view, entity, held) in rows {
                 question.keys.push(ViewId(view), &entity);
                 question.held.push(Digest(held));
@@ -194,7 +214,7 @@ mod tests {
         fn no_bytes_make_reading_panic(members: Vec<u8>, rows: Vec<u8>) {
             let answer = v1::NameRowsResponse { epoch: 1, members: members.into(), rows: rows.clone().into() };
             let _read = rows_named_of_proto(&answer);
-            let question = v1::NameRowsRequest { hello: Some(hello().into()), rows: rows.into() };
+            let question = v1::NameRowsRequest { hello: Some(hello().into()), rows: rows.clone().into(), seen: rows.into() };
             let _read = RowsAsked::try_from(question);
         }
     }
@@ -210,6 +230,7 @@ mod tests {
             hello: hello(),
             keys: RowKeys::default(),
             held: Vec::new(),
+            seen: VersionVector::new(),
         };
         for view in 0..=KEYS {
             question.keys.push(ViewId(view as u64), b"k");

@@ -15,6 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
@@ -22,6 +23,7 @@ use tonic::metadata::MetadataMap;
 use tower::{Layer, Service};
 
 use self::way::{Effect, FORWARDED, Way};
+use super::admission::intake;
 use super::deadline::budget;
 use crate::base::ReadLevel;
 use crate::net::Lines;
@@ -68,14 +70,31 @@ impl Forwarding {
     }
 
     /// The way of a lookup that this node cannot answer and the primary may.
-    pub fn of_lookup(&self, request: &tonic::Request<v1::GetFeaturesRequest>) -> Option<Way> {
+    pub fn of_lookup(
+        &self,
+        request: &tonic::Request<v1::GetFeaturesRequest>,
+        limit: Duration,
+    ) -> Option<Way> {
         let asked = request.get_ref();
         let level = proto::read_level(asked.level, asked.max_staleness_ms).ok()?;
         let is_known = level != ReadLevel::Quorum || self.is_known(asked);
         if self.node.answers(level) && is_known {
             return None;
         }
-        self.way(request.metadata().as_ref(), Effect::Reads)
+        self.way(request.metadata().as_ref(), Effect::Reads, limit)
+    }
+
+    /// The way of a session's lookup, if what the session has seen does not come here in time; and the lookup.
+    pub fn of_session(
+        &self,
+        request: &tonic::Request<v1::GetFeaturesRequest>,
+        limit: Duration,
+    ) -> Option<(Way, tonic::Request<v1::GetFeaturesRequest>)> {
+        request.get_ref().session.as_ref()?;
+        let way = self.way(request.metadata().as_ref(), Effect::Reads, limit)?;
+        let mut again = tonic::Request::new(request.get_ref().clone());
+        again.extensions_mut().insert(intake(request));
+        Some((way, again))
     }
 
     /// Has this node heard of what is asked for? What a quorum read asks for may be defined at a majority and not here.
@@ -91,18 +110,21 @@ impl Forwarding {
     /// The way of a call that is not this node's, whatever its message says.
     fn of_call(&self, request: &Request<Body>) -> Option<Way> {
         let path = request.uri().path();
-        if path == SWITCH_OVER {
-            self.way(request.headers(), Effect::ChangesPrimary)
+        let effect = if path == SWITCH_OVER {
+            Effect::ChangesPrimary
         } else if CHANGES.contains(&path) {
-            self.way(request.headers(), Effect::Changes)
+            Effect::Changes
         } else if READS.contains(&path) && !self.node.holds_rows() {
-            self.way(request.headers(), Effect::Reads)
+            Effect::Reads
         } else {
-            None
-        }
+            return None;
+        };
+        let headers = request.headers();
+        let limit = budget(&MetadataMap::from_headers(headers.clone()));
+        self.way(headers, effect, limit)
     }
 
-    fn way(&self, headers: &HeaderMap, effect: Effect) -> Option<Way> {
+    fn way(&self, headers: &HeaderMap, effect: Effect, limit: Duration) -> Option<Way> {
         if !self.is_on || headers.contains_key(FORWARDED) {
             return None;
         }
@@ -112,7 +134,7 @@ impl Forwarding {
             channel: self.line.to((), &primary.address)?,
             primary,
             effect,
-            limit: budget(&MetadataMap::from_headers(headers.clone())),
+            limit,
         })
     }
 }

@@ -46,7 +46,7 @@ pub(in crate::server) struct Way {
     pub(super) channel: Channel,
     pub(super) effect: Effect,
     /// When an answer is due.
-    pub(super) limit: Duration,
+    pub limit: Duration,
 }
 
 impl Way {
