@@ -8,7 +8,8 @@ use super::error::CliError;
 use super::keys::prefix_of;
 use super::output::{Output, print, print_json};
 use super::rows::Rows;
-use crate::client::{Column, Error, Pages, key_to_wire, keys_from_wire};
+use crate::base::ReadLevel;
+use crate::client::{Column, Error, Pages, key_to_wire, keys_from_wire, read_level_to_wire};
 use crate::model::{JoinKey, KeyValue};
 use crate::proto::v1;
 
@@ -18,6 +19,7 @@ Examples:
   steadfast scan route_stats --prefix carrier=UA,origin=EWR --feature flights_total
   steadfast scan aircraft_stats --limit 1000 --resume 01a4…
   steadfast scan aircraft_stats --limit 0 --output json > all.json
+  steadfast scan aircraft_stats --level primary
 
 Rows come in key order. If the limit was reached, a token is printed with which --resume goes on.";
 
@@ -42,6 +44,9 @@ pub struct Args {
     /// Show event times in the table; JSON always holds them.
     #[arg(long)]
     event_times: bool,
+    /// How current each row must be: local, bounded:500ms, quorum or primary.
+    #[arg(long)]
+    level: Option<ReadLevel>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -64,6 +69,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         .as_deref()
         .map(|text| prefix_of(text, &view))
         .transpose()?;
+    let (level, max_staleness_ms) = read_level_to_wire(args.level);
     let request = v1::ScanFeaturesRequest {
         view: args.view.clone(),
         features: args.features.clone(),
@@ -75,6 +81,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         resume_token: args.resume.clone().unwrap_or_default(),
         limit: args.limit,
         include_event_times: true,
+        level: level.into(),
+        max_staleness_ms,
     };
     let pages = client.scan(request).await?;
     print_pages(pages, &args, &view.spec.entity).await

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Serving;
+use super::member::StrongRead;
 use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection, Spent};
 use super::sessions::Session;
 use crate::base::clock::{now_monotonic, timeout};
@@ -106,10 +107,8 @@ impl Serving {
         let begun = now_monotonic();
         let mut read = None;
         if level == ReadLevel::Primary {
-            let mut primary = self.member.read_primary().await?;
-            primary.ready().await.ok_or_else(|| self.not_primary())?;
+            read = Some(self.begin_primary_read().await?);
             spent.waiting = begun.elapsed();
-            read = Some(primary);
         }
         let mut columns = Vec::with_capacity(selections.len());
         for selection in selections {
@@ -125,8 +124,7 @@ impl Serving {
         }
         if let Some(primary) = &mut read {
             let read = now_monotonic();
-            let records = sources.iter().map(|(log, seq)| (*log, *seq)).collect();
-            let confirmed = primary.confirmed(records).await;
+            let confirmed = primary.confirmed(records(&sources)).await;
             confirmed.ok_or_else(|| self.not_primary())?;
             spent.waiting += read.elapsed();
         }
@@ -137,6 +135,13 @@ impl Serving {
             }
         }
         Ok((columns, memory, spent))
+    }
+
+    /// A primary read whose rows may be read now.
+    async fn begin_primary_read(&self) -> Result<StrongRead, Error> {
+        let mut read = self.member.read_primary().await?;
+        read.ready().await.ok_or_else(|| self.not_primary())?;
+        Ok(read)
     }
 
     /// The node is not primary, or not any more.
@@ -232,9 +237,19 @@ impl Serving {
             max_rows,
             max_bytes,
             event_times,
+            level,
             deadline,
         } = request;
         let deadline = Deadline::after(deadline);
+        if let ReadLevel::Bounded(bound) = level {
+            let staleness = self.member.standing().staleness(self.clock.monotonic());
+            check_fresh(staleness, bound)?;
+        }
+        let mut read = match level {
+            ReadLevel::Local | ReadLevel::Bounded(_) => None,
+            // The primary alone knows that no key is missing.
+            ReadLevel::Quorum | ReadLevel::Primary => Some(self.begin_primary_read().await?),
+        };
         let id = view.id;
         let start = after.map_or(ScanStart::First, ScanStart::After);
         let (keys, rows, more) = self
@@ -245,8 +260,17 @@ impl Serving {
             event_times,
         };
         let mut resolver = Resolver::new(view, features, keys.len(), wanted, now);
+        let mut sources = Sources::default();
         for row in &rows {
+            if read.is_some() {
+                note_sources(id, row, &mut sources)?;
+            }
             resolve(&mut resolver, Some(row))?;
+        }
+        if let Some(read) = &mut read {
+            let confirmed = timeout(deadline.rest(), read.confirmed(records(&sources))).await;
+            let confirmed = confirmed.map_err(|_| deadline.passed())?;
+            confirmed.ok_or_else(|| self.not_primary())?;
         }
         Ok(ScanPage {
             keys,
@@ -273,6 +297,10 @@ fn check_fresh(staleness: Option<Duration>, bound: Duration) -> Result<(), Error
 
 /// The last record of each log from which rows come.
 type Sources = BTreeMap<LogId, Seq>;
+
+fn records(sources: &Sources) -> Vec<(LogId, Seq)> {
+    sources.iter().map(|(log, seq)| (*log, *seq)).collect()
+}
 
 /// What a lookup takes and finds out as it goes.
 struct Taken<'a> {

@@ -153,6 +153,8 @@ pub struct ScanRequest {
     pub max_bytes: usize,
     /// Answer event times too.
     pub event_times: bool,
+    /// How current the rows must be.
+    pub level: ReadLevel,
     /// After this time the page is given up.
     pub deadline: Duration,
 }

@@ -13,8 +13,9 @@ use bytes::{BufMut, Bytes};
 use super::invalid::{Invalid, Problem};
 use super::keys::{key_prefix, keys_to_columns};
 use super::lookup::column_to_proto;
-use super::names::{find_view, wanted_features};
+use super::names::{find_view, read_level, wanted_features};
 use super::v1;
+use crate::base::ReadLevel;
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_blob, put_checksum};
 use crate::model::resolve::Column;
 use crate::model::{Catalogue, EntityKey, Feature, View, ViewId};
@@ -36,6 +37,8 @@ pub struct Scan {
     pub limit: Option<u64>,
     /// Answer event times.
     pub event_times: bool,
+    /// How current each row must be.
+    pub level: ReadLevel,
 }
 
 /// Checks a scan.
@@ -60,6 +63,7 @@ pub fn scan_of_request(
         after,
         limit: (request.limit != 0).then_some(request.limit),
         event_times: request.include_event_times,
+        level: read_level(request.level, request.max_staleness_ms)?,
     })
 }
 

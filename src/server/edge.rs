@@ -95,6 +95,14 @@ impl Edge {
         self.catalogue()
     }
 
+    /// The catalogue by which a scan is judged: at strong levels the primary reads, and nobody else.
+    pub(super) fn catalogue_of_scans(&self, level: ReadLevel) -> Result<Arc<Catalogue>, Failure> {
+        self.catalogue_of_lookups(match level {
+            ReadLevel::Quorum => ReadLevel::Primary,
+            level @ (ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary) => level,
+        })
+    }
+
     /// Why the node is not to be sent requests, if it is not.
     pub(super) fn readiness(&self) -> Result<(), String> {
         if self.draining.is_cancelled() {

@@ -99,10 +99,16 @@ impl FeatureService for Features {
         request: Request<v1::ScanFeaturesRequest>,
     ) -> Result<Response<Self::ScanFeaturesStream>, Status> {
         let memory = intake(&request).take();
-        let catalogue = self.0.catalogue()?;
-        let scan =
-            proto::scan_of_request(request.into_inner(), &catalogue).map_err(Failure::from)?;
-        let mut response = Response::new(scan::serve(self.0.clone(), scan, memory));
+        let pages = if let Some(way) = self.0.forwarding.of_scan(&request) {
+            way.scan(request.into_inner(), memory).await?
+        } else {
+            let asked = request.get_ref();
+            let level = proto::read_level(asked.level, asked.max_staleness_ms);
+            let catalogue = self.0.catalogue_of_scans(level.map_err(Failure::from)?)?;
+            let scan = proto::scan_of_request(request.into_inner(), &catalogue);
+            scan::serve(self.0.clone(), scan.map_err(Failure::from)?, memory)
+        };
+        let mut response = Response::new(pages);
         response.extensions_mut().insert(TimedByHandler);
         Ok(response)
     }
@@ -357,7 +363,7 @@ impl From<Acknowledged> for v1::WriteResponse {
     }
 }
 
-fn read_level_name(level: ReadLevel) -> &'static str {
+pub(super) fn read_level_name(level: ReadLevel) -> &'static str {
     match level {
         ReadLevel::Local => "local",
         ReadLevel::Bounded(_) => "bounded",

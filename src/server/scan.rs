@@ -10,6 +10,7 @@ use futures::stream::try_unfold;
 use tonic::Status;
 
 use super::edge::Edge;
+use super::features::read_level_name;
 use super::status::Failure;
 use crate::base::Held;
 use crate::base::clock::now_monotonic;
@@ -56,8 +57,8 @@ async fn next_page(
     memory.grow(PAGE_MEMORY_BYTES).map_err(node::Error::from)?;
     let begun = now_monotonic();
     let page = edge.node.scan(page_request(&scan)).await?;
-    edge.metrics
-        .observe("ScanFeatures", "local", begun.elapsed());
+    let level = read_level_name(scan.level);
+    edge.metrics.observe("ScanFeatures", level, begun.elapsed());
     let Some(last) = page.keys.last() else {
         return Ok(None);
     };
@@ -84,6 +85,7 @@ fn page_request(scan: &Scan) -> ScanRequest {
         max_rows: usize::try_from(rows).unwrap_or(usize::MAX),
         max_bytes: PAGE_BYTES,
         event_times: scan.event_times,
+        level: scan.level,
         deadline: PAGE_WITHIN,
     }
 }

@@ -17,6 +17,7 @@ mod lost;
 mod operate;
 mod refound;
 mod retries;
+mod scans;
 mod seeding;
 mod sessions;
 mod support;

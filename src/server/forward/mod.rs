@@ -84,6 +84,20 @@ impl Forwarding {
         self.way(request.metadata().as_ref(), Effect::Reads, limit)
     }
 
+    /// The way of a scan that this node cannot answer and the primary may.
+    pub fn of_scan(&self, request: &tonic::Request<v1::ScanFeaturesRequest>) -> Option<Way> {
+        let asked = request.get_ref();
+        let level = match proto::read_level(asked.level, asked.max_staleness_ms).ok()? {
+            ReadLevel::Quorum => ReadLevel::Primary,
+            level @ (ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary) => level,
+        };
+        if self.node.answers(level) {
+            return None;
+        }
+        let limit = budget(request.metadata());
+        self.way(request.metadata().as_ref(), Effect::Reads, limit)
+    }
+
     /// The way of a session's lookup, if what the session has seen does not come here in time; and the lookup.
     pub fn of_session(
         &self,

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::iter::successors;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request, Response};
@@ -14,12 +15,13 @@ use tower::{ServiceExt as _, service_fn};
 use super::INGEST;
 use super::body::{Answering, Asking};
 use crate::base::clock::timeout;
-use crate::base::explained;
+use crate::base::{Held, explained};
 use crate::model::limits::ANSWER_BYTES;
 use crate::node::{self, Node, Primary};
 use crate::proto::{Reason, v1};
 use crate::server::admission::{Intake, intake};
 use crate::server::metrics::{ServedLevel, TimedByHandler};
+use crate::server::scan::Pages;
 use crate::server::status::Failure;
 use v1::feature_service_client::FeatureServiceClient;
 
@@ -57,11 +59,8 @@ impl Way {
     ) -> Result<tonic::Response<v1::GetFeaturesResponse>, Status> {
         let intake = intake(&request);
         let mut memory = intake.take();
-        let ask = service_fn(move |request| {
-            let way = self.clone();
-            async move { Ok::<_, Infallible>(way.ask(request).await) }
-        });
-        let mut primary = FeatureServiceClient::new(ask).max_decoding_message_size(ANSWER_BYTES);
+        let primary = FeatureServiceClient::new(self.service());
+        let mut primary = primary.max_decoding_message_size(ANSWER_BYTES);
         let mut answer = primary.get_features(request.into_inner()).await?;
         let bytes = answer.get_ref().encoded_len();
         let grown = memory.grow(bytes).map_err(node::Error::from);
@@ -69,6 +68,34 @@ impl Way {
         intake.leave(memory);
         answer.extensions_mut().insert(LEVEL);
         Ok(answer)
+    }
+
+    /// Has the primary answer a scan. `memory` is held for as long as it goes on.
+    pub async fn scan(
+        self,
+        request: v1::ScanFeaturesRequest,
+        memory: Held,
+    ) -> Result<Pages, Status> {
+        let mut primary = FeatureServiceClient::new(self.service());
+        let pages = primary.scan_features(request).await?.into_inner();
+        Ok(Box::pin(pages.inspect(move |_| {
+            let _held = &memory;
+        })))
+    }
+
+    /// The primary, as a service.
+    fn service(
+        self,
+    ) -> impl tower::Service<
+        Request<Body>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone {
+        service_fn(move |request| {
+            let way = self.clone();
+            async move { Ok::<_, Infallible>(way.ask(request).await) }
+        })
     }
 
     /// Has the primary answer a call as it comes from the client.

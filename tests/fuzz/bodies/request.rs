@@ -268,6 +268,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         resume_token: token.clone(),
         limit: 10,
         include_event_times: true,
+        level: v1::ReadLevel::Bounded.into(),
+        max_staleness_ms: 7,
     };
     let ingest = v1::IngestFeaturesRequest {
         sequence: 3,
