@@ -7,8 +7,8 @@ use crate::client::Client;
 /// Where to connect, and how to print.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connection {
-    /// Members of one set: the first that answers is asked, and another one if that cannot answer. Writes are then
-    /// repeated under one request id.
+    /// Members of one set, one at least: the first that answers is asked, and another member, named here or by it, if that
+    /// cannot answer. Writes are then repeated under one request id.
     #[arg(
         long,
         env = "STEADFAST_ENDPOINT",
@@ -28,7 +28,7 @@ impl Connection {
     /// # Errors
     /// If no node answers.
     pub async fn client(&self) -> Result<Client, CliError> {
-        Ok(Client::connect(&self.endpoint).await?)
+        Ok(Client::discover(&self.endpoint).await?)
     }
 
     /// The nodes to connect to.

@@ -7,8 +7,9 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::view_from_wire;
-use super::error::{Effect, Error};
+use super::error::{Effect, Error, Kind};
 use super::lines::Lines;
+use crate::base::clock::timeout;
 use crate::model::View;
 use crate::proto::v1;
 use v1::admin_service_client::AdminServiceClient;
@@ -17,6 +18,8 @@ use v1::view_service_client::ViewServiceClient;
 
 /// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take to be told of the other members.
+const DISCOVERY_LIMIT: Duration = Duration::from_secs(1);
 /// A node may take as long as a call before it says that a switch-over did not happen.
 const SWITCH_DEADLINE: Duration = Duration::from_secs(15);
 /// Answers to the largest lookups exceed tonic's default of 4 MiB.
@@ -35,6 +38,25 @@ impl Client {
     /// If none can; names each.
     pub async fn connect<S: AsRef<str>>(endpoints: &[S]) -> Result<Client, Error> {
         Lines::connect(endpoints).await.map(Client)
+    }
+
+    /// The same with all members of the set that one of `seeds` is of: those that it names are tried after the seeds. Where
+    /// they cannot be told, as while a node starts, the seeds are all there is.
+    ///
+    /// # Errors
+    /// If no seed can be reached; names each.
+    pub async fn discover<S: AsRef<str>>(seeds: &[S]) -> Result<Client, Error> {
+        let client = Client::connect(seeds).await?;
+        let mut request = Request::new(v1::GetReplicaSetRequest {});
+        request.set_timeout(DISCOVERY_LIMIT);
+        let mut members = match client.admin()?.get_replica_set(request).await {
+            Ok(set) => set.into_inner().members,
+            Err(_) => return Ok(client),
+        };
+        // An arbiter can but send a call on.
+        members.sort_by_key(|member| member.role() == v1::MemberRole::Arbiter);
+        let addresses = members.into_iter().map(|member| member.client_address);
+        Ok(Client(client.0.and(addresses)))
     }
 
     /// Looks features up.
@@ -91,13 +113,19 @@ impl Client {
         write(features.ingest_features(batches).await).map(Acks)
     }
 
-    /// Streams rows of a view in key order. Without a deadline, for it may be long.
+    /// Streams rows of a view in key order. Without a deadline, for it may be long. If its node is lost, another one goes on
+    /// behind the last row.
     ///
     /// # Errors
     /// If the stream cannot be opened.
     pub async fn scan(&self, request: v1::ScanFeaturesRequest) -> Result<Pages, Error> {
-        let mut features = features(self.0.current()?);
-        read(features.scan_features(request).await).map(Pages)
+        let stream = open_scan(&self.0, &request).await?;
+        Ok(Pages {
+            lines: self.0.clone(),
+            left: request,
+            is_whole: false,
+            stream,
+        })
     }
 
     /// Puts a view into force; `definition` is the text of a view file.
@@ -365,19 +393,65 @@ impl Acks {
 
 /// The rows of a scan, some at a time.
 #[derive(Debug)]
-pub struct Pages(Streaming<v1::ScanFeaturesResponse>);
+pub struct Pages {
+    lines: Lines,
+    /// What is still to be scanned.
+    left: v1::ScanFeaturesRequest,
+    /// As many rows have come as were asked for.
+    is_whole: bool,
+    stream: Streaming<v1::ScanFeaturesResponse>,
+}
 
 impl Pages {
     /// The next rows; `None` at the end.
     ///
     /// # Errors
-    /// If the stream broke.
+    /// If the stream broke, and no node goes on with it.
     pub async fn next(&mut self) -> Result<Option<v1::ScanFeaturesResponse>, Error> {
-        self.0
-            .message()
-            .await
-            .map_err(|status| Error::from_status(&status, Effect::Reads))
+        let next = match self.stream.message().await {
+            Ok(page) => page,
+            Err(_) if self.is_whole => None,
+            Err(status) => {
+                let broken = Error::from_status(&status, Effect::Reads);
+                if broken.kind != Kind::Unavailable {
+                    return Err(broken);
+                }
+                self.stream = open_scan(&self.lines, &self.left).await?;
+                let again = self.stream.message().await;
+                again.map_err(|status| Error::from_status(&status, Effect::Reads))?
+            }
+        };
+        let Some(page) = next else {
+            return Ok(None);
+        };
+        self.left.resume_token = page.resume_token.clone();
+        if self.left.limit > 0 {
+            let rows = page
+                .columns
+                .first()
+                .map_or(0, |column| column.statuses.len());
+            let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+            self.is_whole = rows >= self.left.limit;
+            self.left.limit = self.left.limit.saturating_sub(rows);
+        }
+        Ok(Some(page))
     }
+}
+
+async fn open_scan(
+    lines: &Lines,
+    request: &v1::ScanFeaturesRequest,
+) -> Result<Streaming<v1::ScanFeaturesResponse>, Error> {
+    // Only until it begins: there is no limit to how long it lasts.
+    let ask = async |channel, request: Request<_>| {
+        let request = request.into_inner();
+        timeout(DEADLINE, features(channel).scan_features(request))
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no page within the deadline")))
+    };
+    lines
+        .ask(request.clone(), Effect::Reads, DEADLINE, ask)
+        .await
 }
 
 /// The stages of forgetting.

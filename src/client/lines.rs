@@ -62,6 +62,20 @@ impl Lines {
         Err(Error::unavailable(format!("no node answers ({tried})")))
     }
 
+    /// The same lines, and those to these nodes, which are asked after the others.
+    pub fn and(&self, more: impl IntoIterator<Item = String>) -> Lines {
+        let mut endpoints = self.endpoints.to_vec();
+        for endpoint in more {
+            if !endpoint.is_empty() && !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+        }
+        Lines {
+            endpoints: endpoints.into(),
+            known: Arc::clone(&self.known),
+        }
+    }
+
     /// Are there several nodes to ask?
     pub fn are_several(&self) -> bool {
         self.endpoints.len() > 1
@@ -156,6 +170,20 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
     use crate::client::Kind;
+
+    #[tokio::test]
+    async fn each_node_is_asked_once_in_turn_however_often_it_is_named() {
+        let known = Known {
+            current: "a:1".to_owned(),
+            channels: HashMap::new(),
+        };
+        let lines = Lines {
+            endpoints: vec!["a:1".to_owned(), "b:1".to_owned()].into(),
+            known: Arc::new(Mutex::new(known)),
+        };
+        let more = ["b:1", "", "c:1", "c:1"].map(str::to_owned);
+        assert_eq!(*lines.and(more).endpoints, ["a:1", "b:1", "c:1"]);
+    }
 
     #[tokio::test]
     async fn every_endpoint_that_cannot_be_reached_is_named() {

@@ -3,7 +3,7 @@
 use steadfast::base::{CommitLevel, ReadLevel};
 use steadfast::client::Client;
 use steadfast::node::SetChange;
-use steadfast::proto::{items_to_proto, v1};
+use steadfast::proto::{items_from_proto, items_to_proto, v1};
 use tokio::sync::watch;
 
 use crate::calls::{PRIMARY, get, put};
@@ -117,4 +117,59 @@ async fn a_write_whose_answer_is_lost_is_repeated_under_its_name() {
     assert_eq!(first.get(1, ReadLevel::Primary).await.unwrap(), Some(6));
     first.stop().await;
     way.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_knows_one_member_finds_the_others_and_goes_on_without_it() {
+    let [first, second, third] = set_of_three().await;
+    let known = [second.addresses.client.to_string()];
+    let client = Client::discover(&known).await.unwrap();
+    let (written, mut seen) = watch::channel(0);
+    let mut stopped = None;
+    let stops = async {
+        let at = *seen.wait_for(|written| *written > 10).await.unwrap();
+        stopped = Some(second.stop().await);
+        seen.wait_for(|written| *written > at + 10).await.unwrap();
+    };
+    Box::pin(write_and_read(&client, &written, stops)).await;
+    for member in [first, third] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_whose_node_is_lost_goes_on_at_another_behind_the_last_row() {
+    let first = Member::first().await;
+    let rows = 4_321;
+    let all: Vec<i64> = (0..rows).collect();
+    let values = all.iter().map(|id| (*id, *id));
+    first.put_all(values, CommitLevel::Quorum).await.unwrap();
+    for limit in [0, 1, 999, 1_000, 2_500, 5_000] {
+        let way = Way::new().await;
+        way.lead_to(first.addresses.client);
+        let endpoints = [way.address.to_string(), first.addresses.client.to_string()];
+        let client = Client::connect(&endpoints).await.unwrap();
+        let request = v1::ScanFeaturesRequest {
+            view: "v".to_owned(),
+            limit,
+            ..v1::ScanFeaturesRequest::default()
+        };
+        let mut pages = client.scan(request).await.unwrap();
+        let mut scanned = Vec::new();
+        while let Some(page) = pages.next().await.unwrap() {
+            way.cut();
+            let column = page.columns.into_iter().next().unwrap();
+            match items_from_proto(column.values.unwrap()) {
+                Some(steadfast::model::Items::Int64(values)) => scanned.extend(values),
+                _ => panic!("x is an int64"),
+            }
+        }
+        let expected = match usize::try_from(limit).unwrap() {
+            0 => &all[..],
+            limit => &all[..limit.min(all.len())],
+        };
+        assert!(scanned == expected, "{} rows of {limit}", scanned.len());
+        way.stop().await;
+    }
+    first.stop().await;
 }
