@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{BootNumber, BootToken, NodeNumber, VersionVector};
 
-/// The feature level of this program: which formats and commands it understands. 2: the set has a secret.
+/// The feature level of this program: which formats and commands it understands. 2: the set has a secret, and members name
+/// their rows to each other.
 pub const LEVEL: u32 = 2;
 
 /// A registered member.

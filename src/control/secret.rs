@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Effect;
 use super::state::ControlState;
 
-/// The feature level from which on a set has one.
+/// The feature level from which on a set has one, and its members answer quorum reads.
 const SINCE_LEVEL: u32 = 2;
 
 /// A secret of the set, from which keys for its several purposes are derived. A new lineage has a new one.
@@ -26,6 +26,12 @@ impl ControlState {
     #[must_use]
     pub fn lacks_secret(&self) -> bool {
         self.secret.is_none() && self.level >= SINCE_LEVEL
+    }
+
+    /// Does every member name its rows to the others?
+    #[must_use]
+    pub fn has_quorum_reads(&self) -> bool {
+        self.level >= SINCE_LEVEL
     }
 
     pub(super) fn choose_secret(&mut self, secret: SetSecret) -> Effect {

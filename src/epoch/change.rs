@@ -82,7 +82,7 @@ pub enum Why {
 }
 
 /// How far a candidate has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// It asks whether others suspect the primary, too.
     Asking,
@@ -142,6 +142,8 @@ pub struct Change {
     sealed: BTreeMap<IncarnationId, SealAck>,
     /// When it last came any further.
     advanced: Duration,
+    /// The furthest stage so far: who goes back and comes forth again has not advanced.
+    furthest: Stage,
     /// When it last asked.
     asked: Option<Duration>,
     number: u64,
@@ -225,6 +227,7 @@ impl Change {
             attempt: None,
             sealed: BTreeMap::new(),
             advanced: sight.now,
+            furthest: Stage::Asking,
             asked: None,
             number,
             seals: Seals::Enough,
@@ -317,7 +320,10 @@ impl Change {
             if std::mem::discriminant(&self.phase) == before {
                 break;
             }
-            self.advanced = sight.now;
+            if self.stage() > self.furthest {
+                self.furthest = self.stage();
+                self.advanced = sight.now;
+            }
             self.asked = None;
         }
         instructions

@@ -46,7 +46,7 @@ use self::member::Member;
 use self::quorum::Quorum;
 use self::writer::Job;
 use crate::base::disk::{DirLock, Disk};
-use crate::base::{Budget, Clock, Held, ReadLevel, TaskGroup};
+use crate::base::{Budget, Clock, CommitLevel, Held, ReadLevel, Stamp, TaskGroup};
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress, Span, SpanSeen};
 use crate::model::{Catalogue, View, ViewId};
@@ -57,7 +57,7 @@ pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
 pub use init::init;
 pub use joining::Joining;
-pub use quorum::{RowsAsked, RowsNamed, rows_named_to_proto};
+pub use quorum::{RowsAnswer, RowsAsked, rows_answer_to_proto};
 pub use reads::Columns;
 pub use refound::{Error as RefoundError, Remains};
 pub use request::{
@@ -317,7 +317,7 @@ impl Node {
         self.serving()?.lookup(request).await
     }
 
-    /// Names rows to another member that makes a quorum read. `None`: not in anybody's name.
+    /// Names rows to another member that makes a quorum read.
     ///
     /// # Errors
     /// If stored rows cannot be read or are damaged.
@@ -325,7 +325,7 @@ impl Node {
         &self,
         asked: RowsAsked,
         memory: &mut Held,
-    ) -> Result<Option<RowsNamed>, Error> {
+    ) -> Result<RowsAnswer, Error> {
         self.serving()?.name_rows(asked, memory).await
     }
 
@@ -335,6 +335,15 @@ impl Node {
     /// If it is no token of this set.
     pub fn open_session(&self, text: &str) -> Result<Session, Error> {
         self.serving()?.open_session(text)
+    }
+
+    /// A session has written a record, which was acknowledged at this level.
+    pub fn wrote(&self, session: &mut Session, stamp: &Stamp, level: CommitLevel) {
+        // It is, as long as the node serves its calls.
+        if let Ok(serving) = self.serving() {
+            let is_committed = level != CommitLevel::Async;
+            serving.note(session, [(stamp.log(), stamp.seq)], is_committed);
+        }
     }
 
     /// Reads a page of a view in key order.

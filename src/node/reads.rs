@@ -18,12 +18,13 @@ use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Sele
 use super::sessions::Session;
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::codec::DecodeError;
-use crate::base::{Held, LogId, ReadLevel, Seq, VersionVector};
+use crate::base::{Held, LogId, ReadLevel, Seq};
 use crate::engine::{self, KeyedRow};
 use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
 use crate::model::{EntityKey, ViewId, ViewPurge, limits};
+use crate::read::Token;
 use crate::storage::{RowKeys, ScanStart};
 
 /// Rows read at the most before they are resolved and forgotten; where they are large the engine reads fewer.
@@ -47,9 +48,9 @@ impl Serving {
             ReadLevel::Bounded(bound) => {
                 check_fresh(standing.staleness(self.clock.monotonic()), bound)
             }
-            ReadLevel::Quorum => Ok(()),
-            ReadLevel::Primary if standing.serves.is_some() => Ok(()),
-            ReadLevel::Primary => Err(self.not_primary()),
+            ReadLevel::Quorum if standing.control.has_quorum_reads() => Ok(()),
+            ReadLevel::Quorum | ReadLevel::Primary if standing.serves.is_some() => Ok(()),
+            ReadLevel::Quorum | ReadLevel::Primary => Err(self.not_primary()),
         }
     }
 
@@ -102,21 +103,30 @@ impl Serving {
             mut memory,
             ..
         } = request;
+        // What the primary confirms is what a majority would name.
+        let how = match level {
+            ReadLevel::Quorum if !self.member.standing().control.has_quorum_reads() => {
+                ReadLevel::Primary
+            }
+            ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Quorum | ReadLevel::Primary => {
+                level
+            }
+        };
         let mut spent = Spent::default();
         let mut sources = Sources::default();
         let begun = now_monotonic();
         let mut read = None;
-        if level == ReadLevel::Primary {
+        if how == ReadLevel::Primary {
             read = Some(self.begin_primary_read().await?);
             spent.waiting = begun.elapsed();
         }
         let mut columns = Vec::with_capacity(selections.len());
         for selection in selections {
             let mut taken = Taken {
-                level,
+                level: how,
                 memory: &mut memory,
                 spent: &mut spent,
-                seen: session.as_ref().map(|session| session.token.seen()),
+                session: session.as_ref().map(|session| &session.token),
                 sources: (read.is_some() || session.is_some()).then_some(&mut sources),
             };
             let selected = self.select(selection, wanted, deadline, &mut taken);
@@ -130,9 +140,7 @@ impl Serving {
         }
         if let Some(session) = session {
             let is_committed = matches!(level, ReadLevel::Primary | ReadLevel::Quorum);
-            for (log, seq) in sources {
-                session.token.see(log, seq, is_committed);
-            }
+            self.note(session, sources, is_committed);
         }
         Ok((columns, memory, spent))
     }
@@ -174,7 +182,7 @@ impl Serving {
             let rows = match taken.level {
                 ReadLevel::Quorum => {
                     let agreed = self
-                        .agreed_rows(keys, taken.seen, deadline, taken.spent)
+                        .agreed_rows(keys, taken.session, deadline, taken.spent)
                         .await?;
                     agreed.into_iter().map(Some).collect()
                 }
@@ -306,7 +314,7 @@ fn records(sources: &Sources) -> Vec<(LogId, Seq)> {
 struct Taken<'a> {
     level: ReadLevel,
     /// What must be in the rows.
-    seen: Option<&'a VersionVector>,
+    session: Option<&'a Token>,
     memory: &'a mut Held,
     spent: &'a mut Spent,
     /// Only where they are asked for.

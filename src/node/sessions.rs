@@ -3,11 +3,13 @@
 //! **Invariant.** A call of a session is answered by rows that hold all that its token names, or told why not; what is lost is
 //! told at once.
 
+use tracing::warn;
+
 use super::Serving;
 use super::reads::Deadline;
 use super::request::Error;
 use crate::base::clock::timeout;
-use crate::base::{CommitLevel, Lsn, Stamp, VersionVector};
+use crate::base::{LogId, Lsn, Seq, VersionVector};
 use crate::read::{SessionKey, Token, Verdict, judge};
 
 /// A session, as a call finds and leaves it.
@@ -18,12 +20,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// It has written a record, which was acknowledged at this level.
-    pub fn wrote(&mut self, stamp: &Stamp, level: CommitLevel) {
-        let is_committed = level != CommitLevel::Async;
-        self.token.see(stamp.log(), stamp.seq, is_committed);
-    }
-
     /// The token with which the client goes on.
     #[must_use]
     pub fn seal(&self) -> String {
@@ -38,9 +34,35 @@ impl Serving {
         let key = SessionKey::derive(&secret.0);
         let token = match text {
             "" => Token::new(control.lineage),
-            text => Token::open(&key, text)?,
+            text => {
+                Token::open(&key, text).map_err(|cause| match Token::claimed_lineage(text) {
+                    // Another history has another secret, too.
+                    Some(lineage) if lineage != control.lineage => Error::OtherHistory,
+                    _ => Error::BadSession(cause),
+                })?
+            }
         };
         Ok(Session { key, token })
+    }
+
+    /// The session has written or read these records. What this node has folded is known to be held whole: it is not named.
+    pub(super) fn note(
+        &self,
+        session: &mut Session,
+        records: impl IntoIterator<Item = (LogId, Seq)>,
+        is_committed: bool,
+    ) {
+        let applied = &self.engine.state().applied.0;
+        let mut seen = Token::new(self.agreement.state().lineage);
+        for (log, seq) in records {
+            let is_folded = log.epoch <= applied.base(log.region);
+            seen.see(log, seq, is_committed || is_folded);
+        }
+        seen.settle(applied);
+        if let Err(cause) = session.token.join(&seen) {
+            // The node has gone over to another history in between; the token stays one of the old.
+            warn!(%cause, "a session has seen two histories");
+        }
     }
 
     /// Waits until the rows here hold all that a session has seen; half of the time if they can be read elsewhere. What need not
@@ -75,15 +97,16 @@ impl Serving {
         }
     }
 
+    pub(super) fn verdict(&self, token: &Token) -> Verdict {
+        let (standing, state) = (self.member.standing(), self.engine.state());
+        let opening = state.opening.as_ref();
+        judge(token, &standing.control, &state.applied.0, opening)
+    }
+
     /// What is applied, if that is all that a session has seen. An error if it never will be.
     pub(super) fn look_for(&self, token: &Token) -> Result<Option<VersionVector>, Error> {
-        let (standing, state) = (self.member.standing(), self.engine.state());
-        match judge(
-            token,
-            &standing.control,
-            &state.applied.0,
-            state.opening.as_ref(),
-        ) {
+        let state = self.engine.state();
+        match self.verdict(token) {
             Verdict::Satisfied => Ok(Some(state.applied.0.clone())),
             Verdict::Wait => Ok(None),
             Verdict::Unrecovered => Err(Error::Unrecovered),

@@ -12,7 +12,7 @@ pub struct Nearness {
 }
 
 impl Nearness {
-    /// A member has taken this long; what is no answer takes as long as was waited for it.
+    /// A member has taken this long, or has not answered for so long.
     pub fn note(&mut self, member: IncarnationId, took: Duration) {
         let average = self.took.entry(member).or_insert(took);
         *average = (*average + took) / 2;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  begin ──► the W nearest members ── hedge delay over, or all have answered and it is not decided ──► the others
-//!        ──► after the retry delay: all of them, again and again, until the caller's deadline
+//!        ──► after the retry delay, twice as long each time up to a limit: all of them, until the caller's deadline
 //! ```
 //! Members that disagree mostly wait for the same record, so that asking again soon helps; asking again at once does not.
 
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use crate::base::IncarnationId;
 use crate::control::commit_size;
+
+/// No retry delay grows beyond this.
+const RETRY_MAX: Duration = Duration::from_millis(400);
 
 /// The course of one quorum read. Times are monotonic, since any fixed moment.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ enum Stage {
 }
 
 impl Plan {
-    /// A read that asks others after the hedge delay, and everybody again after each retry delay.
+    /// A read that asks others after the hedge delay, and everybody again after the retry delay, which doubles.
     #[must_use]
     pub fn new(hedge: Duration, retry: Duration) -> Plan {
         Plan {
@@ -70,7 +73,10 @@ impl Plan {
                 let others = members.iter().filter(is_other).copied().collect();
                 (Stage::All, others, self.retry)
             }
-            Stage::All => (Stage::All, members.to_vec(), self.retry),
+            Stage::All => {
+                self.retry = (self.retry * 2).min(RETRY_MAX);
+                (Stage::All, members.to_vec(), self.retry)
+            }
         };
         self.waiting.extend(&asked);
         self.stage = next;
@@ -142,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_asked_again_after_each_retry_delay_however_soon_they_answer() {
+    fn everybody_is_asked_again_ever_less_often_however_soon_they_answer() {
         let members = members(3);
         let mut plan = begun(&members);
         assert_eq!(plan.ask(HEDGE, &members), members[2..]);
         let mut now = HEDGE;
-        for _ in 0..4 {
+        for delay in [1, 2, 4, 8, 16, 16, 16] {
             members.iter().for_each(|member| plan.on_answer(*member));
             assert!(plan.ask(now, &members).is_empty());
-            now += RETRY;
+            now += RETRY * delay;
             assert_eq!(plan.due(), now);
             assert_eq!(plan.ask(now, &members), members);
         }

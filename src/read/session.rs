@@ -108,12 +108,6 @@ impl Token {
         }
     }
 
-    /// All records that it has seen, and perhaps more of their logs.
-    #[must_use]
-    pub fn seen(&self) -> &VersionVector {
-        &self.seen
-    }
-
     /// The session has also seen what another token says.
     ///
     /// # Errors
@@ -141,13 +135,39 @@ impl Token {
         }
     }
 
+    /// Appends what it says, for a member to read.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u128_le(self.lineage.0);
+        out.put_u64_le(self.doubtful.0);
+        self.seen.encode(out);
+    }
+
+    /// Reads what [`encode`](Self::encode) appended.
+    ///
+    /// # Errors
+    /// If it is anything else.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Token, DecodeError> {
+        Ok(Token {
+            lineage: LineageId(reader.u128("session token lineage")?),
+            doubtful: Epoch(reader.u64("session token doubtful epoch")?),
+            seen: VersionVector::decode(reader)?,
+        })
+    }
+
+    /// The lineage that a text claims to be of, sealed or not.
+    #[must_use]
+    pub fn claimed_lineage(text: &str) -> Option<LineageId> {
+        let bytes = BASE64.decode(text).ok()?;
+        let mut reader = Reader::new(&bytes);
+        reader.u8("session token format").ok()?;
+        reader.u128("session token lineage").ok().map(LineageId)
+    }
+
     /// The text that a client carries.
     #[must_use]
     pub fn seal(&self, key: &SessionKey) -> String {
         let mut bytes = vec![FORMAT];
-        bytes.put_u128_le(self.lineage.0);
-        bytes.put_u64_le(self.doubtful.0);
-        self.seen.encode(&mut bytes);
+        self.encode(&mut bytes);
         let tag = blake3::keyed_hash(&key.0, &bytes);
         bytes.extend_from_slice(tag.as_bytes());
         BASE64.encode(bytes)
@@ -174,20 +194,12 @@ impl Token {
         if blake3::keyed_hash(&key.0, sealed) != blake3::Hash::from_bytes(*tag) {
             return Err(Error::Forged);
         }
-        decode(sealed)
+        let mut reader = Reader::new(sealed);
+        reader.u8("session token format")?;
+        let token = Token::decode(&mut reader)?;
+        reader.finish("session token")?;
+        Ok(token)
     }
-}
-
-fn decode(sealed: &[u8]) -> Result<Token, Error> {
-    let mut reader = Reader::new(sealed);
-    reader.u8("session token format")?;
-    let token = Token {
-        lineage: LineageId(reader.u128("session token lineage")?),
-        doubtful: Epoch(reader.u64("session token doubtful epoch")?),
-        seen: VersionVector::decode(&mut reader)?,
-    };
-    reader.finish("session token")?;
-    Ok(token)
 }
 
 /// Whether a node's rows hold what a session has seen.
@@ -209,7 +221,7 @@ pub enum Verdict {
 
 /// Judges a session's token at a node, by what is applied there and the opening record it holds.
 ///
-/// A write acknowledged at `quorum` is never told as lost, and the loss of one acknowledged at `async` never as satisfied.
+/// What was known to be committed when it was seen is never told as lost, and the loss of anything else never as satisfied.
 /// A session that is [settled](Token::settle) before its logs' ends are forgotten is told nothing of that.
 #[must_use]
 pub fn judge(
@@ -221,25 +233,22 @@ pub fn judge(
     let is_lost = |(log, seq)| {
         is_closed_before(control, log, seq) || is_left_behind(opening, applied, log, seq)
     };
+    let doubtful = || {
+        let logs = token.seen.logs();
+        logs.filter(|(log, _)| log.epoch <= token.doubtful)
+    };
     if token.lineage != control.lineage {
         Verdict::OtherLineage
-    } else if token.seen.logs().any(is_lost) {
+    } else if doubtful().any(is_lost) {
         Verdict::Unrecovered
+    } else if doubtful().any(|(log, _)| is_forgotten(control, log)) {
+        // Before anything is waited for, which would hide it.
+        Verdict::Forgotten
     } else if !control.covers(applied, &token.seen) {
         Verdict::Wait
-    } else if token
-        .seen
-        .logs()
-        .any(|(log, _)| is_doubtful(token, log) && is_forgotten(control, log))
-    {
-        Verdict::Forgotten
     } else {
         Verdict::Satisfied
     }
-}
-
-fn is_doubtful(token: &Token, log: LogId) -> bool {
-    log.epoch <= token.doubtful
 }
 
 fn is_forgotten(control: &ControlState, log: LogId) -> bool {

@@ -200,6 +200,28 @@ fn a_record_that_a_later_epoch_opened_without_is_unrecovered_until_it_returns() 
 }
 
 #[test]
+fn what_was_committed_is_not_told_as_lost_where_it_is_late() {
+    let mut session = Token::new(LINEAGE);
+    session.see(log(1), Seq(5), true);
+    let later = opening(2, vector(&[(1, 4)]));
+    let verdict = judge(
+        &session,
+        &control(),
+        &vector(&[(1, 4), (2, 1)]),
+        Some(&later),
+    );
+    assert_eq!(verdict, Verdict::Wait);
+}
+
+#[test]
+fn a_text_says_of_which_history_it_claims_to_be() {
+    let text = token(&[(1, 2)]).seal(&SessionKey::derive(&[9; 32]));
+    assert_eq!(Token::open(&key(), &text), Err(Error::Forged));
+    assert_eq!(Token::claimed_lineage(&text), Some(LINEAGE));
+    assert_eq!(Token::claimed_lineage("x"), None);
+}
+
+#[test]
 fn a_record_beyond_its_logs_end_is_unrecovered_even_where_the_log_is_folded() {
     let mut control = control();
     control.logs.insert(Epoch(1), closed(4));
@@ -251,7 +273,7 @@ fn a_lost_record_is_not_told_as_held_when_its_logs_end_is_forgotten() {
     committed.see(log(2), Seq(1), false);
     assert_eq!(judged(&control, &committed, &folded), Verdict::Forgotten);
     let newer = token(&[(1, 4), (2, 2)]);
-    assert_eq!(judged(&control, &newer, &folded), Verdict::Wait);
+    assert_eq!(judged(&control, &newer, &folded), Verdict::Forgotten);
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl FeatureService for Features {
         let request = write_request(write, deadline, memory);
         let written = self.0.node.write(request).await;
         let written = written.map_err(Failure::of_delete)?;
-        Ok(write_response(Acknowledged::new(written, session)))
+        Ok(write_response(Acknowledged::new(&self.0, written, session)))
     }
 
     async fn ingest_features(
@@ -151,11 +151,14 @@ impl Features {
         let level = proto::read_level(request.level, request.max_staleness_ms)?;
         let catalogue = self.0.catalogue_of_lookups(level)?;
         let lookup = proto::lookup_of_get(request, &catalogue);
-        if lookup.is_err() && level == ReadLevel::Quorum {
-            // A majority may know what is asked for, and this node not yet: only the primary can tell.
-            self.0.node.check_answers(ReadLevel::Primary)?;
-        }
-        let lookup = lookup?;
+        let lookup = match lookup.map_err(Failure::from) {
+            Err(unknown) if level == ReadLevel::Quorum && is_unknown(unknown.reason) => {
+                // A majority may know it, and this node not yet: only the primary can tell.
+                self.0.node.check_answers(ReadLevel::Primary)?;
+                return Err(unknown);
+            }
+            lookup => lookup?,
+        };
         let entities = lookup
             .selections
             .iter()
@@ -176,7 +179,12 @@ impl Features {
         };
         let level = read_level_name(request.level);
         let answered = self.0.node.lookup(request).await;
-        let answered = answered.map_err(|error| Failure::from(error).in_field("entities"));
+        let answered = answered.map_err(|error| {
+            let failure = Failure::from(error);
+            let is_of_session = failure.reason == Reason::Unrecovered;
+            let field = if is_of_session { "session" } else { "entities" };
+            failure.in_field(field)
+        });
         let asked = || Asked {
             views: names.join(","),
             entities,
@@ -206,6 +214,10 @@ fn lookup_response(
     let level = ServedLevel(read_level_name(level));
     response.extensions_mut().insert(level);
     response
+}
+
+fn is_unknown(reason: Reason) -> bool {
+    matches!(reason, Reason::UnknownView | Reason::UnknownFeature)
 }
 
 /// Might the same lookup be answered at another level?
@@ -277,7 +289,7 @@ pub(super) async fn put(
         level,
     };
     log_slow(edge, timed, &written, |written| &written.spent, asked);
-    Ok(Acknowledged::new(written?, session))
+    Ok(Acknowledged::new(edge, written?, session))
 }
 
 /// The session of a call, if it is of one.
@@ -295,9 +307,9 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    fn new(written: Written, session: Option<Session>) -> Acknowledged {
+    fn new(edge: &Edge, written: Written, session: Option<Session>) -> Acknowledged {
         let session = session.map(|mut session| {
-            session.wrote(&written.stamp, written.level);
+            edge.node.wrote(&mut session, &written.stamp, written.level);
             session.seal()
         });
         Acknowledged {

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::admission::intake;
 use super::edge::Edge;
 use super::status::Failure;
-use crate::node::{RowsAsked, rows_named_to_proto};
+use crate::node::{RowsAsked, rows_answer_to_proto};
 use crate::proto::{Reason, v1};
 use v1::row_service_server::RowService;
 
@@ -25,7 +25,7 @@ impl RowService for Rows {
         let wires = self.0.node.wires().ok_or_else(starting)?;
         wires.judge(&asked.hello).map_err(Failure::from)?;
         let named = self.0.node.name_rows(asked, &mut memory).await;
-        let answer = rows_named_to_proto(named.map_err(Failure::from)?);
+        let answer = rows_answer_to_proto(named.map_err(Failure::from)?);
         intake.leave(memory);
         Ok(Response::new(answer))
     }

@@ -1,6 +1,7 @@
 //! Sessions, and lookups that may be answered at a lesser level than asked for.
 
 use steadfast::model::Items;
+use steadfast::node::SetChange;
 use steadfast::proto::{items_to_proto, v1};
 use tonic::{Code, Request};
 
@@ -61,6 +62,70 @@ async fn a_session_reads_what_it_wrote_and_read_at_whatever_member_it_asks() {
     }
 }
 
+/// Reads a row again and again, at every level and any member, each time with the token of the last answer.
+async fn read_on(members: &[&Member], id: i64, value: i64, mut token: String) {
+    for _ in 0..12 {
+        for level in [v1::ReadLevel::Local, v1::ReadLevel::Quorum, PRIMARY] {
+            let reader = members[rand::random_range(0..members.len())];
+            let answer = reader.ask_get(of_session(vec![id], level, &token)).await;
+            let answer = answer.unwrap();
+            let written = items_to_proto(Items::Int64(vec![value]));
+            assert_eq!(answer.views[0].columns[0].values, Some(written));
+            token = answer.info.unwrap().session;
+        }
+    }
+    // What every member holds whole is not named.
+    assert!(token.len() < 400, "{token}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_reads_rows_of_logs_that_have_ended_long_ago() {
+    let mut alone = Member::first().await;
+    have_sessions(&[&alone]).await;
+    for value in 1..4 {
+        let begun = v1::PutFeaturesRequest {
+            session: Some(String::new()),
+            ..put(value, value, "")
+        };
+        let token = alone.ask_put(Request::new(begun)).await.unwrap().session;
+        let directory = alone.stop().await;
+        alone = Member::start_in(directory, None).await.unwrap();
+        until("it serves", || alone.serves()).await;
+        for id in 1..=value {
+            read_on(&[&alone], id, id, String::new()).await;
+        }
+        read_on(&[&alone], value, value, token).await;
+    }
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_over_switch_overs() {
+    let members = set_of_three().await;
+    let all = members.each_ref();
+    have_sessions(&all).await;
+    for (value, to) in (1..).zip([1, 2, 0, 1]) {
+        let write = v1::PutFeaturesRequest {
+            session: Some(String::new()),
+            level: v1::CommitLevel::Async.into(),
+            ..put(value, value, "")
+        };
+        let token = all[0].ask_put(Request::new(write)).await.unwrap().session;
+        let number = members[to].status().by;
+        let primary = all.iter().find(|member| member.serves()).unwrap();
+        let change = SetChange::SwitchOver(Some(number));
+        primary.node.change_set(change).await.unwrap();
+        until("it serves", || members[to].serves()).await;
+        for id in 1..=value {
+            read_on(&all, id, id, String::new()).await;
+        }
+        read_on(&all, value, value, token).await;
+    }
+    for member in members {
+        member.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_this_set_has_not_sealed_is_refused_before_anything_is_done() {
     let (first, other) = (Member::first().await, Member::first().await);
@@ -70,8 +135,18 @@ async fn a_token_that_this_set_has_not_sealed_is_refused_before_anything_is_done
         ..put(1, 1, "")
     };
     let of_other = other.ask_put(Request::new(begun)).await.unwrap().session;
-    let altered = format!("{}A", &of_other[..of_other.len() - 1]);
-    for token in [&of_other, &altered, "x", "no text"] {
+    // Its last byte is of the tag.
+    let begun = v1::PutFeaturesRequest {
+        session: Some(String::new()),
+        ..put(3, 3, "")
+    };
+    let sealed = first.ask_put(Request::new(begun)).await.unwrap().session;
+    let altered = format!("{}{}", &sealed[..sealed.len() - 4], "AAAA");
+    let of_other = first
+        .ask_get(of_session(vec![1], v1::ReadLevel::Local, &of_other))
+        .await;
+    assert_eq!(reason(&of_other.unwrap_err()), "UNRECOVERED");
+    for token in [&altered, "x", "no text"] {
         let write = v1::PutFeaturesRequest {
             session: Some(token.to_owned()),
             ..put(2, 2, "")

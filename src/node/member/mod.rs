@@ -74,6 +74,8 @@ pub(super) enum Event {
     ReadPrimary(oneshot::Sender<Result<StrongRead, Refused>>),
     /// A quorum read asks for this member's rows.
     ReadForQuorum(oneshot::Sender<StrongRead>),
+    /// In whose name may the rows be given that were read just now for a quorum read?
+    Vouch(oneshot::Sender<Option<Vouched>>),
     /// The rows of a primary read were read; they come from these records.
     RowsRead(ReadId, Vec<(LogId, Seq)>),
     /// Nobody waits for this write any more.
@@ -466,9 +468,8 @@ impl Member {
     }
 
     /// In whose name the rows may be given that were read just now for a quorum read. `None`: not at all.
-    pub fn vouch(&self) -> Option<Vouched> {
-        let core = self.lock();
-        core.replica.vouch().filter(|_| core.halted.is_none())
+    pub async fn vouch(&self) -> Option<Vouched> {
+        self.ask(Event::Vouch).await.ok().flatten()
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Error> {
@@ -649,6 +650,9 @@ impl Core {
                 let read = self.strong_read();
                 self.replica.read_for_quorum(now, read.id);
                 let _gone = reply.send(read);
+            }
+            Event::Vouch(reply) => {
+                let _gone = reply.send(self.replica.vouch());
             }
             Event::RowsRead(read, records) => self.replica.rows(now, read, records),
             Event::Forget(write) => {

@@ -12,33 +12,35 @@
 mod wire;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tracing::debug;
 
-pub use self::wire::{NamedRow, RowsAsked, RowsNamed, rows_named_to_proto};
+pub use self::wire::{NamedRow, RowsAnswer, RowsAsked, RowsNamed, rows_answer_to_proto};
 
-use self::wire::rows_named_of_proto;
+use self::wire::rows_answer_of_proto;
 use super::Serving;
 use super::reads::Deadline;
 use super::request::{Error, Spent};
 use crate::base::clock::{now_monotonic, sleep, timeout};
-use crate::base::{Held, IncarnationId, VersionVector};
+use crate::base::{Held, IncarnationId};
 use crate::engine::{self, KeyedRow};
-use crate::model::Digest;
 use crate::model::purge::Left;
+use crate::model::{Digest, ViewId};
 use crate::net::RowLines;
-use crate::read::{Gather, Nearness, Plan};
+use crate::read::{Gather, Nearness, Plan, Token, Verdict};
 use crate::replication::Vouched;
 use crate::storage::{RowKeys, view_of};
 
 /// After this long the members are asked, too, that are not among the nearest.
 const HEDGE: Duration = Duration::from_millis(10);
-/// So often all are asked again while they do not agree.
+/// When all are asked again for the first time, if they do not agree.
 const RETRY: Duration = Duration::from_millis(25);
+/// Bytes of rows in one answer, more or less.
+const NAMED_BYTES: usize = 4 << 20;
 /// Who has not answered by then is asked anew.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -58,20 +60,55 @@ struct Asked {
     /// The rows held here.
     held: Vec<KeyedRow>,
     /// What the rows must hold.
-    seen: VersionVector,
+    session: Option<Token>,
+}
+
+/// What came of asking a member.
+enum Answer {
+    Rows(Vouched, Vec<KeyedRow>),
+    /// None, or none in anybody's name.
+    Nothing,
+    Unrecovered,
+}
+
+/// How long a member is waited for is noted, whether it answers or is waited for no longer.
+struct Waiting<'a> {
+    quorum: &'a Quorum,
+    member: IncarnationId,
+    begun: Instant,
+    /// What it answered is of no use.
+    is_useless: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        let took = if self.is_useless {
+            took.max(ANSWER_LIMIT)
+        } else {
+            took
+        };
+        self.quorum.nearness().note(self.member, took);
+    }
+}
+
+impl Quorum {
+    fn nearness(&self) -> MutexGuard<'_, Nearness> {
+        self.nearness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Asked {
     fn of(
         numbers: impl Iterator<Item = usize>,
         rows: &[KeyedRow],
-        seen: Option<&VersionVector>,
+        session: Option<&Token>,
     ) -> Asked {
         let mut asked = Asked {
             numbers: Vec::new(),
             keys: RowKeys::default(),
             held: Vec::new(),
-            seen: seen.cloned().unwrap_or_default(),
+            session: session.cloned(),
         };
         for (number, row) in numbers.filter_map(|number| Some((number, rows.get(number)?))) {
             asked.numbers.push(number);
@@ -83,11 +120,12 @@ impl Asked {
 }
 
 impl Serving {
-    /// The rows of some keys that a majority names, or of the first of them if they are large. They hold what is `seen`.
+    /// The rows of some keys that a majority names, or of the first of them if they are large. They hold what the session has
+    /// seen.
     pub(super) async fn agreed_rows(
         &self,
         keys: RowKeys,
-        seen: Option<&VersionVector>,
+        session: Option<&Token>,
         deadline: Deadline,
         spent: &mut Spent,
     ) -> Result<Vec<KeyedRow>, Error> {
@@ -100,11 +138,12 @@ impl Serving {
         while gather.undecided().next().is_some() {
             let members = self.nearest_members();
             let next = plan.ask(begun.elapsed(), &members);
-            let asked = Arc::new(Asked::of(gather.undecided(), &held, seen));
+            let asked = Arc::new(Asked::of(gather.undecided(), &held, session));
             for member in next.into_iter().filter(|member| waiting.insert(*member)) {
                 answers.push(self.named_by(member, Arc::clone(&asked)));
             }
             let left = deadline.left();
+            self.check_views(&held)?;
             if left.is_zero() {
                 let (answered, members) = (answered.len(), members.len());
                 return Err(Error::RowsNotAgreed { answered, members });
@@ -114,10 +153,15 @@ impl Serving {
                 Some((member, asked, named)) = answers.next() => {
                     waiting.remove(&member);
                     plan.on_answer(member);
-                    if let Some((vouched, rows)) = named {
-                        answered.insert(member);
-                        let named = rows.into_iter().map(|row| row.row().is_some().then_some(row));
-                        gather.on_answer(member, vouched, asked.numbers.iter().copied().zip(named));
+                    match named {
+                        Answer::Nothing => {}
+                        Answer::Unrecovered => return Err(Error::Unrecovered),
+                        Answer::Rows(vouched, rows) => {
+                            answered.insert(member);
+                            let named = rows.into_iter().map(|row| row.row().is_some().then_some(row));
+                            let named = asked.numbers.iter().copied().zip(named);
+                            gather.on_answer(member, vouched, named);
+                        }
                     }
                 }
                 () = sleep(until_due.min(left)) => {}
@@ -137,121 +181,150 @@ impl Serving {
         let open = standing.control.open.as_ref();
         let members = open.map(|open| &open.members).into_iter().flatten();
         let mut members: Vec<IncarnationId> = members.copied().collect();
-        self.nearness().sort(&mut members);
+        self.quorum.nearness().sort(&mut members);
         members.sort_by_key(|member| *member != self.identity.incarnation);
         members
     }
 
-    fn nearness(&self) -> std::sync::MutexGuard<'_, Nearness> {
-        let nearness = self.quorum.nearness.lock();
-        nearness.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A member's rows, and in whose name it gives them. `None`: it does not.
+    /// What a member answers.
     async fn named_by(
         &self,
         member: IncarnationId,
         asked: Arc<Asked>,
-    ) -> (IncarnationId, Arc<Asked>, Option<(Vouched, Vec<KeyedRow>)>) {
+    ) -> (IncarnationId, Arc<Asked>, Answer) {
         let named = if member == self.identity.incarnation {
             let mut spent = Spent::default();
-            let (keys, seen) = (asked.keys.clone(), &asked.seen);
-            let named = self.vouched_rows(keys, seen, &mut spent).await;
+            let (keys, session) = (asked.keys.clone(), asked.session.as_ref());
+            let named = self.vouched_rows(keys, session, &mut spent).await;
             // Others may do without.
-            named
-                .inspect_err(|cause| debug!(%cause, "cannot name rows"))
-                .ok()
-                .flatten()
+            named.unwrap_or_else(|cause| {
+                debug!(%cause, "cannot name rows");
+                Answer::Nothing
+            })
         } else {
-            let begun = now_monotonic();
-            let named = self.ask_for_rows(member, &asked).await;
-            let took = if named.is_some() {
-                begun.elapsed()
-            } else {
-                ANSWER_LIMIT
+            let mut waiting = Waiting {
+                quorum: &self.quorum,
+                member,
+                begun: now_monotonic(),
+                is_useless: false,
             };
-            self.nearness().note(member, took);
-            named
+            let named = self.ask_for_rows(member, &asked).await;
+            waiting.is_useless = named.is_none();
+            named.unwrap_or(Answer::Nothing)
         };
         (member, asked, named)
     }
 
-    async fn ask_for_rows(
-        &self,
-        member: IncarnationId,
-        asked: &Asked,
-    ) -> Option<(Vouched, Vec<KeyedRow>)> {
+    /// `None`: nothing of use.
+    async fn ask_for_rows(&self, member: IncarnationId, asked: &Asked) -> Option<Answer> {
         let standing = self.member.standing();
         let address = &standing.control.members.get(&member)?.addresses.peer;
         let question = RowsAsked {
             hello: self.wires.hello(member),
             keys: asked.keys.clone(),
             held: asked.held.iter().map(digest).collect(),
-            seen: asked.seen.clone(),
+            session: asked.session.clone(),
         };
         let answer = self.quorum.lines.ask(member, address, question.into());
         let answer = timeout(ANSWER_LIMIT, answer).await.ok()?;
         let answer = answer
             .inspect_err(|cause| debug!(%cause, "a member is asked in vain"))
             .ok()?;
-        let named = rows_named_of_proto(&answer);
-        let named = named.inspect_err(|cause| debug!(%member, %cause, "an answer makes no sense"));
-        let RowsNamed { vouched, rows } = named.ok()??;
-        let rows = asked
-            .held
-            .iter()
-            .zip(rows)
-            .map(|(held, named)| match named {
-                NamedRow::Absent => KeyedRow::new(held.key(), None),
-                NamedRow::Same => held.clone(),
-                NamedRow::Other(row) => KeyedRow::new(held.key(), Some(&row)),
-            });
-        Some((vouched, rows.collect()))
+        let answer = rows_answer_of_proto(&answer);
+        let answer = answer.inspect_err(|cause| debug!(%member, %cause, "it makes no sense"));
+        let RowsNamed { vouched, rows } = match answer.ok()? {
+            RowsAnswer::Named(named) => named,
+            RowsAnswer::NotNow => return None,
+            RowsAnswer::Unrecovered => return Some(Answer::Unrecovered),
+        };
+        let rows = asked.held.iter().zip(rows);
+        let rows = rows.map(|(held, named)| match named {
+            NamedRow::Absent => KeyedRow::new(held.key(), None),
+            NamedRow::Same => held.clone(),
+            NamedRow::Other(row) => KeyedRow::new(held.key(), Some(&row)),
+        });
+        Some(Answer::Rows(vouched, rows.collect()))
     }
 
-    /// Answers another member's question. `None`: not in anybody's name.
+    /// Answers another member's question; where its rows are large, for the first keys only.
     pub(super) async fn name_rows(
         &self,
         asked: RowsAsked,
         memory: &mut Held,
-    ) -> Result<Option<RowsNamed>, Error> {
+    ) -> Result<RowsAnswer, Error> {
         let mut spent = Spent::default();
         let RowsAsked {
-            keys, held, seen, ..
+            keys,
+            held,
+            session,
+            ..
         } = asked;
-        let Some((vouched, rows)) = self.vouched_rows(keys, &seen, &mut spent).await? else {
-            return Ok(None);
+        let (vouched, rows) = match self
+            .vouched_rows(keys, session.as_ref(), &mut spent)
+            .await?
+        {
+            Answer::Rows(vouched, rows) => (vouched, rows),
+            Answer::Nothing => return Ok(RowsAnswer::NotNow),
+            Answer::Unrecovered => return Ok(RowsAnswer::Unrecovered),
         };
-        let named = rows.iter().zip(held).map(|(row, held)| match row.row() {
-            None => NamedRow::Absent,
-            Some(_) if digest(row) == held => NamedRow::Same,
-            Some(row) => NamedRow::Other(row.to_vec().into()),
-        });
-        let rows: Vec<NamedRow> = named.collect();
-        let bytes = rows.iter().map(|row| match row {
-            NamedRow::Other(row) => row.len(),
-            NamedRow::Absent | NamedRow::Same => 1,
-        });
-        memory.grow(bytes.sum())?;
-        Ok(Some(RowsNamed { vouched, rows }))
+        let (mut named, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+        for (row, held) in rows.iter().zip(held) {
+            named.push(match row.row() {
+                None => NamedRow::Absent,
+                Some(_) if digest(row) == held => NamedRow::Same,
+                Some(row) => {
+                    bytes += row.len();
+                    NamedRow::Other(row.to_vec().into())
+                }
+            });
+            if bytes >= NAMED_BYTES {
+                break;
+            }
+        }
+        memory.grow(bytes)?;
+        let rows = named;
+        Ok(RowsAnswer::Named(RowsNamed { vouched, rows }))
     }
 
     async fn vouched_rows(
         &self,
         keys: RowKeys,
-        seen: &VersionVector,
+        session: Option<&Token>,
         spent: &mut Spent,
-    ) -> Result<Option<(Vouched, Vec<KeyedRow>)>, Error> {
+    ) -> Result<Answer, Error> {
         let mut read = self.member.read_for_quorum().await?;
         if read.ready().await.is_none() {
-            return Ok(None);
+            return Ok(Answer::Nothing);
         }
-        let control = &self.member.standing().control;
-        if !control.covers(&self.engine.state().applied.0, seen) {
-            return Ok(None);
+        match session.map_or(Verdict::Satisfied, |token| self.verdict(token)) {
+            Verdict::Satisfied => {}
+            Verdict::Wait => return Ok(Answer::Nothing),
+            Verdict::Unrecovered | Verdict::Forgotten | Verdict::OtherLineage => {
+                return Ok(Answer::Unrecovered);
+            }
         }
         let rows = self.rows_left(keys, spent).await?;
-        Ok(self.member.vouch().map(|vouched| (vouched, rows)))
+        // A view that is dropped here has no rows to name, though they are there still.
+        if self.check_views(&rows).is_err() {
+            return Ok(Answer::Nothing);
+        }
+        let vouched = self.member.vouch().await;
+        Ok(vouched.map_or(Answer::Nothing, |vouched| Answer::Rows(vouched, rows)))
+    }
+
+    /// Are the views of all these rows in force here?
+    fn check_views(&self, rows: &[KeyedRow]) -> Result<(), Error> {
+        let catalogue = self.engine.catalogue();
+        let views: BTreeSet<ViewId> = rows.iter().map(|row| view_of(row.key())).collect();
+        match views
+            .into_iter()
+            .find(|view| catalogue.by_id(*view).is_none())
+        {
+            None => Ok(()),
+            Some(view) => Err(Error::ViewDropped {
+                view: view.to_string(),
+            }),
+        }
     }
 
     /// What is left of the rows of some keys, or of the first of them if they are large, once what may go is gone.

@@ -5,11 +5,12 @@
 
 use bytes::{BufMut, Bytes};
 
+use crate::base::Epoch;
 use crate::base::codec::{DecodeError, Reader, put_blob, put_count};
-use crate::base::{Epoch, VersionVector};
 use crate::model::Digest;
 use crate::net::Hello;
 use crate::proto::{Invalid, Problem, packed, read_packed, v1};
+use crate::read::Token;
 use crate::replication::{Vouched, decode_members, encode_members};
 use crate::storage::{RowKeys, split_row_key};
 
@@ -26,7 +27,7 @@ pub struct RowsAsked {
     /// Of each key the digest of the row that the asker holds; [`Digest::EMPTY`] if it holds none.
     pub held: Vec<Digest>,
     /// What the rows must hold.
-    pub seen: VersionVector,
+    pub session: Option<Token>,
 }
 
 /// What a member says of its row of one key.
@@ -38,6 +39,17 @@ pub enum NamedRow {
     Same,
     /// It is another one.
     Other(Bytes),
+}
+
+/// What a member answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowsAnswer {
+    /// Its rows.
+    Named(RowsNamed),
+    /// It may not name any in anybody's name, or not yet.
+    NotNow,
+    /// Something of what the rows must hold is lost, or may be.
+    Unrecovered,
 }
 
 /// Rows, named in the name of an epoch; in the order asked for, perhaps not all.
@@ -55,7 +67,7 @@ impl From<RowsAsked> for v1::NameRowsRequest {
             hello,
             keys,
             held,
-            seen,
+            session,
         } = question;
         v1::NameRowsRequest {
             hello: Some(hello.into()),
@@ -66,7 +78,11 @@ impl From<RowsAsked> for v1::NameRowsRequest {
                     out.put_u128_le(held.0);
                 }
             }),
-            seen: packed(|out| seen.encode(out)),
+            session: packed(|out| {
+                if let Some(token) = session {
+                    token.encode(out);
+                }
+            }),
         }
     }
 }
@@ -85,7 +101,9 @@ impl TryFrom<v1::NameRowsRequest> for RowsAsked {
             hello,
             keys,
             held,
-            seen: read_packed("seen", &request.seen, VersionVector::decode)?,
+            session: (!request.session.is_empty())
+                .then(|| read_packed("session", &request.session, Token::decode))
+                .transpose()?,
         })
     }
 }
@@ -104,10 +122,18 @@ const ABSENT: u8 = 0;
 const SAME: u8 = 1;
 const OTHER: u8 = 2;
 
-/// An answer on the wire; without one the member may not answer.
-pub fn rows_named_to_proto(answer: Option<RowsNamed>) -> v1::NameRowsResponse {
-    let Some(RowsNamed { vouched, rows }) = answer else {
-        return v1::NameRowsResponse::default();
+/// An answer on the wire.
+#[must_use]
+pub fn rows_answer_to_proto(answer: RowsAnswer) -> v1::NameRowsResponse {
+    let RowsNamed { vouched, rows } = match answer {
+        RowsAnswer::Named(named) => named,
+        RowsAnswer::NotNow => return v1::NameRowsResponse::default(),
+        RowsAnswer::Unrecovered => {
+            return v1::NameRowsResponse {
+                unrecovered: true,
+                ..v1::NameRowsResponse::default()
+            };
+        }
     };
     v1::NameRowsResponse {
         epoch: vouched.epoch.0,
@@ -125,16 +151,18 @@ pub fn rows_named_to_proto(answer: Option<RowsNamed>) -> v1::NameRowsResponse {
                 }
             }
         }),
+        unrecovered: false,
     }
 }
 
-/// Reads what [`rows_named_to_proto`] wrote.
-pub(super) fn rows_named_of_proto(
-    response: &v1::NameRowsResponse,
-) -> Result<Option<RowsNamed>, Invalid> {
+/// Reads what [`rows_answer_to_proto`] wrote.
+pub(super) fn rows_answer_of_proto(response: &v1::NameRowsResponse) -> Result<RowsAnswer, Invalid> {
     let epoch = Epoch(response.epoch);
+    if response.unrecovered {
+        return Ok(RowsAnswer::Unrecovered);
+    }
     if epoch == Epoch::NONE {
-        return Ok(None);
+        return Ok(RowsAnswer::NotNow);
     }
     let members = decode_members("members", &response.members)?;
     let rows = read_packed("rows", &response.rows, |reader| {
@@ -142,7 +170,7 @@ pub(super) fn rows_named_of_proto(
         (0..count).map(|_| named(reader, &response.rows)).collect()
     })?;
     let vouched = Vouched { epoch, members };
-    Ok(Some(RowsNamed { vouched, rows }))
+    Ok(RowsAnswer::Named(RowsNamed { vouched, rows }))
 }
 
 fn named(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<NamedRow, DecodeError> {
@@ -188,13 +216,17 @@ mod tests {
         #[test]
         fn a_question_reads_back(
             rows in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..20), any::<u128>()), 0..=KEYS),
-            seen in prop::collection::vec((any::<u64>(), 1..9u64, 1..99u64), 0..4),
+            seen in prop::option::of(prop::collection::vec((any::<u64>(), 1..9u64, 1..99u64, any::<bool>()), 0..4)),
         ) {
-            let mut question = RowsAsked { hello: hello(), keys: RowKeys::default(), held: Vec::new(), seen: VersionVector::new() };
-            for (region, epoch, seq) in seen {
-                let log = LogId { region: RegionId(region), epoch: Epoch(epoch) };
-                question.seen.advance(log, Seq(seq));
-            }
+            let session = seen.map(|seen| {
+                let mut token = Token::new(LineageId(1));
+                for (region, epoch, seq, is_committed) in seen {
+                    let (region, epoch) = (RegionId(region), Epoch(epoch));
+                    token.see(LogId { region, epoch }, Seq(seq), is_committed);
+                }
+                token
+            });
+            let mut question = RowsAsked { hello: hello(), keys: RowKeys::default(), held: Vec::new(), session };
             for (view, entity, held) in rows {
                 question.keys.push(ViewId(view), &entity);
                 question.held.push(Digest(held));
@@ -205,23 +237,26 @@ mod tests {
         #[test]
         fn an_answer_reads_back(epoch in 1..u64::MAX, members: std::collections::BTreeSet<u128>, rows in rows()) {
             let members = members.into_iter().map(IncarnationId).collect();
-            let answer = RowsNamed { vouched: Vouched { epoch: Epoch(epoch), members }, rows };
-            let wire = rows_named_to_proto(Some(answer.clone()));
-            prop_assert_eq!(rows_named_of_proto(&wire), Ok(Some(answer)));
+            let answer = RowsAnswer::Named(RowsNamed { vouched: Vouched { epoch: Epoch(epoch), members }, rows });
+            let wire = rows_answer_to_proto(answer.clone());
+            prop_assert_eq!(rows_answer_of_proto(&wire), Ok(answer));
         }
 
         #[test]
         fn no_bytes_make_reading_panic(members: Vec<u8>, rows: Vec<u8>) {
-            let answer = v1::NameRowsResponse { epoch: 1, members: members.into(), rows: rows.clone().into() };
-            let _read = rows_named_of_proto(&answer);
-            let question = v1::NameRowsRequest { hello: Some(hello().into()), rows: rows.clone().into(), seen: rows.into() };
+            let answer = v1::NameRowsResponse { epoch: 1, members: members.into(), rows: rows.clone().into(), unrecovered: false };
+            let _read = rows_answer_of_proto(&answer);
+            let question = v1::NameRowsRequest { hello: Some(hello().into()), rows: rows.clone().into(), session: rows.into() };
             let _read = RowsAsked::try_from(question);
         }
     }
 
     #[test]
     fn who_may_not_answer_names_nothing() {
-        assert_eq!(rows_named_of_proto(&rows_named_to_proto(None)), Ok(None));
+        for answer in [RowsAnswer::NotNow, RowsAnswer::Unrecovered] {
+            let wire = rows_answer_to_proto(answer.clone());
+            assert_eq!(rows_answer_of_proto(&wire), Ok(answer));
+        }
     }
 
     #[test]
@@ -230,7 +265,7 @@ mod tests {
             hello: hello(),
             keys: RowKeys::default(),
             held: Vec::new(),
-            seen: VersionVector::new(),
+            session: None,
         };
         for view in 0..=KEYS {
             question.keys.push(ViewId(view as u64), b"k");
