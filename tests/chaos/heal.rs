@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::bail;
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use steadfast::base::clock::{now_monotonic, sleep};
-use steadfast::cli::process_set::own;
+use steadfast::base::clock::{now_monotonic, sleep, timeout};
+use steadfast::cli::process_set::{Primary, own};
 use steadfast::client::Client;
 use steadfast::proto::v1::GetReplicaSetResponse;
 
@@ -16,6 +16,8 @@ use crate::nemesis::{LEAST_MEMBERS, Nemesis};
 
 /// Healing takes less long, and so does a process that was told to end.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// A set of which all run is whole by then.
+const WHOLE_SOON: Duration = Duration::from_secs(10);
 /// Who has not joined by then will not: the member that let it in may be gone.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,8 +38,7 @@ impl Nemesis {
             }
         }
         self.start_all().await?;
-        let gone = self.settle(random).await?;
-        let primary = self.set.whole().await?;
+        let (gone, primary) = self.become_whole(random).await?;
         let text = format!("the set is whole in epoch {}", primary.epoch);
         self.timeline.note(&text);
         for (host, status) in std::mem::take(&mut self.ended) {
@@ -47,6 +48,25 @@ impl Nemesis {
         }
         self.may_end.clear();
         Ok(())
+    }
+
+    /// Waits until the set is whole. Says whose processes are gone, and who is primary.
+    async fn become_whole(
+        &mut self,
+        random: &mut StdRng,
+    ) -> anyhow::Result<(BTreeSet<usize>, Primary)> {
+        let begun = now_monotonic();
+        let mut gone = BTreeSet::new();
+        loop {
+            gone.extend(self.settle(random).await?);
+            // Who took its disk for stalled may be about to end, and is started again then.
+            let is_late = begun.elapsed() > PATIENCE;
+            match timeout(WHOLE_SOON, self.set.whole()).await {
+                Ok(primary) => return Ok((gone, primary?)),
+                Err(_) if is_late => return Ok((gone, self.set.whole().await?)),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Starts every process that does not run, once it has ended.
