@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,11 +63,12 @@ impl Lines {
         Err(Error::unavailable(format!("no node answers ({tried})")))
     }
 
-    /// The same lines, and those to these nodes, which are asked after the others.
+    /// The same lines, and those to these nodes, of which the one that answered last has told. They are asked after the others.
     pub fn and(&self, more: impl IntoIterator<Item = String>) -> Lines {
+        let told_by = self.lock().current.clone();
         let mut endpoints = self.endpoints.to_vec();
         for endpoint in more {
-            if !endpoint.is_empty() && !endpoints.contains(&endpoint) {
+            if leads_there(&endpoint, &told_by) && !endpoints.contains(&endpoint) {
                 endpoints.push(endpoint);
             }
         }
@@ -112,7 +114,7 @@ impl Lines {
             Attempts::begin(&self.endpoints, current, is_harmless, deadline);
         loop {
             sleep(attempt.wait).await;
-            let failure = match self.channel(&attempt.endpoint) {
+            let mut failure = match self.channel(&attempt.endpoint) {
                 Err(malformed) => malformed,
                 Ok(channel) => {
                     let mut request = Request::new(message.clone());
@@ -126,6 +128,8 @@ impl Lines {
                     }
                 }
             };
+            let named = failure.primary.take();
+            failure.primary = named.filter(|named| leads_there(named, &attempt.endpoint));
             let chance = rand::random::<f64>();
             attempt = attempts.after(&attempt.endpoint, failure, begun.elapsed(), chance)?;
         }
@@ -150,6 +154,20 @@ impl Lines {
     }
 }
 
+/// Does an address that a node told lead from here to where it does from there? One that is meant for the node's own machine
+/// leads to whatever runs on this one.
+fn leads_there(address: &str, told_by: &str) -> bool {
+    let is_own = |address: &str| match address.rsplit_once(':') {
+        Some(("localhost", _)) => true,
+        Some((host, _)) => {
+            let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            ip.is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+        }
+        None => false,
+    };
+    !address.is_empty() && (!is_own(address) || is_own(told_by))
+}
+
 fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|_| "not of the form host:port".to_owned())?;
@@ -170,6 +188,27 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
     use crate::client::Kind;
+
+    #[test]
+    fn addresses_for_a_nodes_own_machine_lead_nowhere_from_another() {
+        for (address, told_by, leads) in [
+            ("b:7400", "a:7400", true),
+            ("10.0.0.2:7400", "a:7400", true),
+            ("127.0.0.1:7400", "a:7400", false),
+            ("0.0.0.0:7400", "10.0.0.1:7400", false),
+            ("[::]:7400", "a:7400", false),
+            ("localhost:7400", "a:7400", false),
+            ("127.0.0.1:7401", "localhost:7400", true),
+            ("[::1]:7401", "127.0.0.1:7400", true),
+            ("", "a:7400", false),
+        ] {
+            assert_eq!(
+                leads_there(address, told_by),
+                leads,
+                "{address} by {told_by}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn each_node_is_asked_once_in_turn_however_often_it_is_named() {

@@ -51,10 +51,10 @@ impl World {
     pub fn read_local(&mut self, op: usize, at: usize) -> Outcome {
         let now = self.clock();
         let live = self.nodes[at].live.as_ref().unwrap();
-        let token = &self.clients.tokens[self.operations[op].client];
+        let token = &mut self.clients.tokens[self.operations[op].client];
         let (control, store) = (live.replica.control(), &live.store);
         match judge(token, control, store.held.vector(), store.opening.as_ref()) {
-            Verdict::Satisfied => {}
+            Verdict::Satisfied => token.settle(store.held.vector()),
             Verdict::Unrecovered | Verdict::Forgotten => return Outcome::Unrecovered,
             Verdict::Wait | Verdict::OtherLineage => return Outcome::Failed,
         }
