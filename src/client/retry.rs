@@ -30,6 +30,8 @@ pub(super) struct Attempts<'a> {
     follows: bool,
     /// The attempt whose outcome is unknown.
     unknown: Option<Error>,
+    /// The last failure of which a node itself gave the reason.
+    explained: Option<Error>,
 }
 
 /// One attempt.
@@ -71,6 +73,7 @@ impl<'a> Attempts<'a> {
             at: at.unwrap_or(0),
             follows: at.is_none(),
             unknown: None,
+            explained: None,
         };
         let first = attempts.attempt(current, Duration::ZERO, deadline);
         (attempts, first)
@@ -99,6 +102,9 @@ impl<'a> Attempts<'a> {
             self.wait(chance)
         };
         let left = self.deadline.saturating_sub(elapsed).saturating_sub(wait);
+        if fate == Fate::Passing && is_of_node(&failure) {
+            self.explained = Some(failure.clone());
+        }
         let goes_on = fate == Fate::Passing || (fate == Fate::Unknown && self.is_harmless);
         if !goes_on || !has_others || left < LEAST {
             return Err(self.told(failure));
@@ -145,9 +151,21 @@ impl<'a> Attempts<'a> {
                 message: format!("{}; asked again: {failure}", unknown.message),
                 ..unknown.clone()
             },
-            _ => failure,
+            _ => match &self.explained {
+                // That another node is not there explains less.
+                Some(explained) if !is_of_node(&failure) => Error {
+                    message: format!("{}; asked elsewhere: {failure}", explained.message),
+                    ..explained.clone()
+                },
+                _ => failure,
+            },
         }
     }
+}
+
+/// Did a node answer, and say why not?
+fn is_of_node(failure: &Error) -> bool {
+    Reason::from_name(&failure.reason).is_some()
 }
 
 fn fate(failure: &Error) -> Fate {
@@ -276,6 +294,24 @@ mod tests {
                 .unwrap_err();
             assert_eq!(told.kind, Kind::UnknownOutcome, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn what_a_node_says_is_told_rather_than_that_another_is_not_there() {
+        let endpoints = endpoints(&["a", "b"]);
+        let (mut attempts, _) = Attempts::begin(&endpoints, "a".to_owned(), true, DEADLINE);
+        let no_quorum = failure(Reason::NoQuorum);
+        attempts.after("a", no_quorum, Duration::ZERO, 0.0).unwrap();
+        let gone = Error::unavailable("connection refused".to_owned());
+        let told = attempts.after("b", gone, DEADLINE, 0.0).unwrap_err();
+        assert_eq!(told.reason, "NO_QUORUM");
+        assert_eq!(
+            told.message,
+            "no; asked elsewhere: UNAVAILABLE: connection refused"
+        );
+        let refused = failure(Reason::UnknownView);
+        let told = attempts.after("a", refused, DEADLINE, 0.0).unwrap_err();
+        assert_eq!(told.reason, "UNKNOWN_VIEW");
     }
 
     #[test]
