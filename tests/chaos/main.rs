@@ -119,6 +119,7 @@ async fn run(options: Options, scratch: &Path) -> anyhow::Result<Summary> {
         span: options.span,
         scratch,
         before: round::Held::new(),
+        late: std::collections::BTreeMap::new(),
         summary: Summary::default(),
     };
     for round in 0.. {

@@ -143,6 +143,21 @@ pub fn unresolved(
     writes.collect()
 }
 
+/// By key, the values of writes whose fate nobody was told. They may be written yet, for as long as a node is given for it.
+pub fn open(recorded: &[Recorded], stamps: &Stamps) -> BTreeMap<u64, BTreeSet<u64>> {
+    let mut open: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for recorded in recorded {
+        let Some((write, told)) = recorded.write() else {
+            continue;
+        };
+        let is_open = !matches!(told, Told::Refused(_));
+        if is_open && !stamps.contains_key(&write.value) {
+            open.entry(recorded.key).or_default().insert(write.value);
+        }
+    }
+    open
+}
+
 /// The version of a write with this stamp.
 pub fn version(event_time: Option<i64>, stamp: Stamp) -> Version {
     Version {

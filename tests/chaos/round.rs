@@ -38,6 +38,8 @@ pub struct Rounds<'a> {
     pub scratch: &'a Path,
     /// What the keys of the rounds before were left with.
     pub before: Held,
+    /// What the round before may have written yet when it was over.
+    pub late: BTreeMap<u64, BTreeSet<u64>>,
     pub summary: Summary,
 }
 
@@ -106,7 +108,9 @@ impl Rounds<'_> {
         };
         history::judge(&history)?;
         history::judge_healed(&history, &self.healed(&held, round, &stamps)?)?;
-        self.keep_for_later(&held, round)
+        self.keep_for_later(&held, round)?;
+        self.late = recorded::open(recorded, &stamps);
+        Ok(())
     }
 
     /// Repeats the writes of these values that were not answered. Those that are not recognised had been lost.
@@ -196,15 +200,17 @@ impl Rounds<'_> {
     /// What the rounds before left is still there, and so is to be what this one leaves.
     fn keep_for_later(&mut self, held: &BTreeMap<u64, Held>, round: u64) -> anyhow::Result<()> {
         for (node, held) in held {
-            let of_before: Held = held.range(..round * KEYS).map(|(k, v)| (*k, *v)).collect();
+            let is_late = |key: &u64, value: &u64| {
+                let late = self.late.get(key);
+                late.is_some_and(|late| late.contains(value))
+            };
+            let gone = self.before.keys().find(|key| !held.contains_key(key));
+            let mut of_before = held.range(..round * KEYS);
             let differs = of_before
-                .iter()
-                .find(|(key, value)| self.before.get(key) != Some(value));
+                .find(|(key, held)| self.before.get(key) != Some(held) && !is_late(key, &held.0));
             ensure!(
-                of_before.len() == self.before.len() && differs.is_none(),
-                "member {node} holds other values of earlier rounds: {} of {}, {differs:?}",
-                of_before.len(),
-                self.before.len()
+                gone.is_none() && differs.is_none(),
+                "member {node} holds other values of earlier rounds: {differs:?}, and nothing of key {gone:?}",
             );
         }
         let held = held.values().next().context("there are members")?;
