@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use futures::Stream;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use super::convert::view_from_wire;
-use super::error::{Effect, Error, Kind};
+use super::error::{Effect, Error};
 use super::lines::Lines;
-use crate::base::clock::timeout;
+use super::streams::{Acks, Pages, Stages};
 use crate::model::View;
 use crate::proto::v1;
 use v1::admin_service_client::AdminServiceClient;
@@ -17,7 +17,7 @@ use v1::feature_service_client::FeatureServiceClient;
 use v1::view_service_client::ViewServiceClient;
 
 /// How long a call may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long it may take to be told of the other members.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(1);
 /// A node may take as long as a call before it says that a switch-over did not happen.
@@ -119,13 +119,7 @@ impl Client {
     /// # Errors
     /// If the stream cannot be opened.
     pub async fn scan(&self, request: v1::ScanFeaturesRequest) -> Result<Pages, Error> {
-        let stream = open_scan(&self.0, &request).await?;
-        Ok(Pages {
-            lines: self.0.clone(),
-            left: request,
-            is_whole: false,
-            stream,
-        })
+        Pages::open(self.0.clone(), request).await
     }
 
     /// Puts a view into force; `definition` is the text of a view file.
@@ -366,109 +360,12 @@ impl Client {
     }
 }
 
-fn features(channel: Channel) -> FeatureServiceClient<Channel> {
+pub(super) fn features(channel: Channel) -> FeatureServiceClient<Channel> {
     FeatureServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES)
 }
 
 fn views(channel: Channel) -> ViewServiceClient<Channel> {
     ViewServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES)
-}
-
-/// The acknowledgements of an ingest stream.
-#[derive(Debug)]
-pub struct Acks(Streaming<v1::IngestFeaturesResponse>);
-
-impl Acks {
-    /// The next acknowledgement; `None` when the node has answered all batches and ended the stream.
-    ///
-    /// # Errors
-    /// If the stream broke; the outcome of batches not acknowledged is unknown.
-    pub async fn next(&mut self) -> Result<Option<v1::IngestFeaturesResponse>, Error> {
-        self.0
-            .message()
-            .await
-            .map_err(|status| Error::from_status(&status, Effect::Writes))
-    }
-}
-
-/// The rows of a scan, some at a time.
-#[derive(Debug)]
-pub struct Pages {
-    lines: Lines,
-    /// What is still to be scanned.
-    left: v1::ScanFeaturesRequest,
-    /// As many rows have come as were asked for.
-    is_whole: bool,
-    stream: Streaming<v1::ScanFeaturesResponse>,
-}
-
-impl Pages {
-    /// The next rows; `None` at the end.
-    ///
-    /// # Errors
-    /// If the stream broke, and no node goes on with it.
-    pub async fn next(&mut self) -> Result<Option<v1::ScanFeaturesResponse>, Error> {
-        let next = match self.stream.message().await {
-            Ok(page) => page,
-            Err(_) if self.is_whole => None,
-            Err(status) => {
-                let broken = Error::from_status(&status, Effect::Reads);
-                if broken.kind != Kind::Unavailable {
-                    return Err(broken);
-                }
-                self.stream = open_scan(&self.lines, &self.left).await?;
-                let again = self.stream.message().await;
-                again.map_err(|status| Error::from_status(&status, Effect::Reads))?
-            }
-        };
-        let Some(page) = next else {
-            return Ok(None);
-        };
-        self.left.resume_token = page.resume_token.clone();
-        if self.left.limit > 0 {
-            let rows = page
-                .columns
-                .first()
-                .map_or(0, |column| column.statuses.len());
-            let rows = u64::try_from(rows).unwrap_or(u64::MAX);
-            self.is_whole = rows >= self.left.limit;
-            self.left.limit = self.left.limit.saturating_sub(rows);
-        }
-        Ok(Some(page))
-    }
-}
-
-async fn open_scan(
-    lines: &Lines,
-    request: &v1::ScanFeaturesRequest,
-) -> Result<Streaming<v1::ScanFeaturesResponse>, Error> {
-    // Only until it begins: there is no limit to how long it lasts.
-    let ask = async |channel, request: Request<_>| {
-        let request = request.into_inner();
-        timeout(DEADLINE, features(channel).scan_features(request))
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no page within the deadline")))
-    };
-    lines
-        .ask(request.clone(), Effect::Reads, DEADLINE, ask)
-        .await
-}
-
-/// The stages of forgetting.
-#[derive(Debug)]
-pub struct Stages(Streaming<v1::ForgetResponse>);
-
-impl Stages {
-    /// The next stage that is done; `None` when all are.
-    ///
-    /// # Errors
-    /// If a stage failed or the stream broke.
-    pub async fn next(&mut self) -> Result<Option<v1::ForgetResponse>, Error> {
-        self.0
-            .message()
-            .await
-            .map_err(|status| Error::from_status(&status, Effect::Writes))
-    }
 }
 
 fn within_deadline<T>(message: T) -> Request<T> {

@@ -9,11 +9,13 @@ mod convert;
 mod error;
 mod lines;
 mod retry;
+mod streams;
 
 pub use answer::{Cell, Column, WrongAnswer};
-pub use call::{Acks, Client, Pages, Stages};
+pub use call::Client;
 pub use convert::{
     BadView, commit_level_name, commit_level_to_wire, key_columns, key_to_wire, keys_from_wire,
     read_level_name, read_level_to_wire, value_to_wire, view_from_wire,
 };
 pub use error::{Error, Kind};
+pub use streams::{Acks, Pages, Stages};

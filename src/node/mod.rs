@@ -22,6 +22,7 @@ mod quorum;
 mod reads;
 mod refound;
 mod request;
+mod scans;
 mod seeding;
 mod sessions;
 mod set;

@@ -1,34 +1,28 @@
-//! Lookups and scans on this node's rows.
+//! Lookups on this node's rows.
 //!
 //! A primary read goes through the member's core: rows are read once a round of pings has confirmed the primary and all
 //! that was appended before is applied, and answered once they are committed. A quorum read takes the rows that a majority
 //! [agrees on](super::quorum). Other levels read the applied rows; a bounded read only if they are fresh enough.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::Serving;
 use super::member::StrongRead;
-use super::request::{Answered, Error, LookupRequest, ScanPage, ScanRequest, Selection, Spent};
+use super::request::{Answered, Error, LookupRequest, Selection, Spent};
 use super::sessions::Session;
 use crate::base::clock::{now_monotonic, timeout};
-use crate::base::codec::DecodeError;
 use crate::base::{Held, LogId, ReadLevel, Seq};
 use crate::engine::{self, KeyedRow};
-use crate::model::purge::Left;
 use crate::model::resolve::{Column, Resolver, Wanted};
 use crate::model::row::RowRef;
-use crate::model::{EntityKey, ViewId, ViewPurge, limits};
+use crate::model::{ViewId, limits};
 use crate::read::Token;
-use crate::storage::{RowKeys, ScanStart};
+use crate::storage::RowKeys;
 
 /// Rows read at the most before they are resolved and forgotten; where they are large the engine reads fewer.
-const ROWS_AT_ONCE: usize = 256;
+pub(super) const ROWS_AT_ONCE: usize = 256;
 
 /// So long before its deadline a lookup that waits gives up, to say what it waits for.
 const LAST_WORD: Duration = Duration::from_millis(3);
@@ -146,14 +140,14 @@ impl Serving {
     }
 
     /// A primary read whose rows may be read now.
-    async fn begin_primary_read(&self) -> Result<StrongRead, Error> {
+    pub(super) async fn begin_primary_read(&self) -> Result<StrongRead, Error> {
         let mut read = self.member.read_primary().await?;
         read.ready().await.ok_or_else(|| self.not_primary())?;
         Ok(read)
     }
 
     /// The node is not primary, or not any more.
-    fn not_primary(&self) -> Error {
+    pub(super) fn not_primary(&self) -> Error {
         let primary = self.member.standing().primary();
         Error::NotPrimary { primary }
     }
@@ -234,59 +228,6 @@ impl Serving {
         rows
     }
 
-    pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
-        let engine = Arc::clone(&self.engine);
-        let now = self.clock.wall();
-        let ScanRequest {
-            view,
-            features,
-            prefix,
-            after,
-            max_rows,
-            max_bytes,
-            event_times,
-            level,
-            deadline,
-        } = request;
-        let deadline = Deadline::after(deadline);
-        if let ReadLevel::Bounded(bound) = level {
-            let staleness = self.member.standing().staleness(self.clock.monotonic());
-            check_fresh(staleness, bound)?;
-        }
-        let mut read = match level {
-            ReadLevel::Local | ReadLevel::Bounded(_) => None,
-            // The primary alone knows that no key is missing.
-            ReadLevel::Quorum | ReadLevel::Primary => Some(self.begin_primary_read().await?),
-        };
-        let id = view.id;
-        let start = after.map_or(ScanStart::First, ScanStart::After);
-        let (keys, rows, more) = self
-            .blocking(move || page(&engine, id, &prefix, &start, max_rows, max_bytes, deadline))
-            .await??;
-        let wanted = Wanted {
-            defaults: false,
-            event_times,
-        };
-        let mut resolver = Resolver::new(view, features, keys.len(), wanted, now);
-        let mut sources = Sources::default();
-        for row in &rows {
-            if read.is_some() {
-                note_sources(id, row, &mut sources)?;
-            }
-            resolve(&mut resolver, Some(row))?;
-        }
-        if let Some(read) = &mut read {
-            let confirmed = timeout(deadline.rest(), read.confirmed(records(&sources))).await;
-            let confirmed = confirmed.map_err(|_| deadline.passed())?;
-            confirmed.ok_or_else(|| self.not_primary())?;
-        }
-        Ok(ScanPage {
-            keys,
-            columns: resolver.finish(),
-            more,
-        })
-    }
-
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, engine::Error> + Send + 'static,
@@ -296,7 +237,7 @@ impl Serving {
     }
 }
 
-fn check_fresh(staleness: Option<Duration>, bound: Duration) -> Result<(), Error> {
+pub(super) fn check_fresh(staleness: Option<Duration>, bound: Duration) -> Result<(), Error> {
     match staleness {
         Some(staleness) if staleness <= bound => Ok(()),
         Some(_) | None => Err(Error::TooStale { staleness, bound }),
@@ -304,9 +245,9 @@ fn check_fresh(staleness: Option<Duration>, bound: Duration) -> Result<(), Error
 }
 
 /// The last record of each log from which rows come.
-type Sources = BTreeMap<LogId, Seq>;
+pub(super) type Sources = BTreeMap<LogId, Seq>;
 
-fn records(sources: &Sources) -> Vec<(LogId, Seq)> {
+pub(super) fn records(sources: &Sources) -> Vec<(LogId, Seq)> {
     sources.iter().map(|(log, seq)| (*log, *seq)).collect()
 }
 
@@ -321,7 +262,7 @@ struct Taken<'a> {
     sources: Option<&'a mut Sources>,
 }
 
-fn note_sources(view: ViewId, row: &[u8], sources: &mut Sources) -> Result<(), Error> {
+pub(super) fn note_sources(view: ViewId, row: &[u8], sources: &mut Sources) -> Result<(), Error> {
     let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
     let stamps = RowRef::parse(row).and_then(|row| row.stamps());
     for stamp in stamps.map_err(damaged)? {
@@ -331,52 +272,10 @@ fn note_sources(view: ViewId, row: &[u8], sources: &mut Sources) -> Result<(), E
     Ok(())
 }
 
-fn resolve(resolver: &mut Resolver, row: Option<&[u8]>) -> Result<(), Error> {
+pub(super) fn resolve(resolver: &mut Resolver, row: Option<&[u8]>) -> Result<(), Error> {
     let view = resolver.view().id;
     let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
     resolver.push(row).map_err(damaged)
-}
-
-type Page = (Vec<EntityKey>, Vec<Bytes>, bool);
-
-fn page(
-    engine: &engine::Engine,
-    view: ViewId,
-    prefix: &EntityKey,
-    start: &ScanStart,
-    max_rows: usize,
-    max_bytes: usize,
-    deadline: Deadline,
-) -> Result<Result<Page, Error>, engine::Error> {
-    let (mut keys, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let purge = engine.purge().of(view);
-    let mut visited = 0_usize;
-    let more = engine.scan(view, prefix, start, |key, row| {
-        // Between two live rows there may be any number of tombstones.
-        visited += 1;
-        if visited.is_multiple_of(ROWS_AT_ONCE)
-            && let Err(passed) = deadline.check()
-        {
-            return ControlFlow::Break(Err(passed));
-        }
-        let row = match shown(&purge, row) {
-            Ok(Some(row)) => row,
-            Ok(None) => return ControlFlow::Continue(()),
-            Err(source) => {
-                let damaged = engine::Error::BadRow { view, source };
-                return ControlFlow::Break(Err(Error::Read(damaged)));
-            }
-        };
-        if keys.len() >= max_rows || bytes >= max_bytes {
-            return ControlFlow::Break(Ok(()));
-        }
-        bytes += key.as_bytes().len() + row.len();
-        keys.push(key);
-        rows.push(Bytes::copy_from_slice(&row));
-        ControlFlow::Continue(())
-    })?;
-    let more = more.transpose().map(|more| more.is_some());
-    Ok(more.map(|more| (keys, rows, more)))
 }
 
 /// When an answer is due.
@@ -387,7 +286,7 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    fn after(limit: Duration) -> Deadline {
+    pub fn after(limit: Duration) -> Deadline {
         Deadline {
             begun: now_monotonic(),
             limit,
@@ -399,76 +298,19 @@ impl Deadline {
         self.rest().saturating_sub(LAST_WORD)
     }
 
-    fn rest(self) -> Duration {
+    pub fn rest(self) -> Duration {
         self.limit.saturating_sub(self.begun.elapsed())
     }
 
     /// To be called where work goes on without waiting for anything, and what is not wanted any more can be left off.
-    fn check(self) -> Result<(), Error> {
+    pub fn check(self) -> Result<(), Error> {
         if self.begun.elapsed() < self.limit {
             return Ok(());
         }
         Err(self.passed())
     }
 
-    fn passed(self) -> Error {
+    pub fn passed(self) -> Error {
         Error::DeadlineExceeded { limit: self.limit }
-    }
-}
-
-/// What a scan shows of a stored row: what is left of it, if that holds anything.
-fn shown<'a>(purge: &ViewPurge, row: &'a [u8]) -> Result<Option<Cow<'a, [u8]>>, DecodeError> {
-    let row = match purge.left_of(row)? {
-        Left::All => Cow::Borrowed(row),
-        Left::Part(left, _) => Cow::Owned(left),
-        Left::Nothing => return Ok(None),
-    };
-    let is_live = RowRef::parse(&row)?.is_live();
-    Ok(is_live.then_some(row))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{Epoch, Hlc, Micros, RegionId, Seq, Stamp};
-    use crate::model::row::Write;
-    use crate::model::view_file::parse_view;
-    use crate::model::{Catalogue, MergeMode, Order, Purge, Version};
-
-    #[test]
-    fn a_scan_passes_over_deletions_and_what_may_go() {
-        let stamp = |millis| Stamp {
-            hlc: Hlc::from_millis(millis),
-            region: RegionId(1),
-            epoch: Epoch(1),
-            seq: Seq(millis),
-        };
-        let text = r#"
-            name = "v"
-            entity = [{ name = "id", type = "int64" }]
-            ttl = "1ms"
-            feature = [{ name = "f", type = "int64" }]
-        "#;
-        let mut catalogue = Catalogue::new();
-        let create = catalogue.create(parse_view(text).unwrap()).unwrap();
-        catalogue.apply(stamp(1), &create);
-        let view = catalogue.view("v").unwrap().id;
-        let purge = Purge::new(Hlc::from_millis(10), catalogue).of(view);
-        let is_shown = |event_time, cells| {
-            let write = Write {
-                merge: MergeMode::Row,
-                order: Order::EventTime,
-                version: Version {
-                    event_time: Micros(event_time),
-                    stamp: stamp(2),
-                },
-                cells,
-            };
-            let row = write.row().unwrap().encode();
-            shown(&purge, &row).unwrap().is_some()
-        };
-        assert!(is_shown(9_001, Some(&[])));
-        assert!(!is_shown(9_000, Some(&[])), "it may go");
-        assert!(!is_shown(9_001, None), "it is deleted");
     }
 }

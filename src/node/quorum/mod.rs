@@ -4,11 +4,11 @@
 //!  asker:   its own rows ── keys, digests ──► member: all that was durable then applied ── rows read ── vouched (Q1)
 //!           Plan, Gather ◄── none | the same | another, for each key; epoch, data members ──┘
 //! ```
-//! Only rows that differ from the asker's travel. Rows are compared as they are read: without what may go (P4).
+//! Only rows that differ from the asker's travel.
 //!
-//! **Invariants.** Q2 and Q3 stand with [`Gather`]: only answers to questions asked after the read began are given to it. The
-//! row is read before it is vouched for.
+//! **Invariant.** Q2 and Q3 stand with [`Gather`]: only answers to questions asked after the read began are given to it.
 
+mod naming;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -21,26 +21,23 @@ use tracing::debug;
 
 pub use self::wire::{NamedRow, RowsAnswer, RowsAsked, RowsNamed, rows_answer_to_proto};
 
+use self::naming::digest;
 use self::wire::rows_answer_of_proto;
 use super::Serving;
 use super::reads::Deadline;
 use super::request::{Error, Spent};
+use crate::base::IncarnationId;
 use crate::base::clock::{now_monotonic, sleep, timeout};
-use crate::base::{Held, IncarnationId};
-use crate::engine::{self, KeyedRow};
-use crate::model::purge::Left;
-use crate::model::{Digest, ViewId};
+use crate::engine::KeyedRow;
 use crate::net::RowLines;
-use crate::read::{Gather, Nearness, Plan, Token, Verdict};
+use crate::read::{Gather, Nearness, Plan, Token};
 use crate::replication::Vouched;
-use crate::storage::{RowKeys, view_of};
+use crate::storage::RowKeys;
 
 /// After this long the members are asked, too, that are not among the nearest.
 const HEDGE: Duration = Duration::from_millis(10);
 /// When all are asked again for the first time, if they do not agree.
 const RETRY: Duration = Duration::from_millis(25);
-/// Bytes of rows in one answer, more or less.
-const NAMED_BYTES: usize = 4 << 20;
 /// Who has not answered by then is asked anew.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -245,111 +242,4 @@ impl Serving {
         });
         Some(Answer::Rows(vouched, rows.collect()))
     }
-
-    /// Answers another member's question; where its rows are large, for the first keys only.
-    pub(super) async fn name_rows(
-        &self,
-        asked: RowsAsked,
-        memory: &mut Held,
-    ) -> Result<RowsAnswer, Error> {
-        let mut spent = Spent::default();
-        let RowsAsked {
-            keys,
-            held,
-            session,
-            ..
-        } = asked;
-        let (vouched, rows) = match self
-            .vouched_rows(keys, session.as_ref(), &mut spent)
-            .await?
-        {
-            Answer::Rows(vouched, rows) => (vouched, rows),
-            Answer::Nothing => return Ok(RowsAnswer::NotNow),
-            Answer::Unrecovered => return Ok(RowsAnswer::Unrecovered),
-        };
-        let (mut named, mut bytes) = (Vec::with_capacity(rows.len()), 0);
-        for (row, held) in rows.iter().zip(held) {
-            named.push(match row.row() {
-                None => NamedRow::Absent,
-                Some(_) if digest(row) == held => NamedRow::Same,
-                Some(row) => {
-                    bytes += row.len();
-                    NamedRow::Other(row.to_vec().into())
-                }
-            });
-            if bytes >= NAMED_BYTES {
-                break;
-            }
-        }
-        memory.grow(bytes)?;
-        let rows = named;
-        Ok(RowsAnswer::Named(RowsNamed { vouched, rows }))
-    }
-
-    async fn vouched_rows(
-        &self,
-        keys: RowKeys,
-        session: Option<&Token>,
-        spent: &mut Spent,
-    ) -> Result<Answer, Error> {
-        let mut read = self.member.read_for_quorum().await?;
-        if read.ready().await.is_none() {
-            return Ok(Answer::Nothing);
-        }
-        match session.map_or(Verdict::Satisfied, |token| self.verdict(token)) {
-            Verdict::Satisfied => {}
-            Verdict::Wait => return Ok(Answer::Nothing),
-            Verdict::Unrecovered | Verdict::Forgotten | Verdict::OtherLineage => {
-                return Ok(Answer::Unrecovered);
-            }
-        }
-        let rows = self.rows_left(keys, spent).await?;
-        // A view that is dropped here has no rows to name, though they are there still.
-        if self.check_views(&rows).is_err() {
-            return Ok(Answer::Nothing);
-        }
-        let vouched = self.member.vouch().await;
-        Ok(vouched.map_or(Answer::Nothing, |vouched| Answer::Rows(vouched, rows)))
-    }
-
-    /// Are the views of all these rows in force here?
-    fn check_views(&self, rows: &[KeyedRow]) -> Result<(), Error> {
-        let catalogue = self.engine.catalogue();
-        let views: BTreeSet<ViewId> = rows.iter().map(|row| view_of(row.key())).collect();
-        match views
-            .into_iter()
-            .find(|view| catalogue.by_id(*view).is_none())
-        {
-            None => Ok(()),
-            Some(view) => Err(Error::ViewDropped {
-                view: view.to_string(),
-            }),
-        }
-    }
-
-    /// What is left of the rows of some keys, or of the first of them if they are large, once what may go is gone.
-    async fn rows_left(&self, keys: RowKeys, spent: &mut Spent) -> Result<Vec<KeyedRow>, Error> {
-        let purge = self.engine.purge();
-        let rows = self.rows(keys, spent).await?;
-        let left = rows.into_iter().flatten().map(|keyed| {
-            let Some(row) = keyed.row() else {
-                return Ok(keyed);
-            };
-            let view = view_of(keyed.key());
-            let left = purge.of(view).left_of(row);
-            let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
-            Ok(match left.map_err(damaged)? {
-                Left::All => keyed,
-                Left::Part(left, _) => KeyedRow::new(keyed.key(), Some(&left)),
-                Left::Nothing => KeyedRow::new(keyed.key(), None),
-            })
-        });
-        left.collect()
-    }
-}
-
-/// Names a row; [`Digest::EMPTY`] if there is none.
-fn digest(row: &KeyedRow) -> Digest {
-    row.row()
-        .map_or(Digest::EMPTY, |bytes| Digest::of_row(row.key(), bytes))
 }

@@ -1,0 +1,120 @@
+//! What comes bit by bit: acknowledgements, rows, stages.
+
+use tonic::{Request, Status, Streaming};
+
+use super::call::{DEADLINE, features};
+use super::error::{Effect, Error, Kind};
+use super::lines::Lines;
+use crate::base::clock::timeout;
+use crate::proto::v1;
+
+/// The acknowledgements of an ingest stream.
+#[derive(Debug)]
+pub struct Acks(pub(super) Streaming<v1::IngestFeaturesResponse>);
+
+impl Acks {
+    /// The next acknowledgement; `None` when the node has answered all batches and ended the stream.
+    ///
+    /// # Errors
+    /// If the stream broke; the outcome of batches not acknowledged is unknown.
+    pub async fn next(&mut self) -> Result<Option<v1::IngestFeaturesResponse>, Error> {
+        self.0
+            .message()
+            .await
+            .map_err(|status| Error::from_status(&status, Effect::Writes))
+    }
+}
+
+/// The rows of a scan, some at a time.
+#[derive(Debug)]
+pub struct Pages {
+    lines: Lines,
+    /// What is still to be scanned.
+    left: v1::ScanFeaturesRequest,
+    /// As many rows have come as were asked for.
+    is_whole: bool,
+    stream: Streaming<v1::ScanFeaturesResponse>,
+}
+
+impl Pages {
+    /// Begins a scan.
+    pub(super) async fn open(
+        lines: Lines,
+        request: v1::ScanFeaturesRequest,
+    ) -> Result<Pages, Error> {
+        let stream = open_scan(&lines, &request).await?;
+        Ok(Pages {
+            lines,
+            left: request,
+            is_whole: false,
+            stream,
+        })
+    }
+
+    /// The next rows; `None` at the end.
+    ///
+    /// # Errors
+    /// If the stream broke, and no node goes on with it.
+    pub async fn next(&mut self) -> Result<Option<v1::ScanFeaturesResponse>, Error> {
+        let next = match self.stream.message().await {
+            Ok(page) => page,
+            Err(_) if self.is_whole => None,
+            Err(status) => {
+                let broken = Error::from_status(&status, Effect::Reads);
+                if broken.kind != Kind::Unavailable {
+                    return Err(broken);
+                }
+                self.stream = open_scan(&self.lines, &self.left).await?;
+                let again = self.stream.message().await;
+                again.map_err(|status| Error::from_status(&status, Effect::Reads))?
+            }
+        };
+        let Some(page) = next else {
+            return Ok(None);
+        };
+        self.left.resume_token = page.resume_token.clone();
+        if self.left.limit > 0 {
+            let rows = page
+                .columns
+                .first()
+                .map_or(0, |column| column.statuses.len());
+            let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+            self.is_whole = rows >= self.left.limit;
+            self.left.limit = self.left.limit.saturating_sub(rows);
+        }
+        Ok(Some(page))
+    }
+}
+
+async fn open_scan(
+    lines: &Lines,
+    request: &v1::ScanFeaturesRequest,
+) -> Result<Streaming<v1::ScanFeaturesResponse>, Error> {
+    // Only until it begins: there is no limit to how long it lasts.
+    let ask = async |channel, request: Request<_>| {
+        let request = request.into_inner();
+        timeout(DEADLINE, features(channel).scan_features(request))
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no page within the deadline")))
+    };
+    lines
+        .ask(request.clone(), Effect::Reads, DEADLINE, ask)
+        .await
+}
+
+/// The stages of forgetting.
+#[derive(Debug)]
+pub struct Stages(pub(super) Streaming<v1::ForgetResponse>);
+
+impl Stages {
+    /// The next stage that is done; `None` when all are.
+    ///
+    /// # Errors
+    /// If a stage failed or the stream broke.
+    pub async fn next(&mut self) -> Result<Option<v1::ForgetResponse>, Error> {
+        self.0
+            .message()
+            .await
+            .map_err(|status| Error::from_status(&status, Effect::Writes))
+    }
+}
