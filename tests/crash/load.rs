@@ -1,9 +1,11 @@
 //! Writers that go on until their node is gone.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use steadfast::base::clock::timeout;
 use steadfast::proto::v1::ingest_features_response::Outcome;
 use steadfast::proto::v1::{CommitLevel, IngestFeaturesRequest, WriteResponse};
 use tokio::sync::mpsc;
@@ -20,6 +22,9 @@ pub const KEYS: i64 = 200;
 const UNARY: u64 = 3;
 /// Batches under way in the stream of the one that does not.
 const WINDOW: usize = 8;
+
+/// A node that is there answers sooner.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a write ended.
 #[derive(Debug)]
@@ -59,12 +64,12 @@ pub fn start(
 async fn write(mut api: Api, mut writes: Writes, ended: mpsc::Sender<Ended>) {
     loop {
         let write = writes.next();
-        match api.write(&write).await {
+        match in_time(api.write(&write)).await {
             Ok(answer) => {
                 let (written, stamp) = (write.clone(), api::stamp(&answer));
                 drop(ended.send(Ended::Acknowledged(write, answer)).await);
                 // A node that is gone shows at the next write.
-                let _gone = api.check_visible(&written, stamp).await;
+                let _gone = in_time(api.check_visible(&written, stamp)).await;
             }
             Err(status) => return drop(ended.send(Ended::Unanswered(write, status)).await),
         }
@@ -87,10 +92,10 @@ async fn ingest(mut api: Api, mut writes: Writes, ended: mpsc::Sender<Ended>) {
         }
     };
     refill(&mut sent);
-    let cause = match api.ingest(ReceiverStream::new(stream)).await {
+    let cause = match in_time(api.ingest(ReceiverStream::new(stream))).await {
         Err(status) => status,
         Ok(mut answers) => loop {
-            let answer = match answers.message().await {
+            let answer = match in_time(answers.message()).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => break Status::unavailable("the stream has ended"),
                 Err(status) => break status,
@@ -109,6 +114,12 @@ async fn ingest(mut api: Api, mut writes: Writes, ended: mpsc::Sender<Ended>) {
     for write in sent {
         drop(ended.send(Ended::Unanswered(write, cause.clone())).await);
     }
+}
+
+/// Nobody waits for ever for a node that may be gone: what breaks at the wrong instant may tell its caller nothing.
+async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answered = timeout(PATIENCE, call).await;
+    answered.unwrap_or_else(|_| Err(Status::unavailable("nothing came for long")))
 }
 
 fn sequence(write: &Write) -> u64 {
