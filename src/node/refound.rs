@@ -14,7 +14,7 @@ use super::start::{StartError, open_control};
 use crate::base::disk::{DirLock, Disk};
 use crate::base::{Epoch, LogId};
 use crate::config::Config;
-use crate::control::{ControlState, LocalControl, Role, Survivor, raft};
+use crate::control::{ControlState, LocalControl, Role, SetSecret, Survivor, raft};
 use crate::engine::{Recovered, ReplayProgress};
 use crate::storage::State;
 
@@ -158,7 +158,8 @@ impl Remains {
             .map_err(StartError::File)?;
         let survivor = survivor(&old, &state, &chains);
         let first = identity.get().incarnation;
-        let control = self.control.refounded(&survivor, lineage, first);
+        let mut control = self.control.refounded(&survivor, lineage, first);
+        control.secret = control.lacks_secret().then(|| SetSecret(rand::random()));
         self.recovered
             .copy_into(into, old.lineage, lineage, &self.config.store)
             .map_err(StartError::Engine)?;

@@ -19,7 +19,9 @@ use crate::base::disk::{DirLock, Disk, LockError};
 use crate::base::{Clock, TaskGroup, sealed};
 use crate::config::Config;
 use crate::control::raft::Starts;
-use crate::control::{self, Addresses, BootClaim, ControlState, LEVEL, LocalControl, Rejection};
+use crate::control::{
+    self, Addresses, BootClaim, ControlState, LEVEL, LocalControl, Rejection, SetSecret,
+};
 use crate::engine::{self, Engine, Recovered, ReplayProgress};
 use crate::replica::Found;
 
@@ -381,6 +383,8 @@ pub(super) fn open_control(
             missing: "CONTROL",
         });
     }
-    let state = ControlState::new(identity.lineage, identity.region, identity.incarnation);
+    let mut state = ControlState::new(identity.lineage, identity.region, identity.incarnation);
+    // Before anybody could wait for a disk to agree on it.
+    state.secret = Some(SetSecret(rand::random()));
     Ok(LocalControl::create(Arc::clone(disk), &path, state)?)
 }
