@@ -35,6 +35,17 @@ pub enum ReadLevel {
     Primary,
 }
 
+impl ReadLevel {
+    /// A level that promises as much and needs no members to name their rows to each other.
+    #[must_use]
+    pub fn without_quorum(self) -> ReadLevel {
+        match self {
+            ReadLevel::Quorum => ReadLevel::Primary,
+            level @ (ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary) => level,
+        }
+    }
+}
+
 /// A text that names no level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a level: expected {expected}")]

@@ -99,10 +99,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             for (keys, (columns, _)) in &found {
                 print(&rows(keys, columns).to_table(args.event_times).to_string())?;
             }
-            let degraded = match found.iter().any(|(_, (_, info))| info.degraded) {
-                true => " (degraded)",
-                false => "",
-            };
+            let is_degraded = found.iter().any(|(_, (_, info))| info.degraded);
+            let degraded = if is_degraded { " (degraded)" } else { "" };
             print(&format!(
                 "{} level{degraded}, epoch {}, node {}, {}",
                 read_level_name(info.level()),

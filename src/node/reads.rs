@@ -98,13 +98,10 @@ impl Serving {
             ..
         } = request;
         // What the primary confirms is what a majority would name.
-        let how = match level {
-            ReadLevel::Quorum if !self.member.standing().control.has_quorum_reads() => {
-                ReadLevel::Primary
-            }
-            ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Quorum | ReadLevel::Primary => {
-                level
-            }
+        let how = if self.member.standing().control.has_quorum_reads() {
+            level
+        } else {
+            level.without_quorum()
         };
         let mut spent = Spent::default();
         let mut sources = Sources::default();

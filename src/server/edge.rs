@@ -97,10 +97,7 @@ impl Edge {
 
     /// The catalogue by which a scan is judged: at strong levels the primary reads, and nobody else.
     pub(super) fn catalogue_of_scans(&self, level: ReadLevel) -> Result<Arc<Catalogue>, Failure> {
-        self.catalogue_of_lookups(match level {
-            ReadLevel::Quorum => ReadLevel::Primary,
-            level @ (ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary) => level,
-        })
+        self.catalogue_of_lookups(level.without_quorum())
     }
 
     /// Why the node is not to be sent requests, if it is not.

@@ -126,7 +126,7 @@ impl Features {
         }
         let intake = intake(&request);
         // What a session has seen and has not come here yet is at the primary, if it is anywhere.
-        let elsewhere = self.0.forwarding.of_session(&request, limit);
+        let elsewhere = self.0.forwarding.of_session(&request);
         let begun = now_monotonic();
         match self.look_up(request.into_inner(), limit, &intake).await {
             Ok((answer, level)) => Ok(lookup_response(answer, level)),
@@ -303,7 +303,6 @@ fn open_session(edge: &Edge, token: Option<String>) -> Result<Option<Session>, F
 pub(super) struct Acknowledged {
     written: Written,
     session: String,
-    pub level: CommitLevel,
 }
 
 impl Acknowledged {
@@ -313,10 +312,14 @@ impl Acknowledged {
             session.seal()
         });
         Acknowledged {
-            level: written.level,
             session: session.unwrap_or_default(),
             written,
         }
+    }
+
+    /// The level reached.
+    pub fn level(&self) -> CommitLevel {
+        self.written.level
     }
 }
 
@@ -348,7 +351,7 @@ fn write_request(write: Write, deadline: Duration, memory: Held) -> WriteRequest
 }
 
 fn write_response(acknowledged: Acknowledged) -> Response<v1::WriteResponse> {
-    let level = ServedLevel(commit_level_name(acknowledged.level));
+    let level = ServedLevel(commit_level_name(acknowledged.level()));
     let mut response = Response::new(acknowledged.into());
     response.extensions_mut().insert(level);
     response
@@ -356,11 +359,7 @@ fn write_response(acknowledged: Acknowledged) -> Response<v1::WriteResponse> {
 
 impl From<Acknowledged> for v1::WriteResponse {
     fn from(acknowledged: Acknowledged) -> v1::WriteResponse {
-        let Acknowledged {
-            written,
-            session,
-            level,
-        } = acknowledged;
+        let Acknowledged { written, session } = acknowledged;
         v1::WriteResponse {
             applied: written.applied,
             older: written.older,
@@ -368,7 +367,7 @@ impl From<Acknowledged> for v1::WriteResponse {
             stamp: written.stamp.to_string(),
             epoch: written.stamp.epoch.0,
             copies: written.copies,
-            level: proto::commit_level_to_proto(level).into(),
+            level: proto::commit_level_to_proto(written.level).into(),
             repeated: written.repeated,
             session,
         }

@@ -159,7 +159,7 @@ async fn write(
     let batch = request.batch.unwrap_or_default();
     let outcome = match put(edge, batch, limit, memory, timed).await {
         Ok(written) => {
-            let level = commit_level_name(written.level);
+            let level = commit_level_name(written.level());
             edge.metrics
                 .observe("IngestFeatures", level, timed.begun.elapsed());
             Outcome::Written(written.into())

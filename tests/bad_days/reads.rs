@@ -10,7 +10,7 @@ use steadfast::proto::v1;
 use crate::day::Day;
 use crate::history::ReadLevel;
 use crate::stages::decide;
-use crate::traffic::{Manner, put, read_at};
+use crate::traffic::{Manner, get, put, read_at, values};
 
 #[tokio::test]
 async fn a_quorum_reads_on_while_there_is_no_primary() {
@@ -61,6 +61,23 @@ async fn a_member_that_is_behind_reads_at_a_quorum_what_the_others_have() {
             let read = read_at(reader, &[key], ReadLevel::Quorum).await.unwrap();
             assert_eq!(read, BTreeMap::from([(key, value)]));
         }
+        // What a session has written and does not come here is read where it is.
+        let write = v1::PutFeaturesRequest {
+            session: Some(String::new()),
+            ..put(
+                key,
+                21,
+                SystemClock::new().wall().0,
+                v1::CommitLevel::Quorum,
+            )
+        };
+        let written = writer.put(write).await.unwrap();
+        let read = v1::GetFeaturesRequest {
+            session: Some(written.session),
+            ..get(&[key], ReadLevel::Local)
+        };
+        let read = reader.get(read).await.unwrap();
+        assert_eq!(values(read), [Some(21)]);
         traffic.more(20).await;
         assert_eq!(traffic.told().epoch, primary.epoch);
         set.heal().unwrap();

@@ -484,7 +484,8 @@ pub fn put(
     }
 }
 
-fn get(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
+/// A lookup of rows at a level.
+pub fn get(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
     let keys = keys.iter().map(|key| key.cast_signed()).collect();
     let level = match level {
         ReadLevel::Primary => v1::ReadLevel::Primary,
@@ -506,7 +507,7 @@ fn get(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
 }
 
 /// The values that were looked up, in the order of the keys.
-fn values(answer: v1::GetFeaturesResponse) -> Vec<Option<u64>> {
+pub fn values(answer: v1::GetFeaturesResponse) -> Vec<Option<u64>> {
     let column = &answer.views[0].columns[0];
     let Some(v1::items::Kind::Int64s(items)) =
         column.values.as_ref().and_then(|items| items.kind.as_ref())

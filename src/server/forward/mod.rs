@@ -81,31 +81,27 @@ impl Forwarding {
         if self.node.answers(level) && is_known {
             return None;
         }
-        self.way(request.metadata().as_ref(), Effect::Reads, limit)
+        let way = self.way(request.metadata().as_ref(), Effect::Reads)?;
+        Some(Way { limit, ..way })
     }
 
     /// The way of a scan that this node cannot answer and the primary may.
     pub fn of_scan(&self, request: &tonic::Request<v1::ScanFeaturesRequest>) -> Option<Way> {
         let asked = request.get_ref();
-        let level = match proto::read_level(asked.level, asked.max_staleness_ms).ok()? {
-            ReadLevel::Quorum => ReadLevel::Primary,
-            level @ (ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary) => level,
-        };
-        if self.node.answers(level) {
+        let level = proto::read_level(asked.level, asked.max_staleness_ms).ok()?;
+        if self.node.answers(level.without_quorum()) {
             return None;
         }
-        let limit = budget(request.metadata());
-        self.way(request.metadata().as_ref(), Effect::Reads, limit)
+        self.way(request.metadata().as_ref(), Effect::Reads)
     }
 
     /// The way of a session's lookup, if what the session has seen does not come here in time; and the lookup.
     pub fn of_session(
         &self,
         request: &tonic::Request<v1::GetFeaturesRequest>,
-        limit: Duration,
     ) -> Option<(Way, tonic::Request<v1::GetFeaturesRequest>)> {
         request.get_ref().session.as_ref()?;
-        let way = self.way(request.metadata().as_ref(), Effect::Reads, limit)?;
+        let way = self.way(request.metadata().as_ref(), Effect::Reads)?;
         let mut again = tonic::Request::new(request.get_ref().clone());
         again.extensions_mut().insert(intake(request));
         Some((way, again))
@@ -124,21 +120,18 @@ impl Forwarding {
     /// The way of a call that is not this node's, whatever its message says.
     fn of_call(&self, request: &Request<Body>) -> Option<Way> {
         let path = request.uri().path();
-        let effect = if path == SWITCH_OVER {
-            Effect::ChangesPrimary
+        if path == SWITCH_OVER {
+            self.way(request.headers(), Effect::ChangesPrimary)
         } else if CHANGES.contains(&path) {
-            Effect::Changes
+            self.way(request.headers(), Effect::Changes)
         } else if READS.contains(&path) && !self.node.holds_rows() {
-            Effect::Reads
+            self.way(request.headers(), Effect::Reads)
         } else {
-            return None;
-        };
-        let headers = request.headers();
-        let limit = budget(&MetadataMap::from_headers(headers.clone()));
-        self.way(headers, effect, limit)
+            None
+        }
     }
 
-    fn way(&self, headers: &HeaderMap, effect: Effect, limit: Duration) -> Option<Way> {
+    fn way(&self, headers: &HeaderMap, effect: Effect) -> Option<Way> {
         if !self.is_on || headers.contains_key(FORWARDED) {
             return None;
         }
@@ -148,7 +141,7 @@ impl Forwarding {
             channel: self.line.to((), &primary.address)?,
             primary,
             effect,
-            limit,
+            limit: budget(&MetadataMap::from_headers(headers.clone())),
         })
     }
 }
