@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &str)] = &[
         "server",
         "base model proto wal storage net engine control config replication epoch read replica node",
     ),
-    ("client", "base model proto net"),
+    ("client", "base model proto"),
     (
         "cli",
         "base model proto wal storage net engine control config node server client",
