@@ -111,7 +111,7 @@ impl ProcessSet {
         let invitation = self.invite(&home).await?;
         let mut node = Node::launch(&self.binary, &home, invitation.as_ref())?;
         let client = loop {
-            match Client::connect(&[&home.client]).await {
+            match Client::to(&[&home.client]).await {
                 Ok(client) => break client,
                 Err(error) if node.ended().is_some() => return Err(error.into()),
                 Err(_) => sleep(LOOK_EVERY).await,

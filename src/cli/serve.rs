@@ -74,6 +74,9 @@ pub struct Args {
     /// Host that others are told to reach this node at [default: the addresses it listens on]
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
+    /// Where the node stands, such as a zone of a cloud: clients that name the same zone ask it before others
+    #[arg(long, value_name = "NAME")]
+    zone: Option<String>,
     /// Permit addresses beyond loopback: whoever reaches them can read and write, for there is no TLS yet
     #[arg(long)]
     insecure: bool,
@@ -183,6 +186,7 @@ fn configure(args: &Args) -> Result<Config, CliError> {
     set.join = args.join.clone().or_else(|| set.join.take());
     set.token_file = args.token_file.clone().or_else(|| set.token_file.take());
     set.advertise = args.advertise.clone().or_else(|| set.advertise.take());
+    set.zone = args.zone.clone().or_else(|| set.zone.take());
     config.validate()?;
     Ok(config)
 }

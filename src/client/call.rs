@@ -6,57 +6,65 @@ use futures::Stream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::convert::view_from_wire;
+use super::convert::{read_level_to_wire, view_from_wire};
 use super::error::{Effect, Error};
-use super::lines::Lines;
-use super::streams::{Acks, Pages, Stages};
+use super::ingest::Acks;
+use super::lines::{Lines, Manner};
+use super::routes::Wish;
+use super::streams::{Pages, Stages};
+use super::target::{BadTarget, DEADLINE, Options, Target};
 use crate::model::View;
 use crate::proto::v1;
 use v1::admin_service_client::AdminServiceClient;
 use v1::feature_service_client::FeatureServiceClient;
 use v1::view_service_client::ViewServiceClient;
 
-/// How long a call may take.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-/// How long it may take to be told of the other members.
-const DISCOVERY_LIMIT: Duration = Duration::from_secs(1);
 /// A node may take as long as a call before it says that a switch-over did not happen.
 const SWITCH_DEADLINE: Duration = Duration::from_secs(15);
 /// Answers to the largest lookups exceed tonic's default of 4 MiB.
-const ANSWER_BYTES: usize = 256 << 20;
+pub(super) const ANSWER_BYTES: usize = 256 << 20;
 
-/// Nodes of one set, of which one is asked, and another if that is gone or not primary. Cheap to clone; clones share the
-/// connections.
+/// A set, of which calls go to the node that answers them best, and to another if that cannot. Cheap to clone; clones share
+/// the connections.
 #[derive(Debug, Clone)]
 pub struct Client(Lines);
 
 impl Client {
-    /// Connects to the first of `endpoints` (`host:port`) that can be reached, in the order given. Lookups, definitions and
-    /// writes that cannot be answered there are tried at the others, and at the primary that a node names.
+    /// Connects to a set, given as a [`Target`] or its text, such as `steadfast://node1,node2/?level=local`, through the first
+    /// node named that can be reached, in the order given.
+    ///
+    /// The client learns who is in the set and follows it: lookups go to near nodes, to a second one if the first is slow;
+    /// what only the primary does goes there. What cannot be answered at one node is tried at the others, within the call's
+    /// deadline.
+    ///
+    /// # Errors
+    /// If the text makes no sense, or no node named can be reached; names each.
+    pub async fn connect<T>(target: T) -> Result<Client, Error>
+    where
+        T: TryInto<Target, Error: Into<BadTarget>>,
+    {
+        let target = target
+            .try_into()
+            .map_err(|bad| Error::bad_target(&bad.into()))?;
+        let lines = Lines::connect(target).await?;
+        lines.follow().await;
+        Ok(Client(lines))
+    }
+
+    /// Connects to the first of these nodes (`host:port`) that can be reached, in the order given. No others are asked but
+    /// a primary that they name, and the one that answered last comes first.
     ///
     /// # Errors
     /// If none can; names each.
-    pub async fn connect<S: AsRef<str>>(endpoints: &[S]) -> Result<Client, Error> {
-        Lines::connect(endpoints).await.map(Client)
-    }
-
-    /// The same with all members of the set that one of `seeds` is of: those that it names are tried after the seeds. Where
-    /// they cannot be told, as while a node starts, the seeds are all there is.
-    ///
-    /// # Errors
-    /// If no seed can be reached; names each.
-    pub async fn discover<S: AsRef<str>>(seeds: &[S]) -> Result<Client, Error> {
-        let client = Client::connect(seeds).await?;
-        let mut request = Request::new(v1::GetReplicaSetRequest {});
-        request.set_timeout(DISCOVERY_LIMIT);
-        let mut members = match client.admin()?.get_replica_set(request).await {
-            Ok(set) => set.into_inner().members,
-            Err(_) => return Ok(client),
+    pub async fn to<S: AsRef<str>>(endpoints: &[S]) -> Result<Client, Error> {
+        let endpoints = endpoints
+            .iter()
+            .map(|endpoint| endpoint.as_ref().to_owned());
+        let target = Target {
+            endpoints: endpoints.collect(),
+            options: Options::default(),
         };
-        // An arbiter can but send a call on.
-        members.sort_by_key(|member| member.role() == v1::MemberRole::Arbiter);
-        let addresses = members.into_iter().map(|member| member.client_address);
-        Ok(Client(client.0.and(addresses)))
+        Lines::connect(target).await.map(Client)
     }
 
     /// Looks features up.
@@ -65,10 +73,30 @@ impl Client {
     /// As the node or the transport reports.
     pub async fn get(
         &self,
-        request: v1::GetFeaturesRequest,
+        mut request: v1::GetFeaturesRequest,
     ) -> Result<v1::GetFeaturesResponse, Error> {
+        let options = self.0.options();
+        if options.or_local {
+            request.set_on_unavailable(v1::OnUnavailable::Local);
+        }
+        if let (v1::ReadLevel::Unspecified, Some(level)) = (request.level(), options.level) {
+            let (level, max_staleness_ms) = read_level_to_wire(Some(level));
+            request.set_level(level);
+            request.max_staleness_ms = max_staleness_ms;
+        }
+        let manner = if request.level() == v1::ReadLevel::Primary {
+            Manner {
+                wish: Wish::Primary,
+                ..Manner::READS
+            }
+        } else {
+            Manner {
+                is_hedged: true,
+                ..Manner::READS
+            }
+        };
         let ask = async |channel, request| features(channel).get_features(request).await;
-        self.0.ask(request, Effect::Reads, DEADLINE, ask).await
+        self.0.ask(request, manner, ask).await
     }
 
     /// Writes rows, all or none.
@@ -80,9 +108,11 @@ impl Client {
         mut request: v1::PutFeaturesRequest,
     ) -> Result<v1::WriteResponse, Error> {
         let effect = self.name(&mut request.request_id);
+        let level = self.0.commit_level(request.level());
+        request.set_level(level);
         let id = request.request_id.clone();
         let ask = async |channel, request| features(channel).put_features(request).await;
-        let written = self.0.ask(request, effect, DEADLINE, ask).await;
+        let written = self.0.ask(request, Manner::writes(effect), ask).await;
         written.map_err(|error| error.of_write(&id))
     }
 
@@ -95,22 +125,25 @@ impl Client {
         mut request: v1::DeleteFeaturesRequest,
     ) -> Result<v1::WriteResponse, Error> {
         let effect = self.name(&mut request.request_id);
+        let level = self.0.commit_level(request.level());
+        request.set_level(level);
         let id = request.request_id.clone();
         let ask = async |channel, request| features(channel).delete_features(request).await;
-        let written = self.0.ask(request, effect, DEADLINE, ask).await;
+        let written = self.0.ask(request, Manner::writes(effect), ask).await;
         written.map_err(|error| error.of_write(&id))
     }
 
-    /// Writes a stream of batches. Answers come in the order of the batches. Without a deadline, for it may be long.
+    /// Writes a stream of batches. Answers come in the order of the batches. Without a deadline, for it may be long. If its
+    /// node is lost, another one goes on with what is not acknowledged; a batch may then be applied after one that came behind
+    /// it, which only views in order of arrival tell apart.
     ///
     /// # Errors
-    /// If the stream cannot be opened.
+    /// If no node can be asked.
     pub async fn ingest(
         &self,
         batches: impl Stream<Item = v1::IngestFeaturesRequest> + Send + 'static,
     ) -> Result<Acks, Error> {
-        let mut features = features(self.0.current()?);
-        write(features.ingest_features(batches).await).map(Acks)
+        Acks::open(self.0.clone(), Box::pin(batches)).await
     }
 
     /// Streams rows of a view in key order. Without a deadline, for it may be long. If its node is lost, another one goes on
@@ -131,7 +164,10 @@ impl Client {
             definition_toml: definition,
         };
         let ask = async |channel, request| views(channel).create_view(request).await;
-        let answer = self.0.ask(request, Effect::Writes, DEADLINE, ask).await?;
+        let answer = self
+            .0
+            .ask(request, Manner::writes(Effect::Writes), ask)
+            .await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -142,7 +178,7 @@ impl Client {
     pub async fn list_views(&self) -> Result<Vec<v1::View>, Error> {
         let request = v1::ListViewsRequest {};
         let ask = async |channel, request| views(channel).list_views(request).await;
-        let answer = self.0.ask(request, Effect::Reads, DEADLINE, ask).await?;
+        let answer = self.0.ask(request, Manner::READS, ask).await?;
         Ok(answer.views)
     }
 
@@ -155,7 +191,7 @@ impl Client {
             name: name.to_owned(),
         };
         let ask = async |channel, request| views(channel).get_view(request).await;
-        let answer = self.0.ask(request, Effect::Reads, DEADLINE, ask).await?;
+        let answer = self.0.ask(request, Manner::READS, ask).await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -177,7 +213,10 @@ impl Client {
             definition_toml: definition,
         };
         let ask = async |channel, request| views(channel).add_feature(request).await;
-        let answer = self.0.ask(request, Effect::Writes, DEADLINE, ask).await?;
+        let answer = self
+            .0
+            .ask(request, Manner::writes(Effect::Writes), ask)
+            .await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -192,7 +231,10 @@ impl Client {
             alteration_toml: alteration,
         };
         let ask = async |channel, request| views(channel).alter_view(request).await;
-        let answer = self.0.ask(request, Effect::Writes, DEADLINE, ask).await?;
+        let answer = self
+            .0
+            .ask(request, Manner::writes(Effect::Writes), ask)
+            .await?;
         answer.view.ok_or_else(no_view)
     }
 
@@ -205,7 +247,10 @@ impl Client {
             name: name.to_owned(),
         };
         let ask = async |channel, request| views(channel).drop_view(request).await;
-        let dropped = self.0.ask(request, Effect::Writes, DEADLINE, ask).await;
+        let dropped = self
+            .0
+            .ask(request, Manner::writes(Effect::Writes), ask)
+            .await;
         dropped.map(|_| ())
     }
 
@@ -344,11 +389,11 @@ impl Client {
     }
 
     /// Of several nodes another may have to be asked: then every write has a name. What it has as an effect.
-    fn name(&self, request_id: &mut String) -> Effect {
-        if request_id.is_empty() && self.0.are_several() {
-            *request_id = format!("{:032x}", rand::random::<u128>());
+    fn name(&self, id: &mut String) -> Effect {
+        if id.is_empty() && self.0.are_several() {
+            *id = request_id();
         }
-        if request_id.is_empty() {
+        if id.is_empty() {
             Effect::Writes
         } else {
             Effect::WritesNamed
@@ -358,6 +403,11 @@ impl Client {
     fn admin(&self) -> Result<AdminServiceClient<Channel>, Error> {
         self.0.current().map(AdminServiceClient::new)
     }
+}
+
+/// A name for a write.
+pub(super) fn request_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 pub(super) fn features(channel: Channel) -> FeatureServiceClient<Channel> {

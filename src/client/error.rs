@@ -3,6 +3,7 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use super::target::BadTarget;
 use crate::proto::{PRIMARY, Reason};
 
 /// What a caller can do about a failure.
@@ -57,6 +58,17 @@ impl Error {
             reason: UNAVAILABLE.to_owned(),
             kind: Kind::Unavailable,
             message,
+            fields: Vec::new(),
+            primary: None,
+        }
+    }
+
+    /// There is nothing to connect to.
+    pub(super) fn bad_target(bad: &BadTarget) -> Error {
+        Error {
+            reason: "BAD_TARGET".to_owned(),
+            kind: Kind::InvalidInput,
+            message: bad.to_string(),
             fields: Vec::new(),
             primary: None,
         }

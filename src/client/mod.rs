@@ -1,15 +1,32 @@
 //! The client library: calls a node over gRPC and answers with typed errors.
 //!
 //! **Invariants.** Every call carries a deadline. A write whose fate is not known says so ([`Kind::UnknownOutcome`]) and
-//! is sent a second time only under the request id it had. It knows the wire's messages and the model, nothing of a node's inside.
+//! is sent a second time only under the request id it had. It knows the wire's messages and the model, nothing of a node's
+//! inside, and compiles without the server (`default-features = false`).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), steadfast::client::Error> {
+//! use steadfast::client::Client;
+//! use steadfast::proto::v1::GetFeaturesRequest;
+//!
+//! let client = Client::connect("steadfast://node1,node2/?level=local&deadline=200ms").await?;
+//! let answer = client.get(GetFeaturesRequest::default()).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod answer;
 mod call;
 mod convert;
 mod error;
+mod hedge;
+mod ingest;
 mod lines;
 mod retry;
+mod routes;
 mod streams;
+mod survey;
+mod target;
 
 pub use answer::{Cell, Column, WrongAnswer};
 pub use call::Client;
@@ -18,4 +35,6 @@ pub use convert::{
     read_level_name, read_level_to_wire, value_to_wire, view_from_wire,
 };
 pub use error::{Error, Kind};
-pub use streams::{Acks, Pages, Stages};
+pub use ingest::Acks;
+pub use streams::{Pages, Stages};
+pub use target::{BadTarget, Options, Target};

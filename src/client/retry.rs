@@ -18,8 +18,9 @@ const LEAST: Duration = Duration::from_millis(20);
 
 /// The attempts of one call.
 #[derive(Debug)]
-pub(super) struct Attempts<'a> {
-    endpoints: &'a [String],
+pub(super) struct Attempts {
+    /// In the order in which they are tried.
+    endpoints: Vec<String>,
     /// May it be carried out twice without harm?
     is_harmless: bool,
     deadline: Duration,
@@ -56,27 +57,46 @@ enum Fate {
     Refused,
 }
 
-impl<'a> Attempts<'a> {
-    /// A call with this deadline, with its first attempt, at the node that answered last.
+impl Attempts {
+    /// A call with this deadline, with its first attempt, at the first of `endpoints`.
     pub fn begin(
-        endpoints: &'a [String],
-        current: String,
+        endpoints: Vec<String>,
         is_harmless: bool,
         deadline: Duration,
-    ) -> (Attempts<'a>, Attempt) {
-        let at = endpoints.iter().position(|endpoint| *endpoint == current);
+    ) -> (Attempts, Attempt) {
         let attempts = Attempts {
             endpoints,
             is_harmless,
             deadline,
             failed: 0,
-            at: at.unwrap_or(0),
-            follows: at.is_none(),
+            at: 0,
+            follows: false,
             unknown: None,
             explained: None,
         };
-        let first = attempts.attempt(current, Duration::ZERO, deadline);
+        let first = attempts.endpoints.first().cloned().unwrap_or_default();
+        let first = attempts.attempt(first, Duration::ZERO, deadline);
         (attempts, first)
+    }
+
+    /// A second attempt while one is under way, `elapsed` after the call began; `None` if there is no other node.
+    pub fn beside(&mut self, under_way: &Attempt, elapsed: Duration) -> Option<Attempt> {
+        let left = self.deadline.saturating_sub(elapsed);
+        if self.endpoints.len() < 2 || left < LEAST {
+            return None;
+        }
+        let mut other = self.next_in_line();
+        if other == under_way.endpoint {
+            other = self.next_in_line();
+        }
+        Some(self.attempt(other, Duration::ZERO, left))
+    }
+
+    /// One of two attempts failed while the other goes on.
+    pub fn failed_beside(&mut self, failure: Error) {
+        if is_of_node(&failure) {
+            self.explained = Some(failure);
+        }
     }
 
     /// The next attempt after the one at `endpoint` failed, `elapsed` after the call began. `chance` is from 0 to 1.
@@ -145,7 +165,8 @@ impl<'a> Attempts<'a> {
         doubled.min(WAIT_LIMIT).mul_f64(0.5 + chance / 2.0)
     }
 
-    fn told(&self, failure: Error) -> Error {
+    /// What the call comes to that failed so in the end.
+    pub fn told(&self, failure: Error) -> Error {
         match &self.unknown {
             Some(unknown) if failure.kind != Kind::UnknownOutcome => Error {
                 message: format!("{}; asked again: {failure}", unknown.message),
@@ -201,9 +222,7 @@ mod tests {
 
     /// Where a call is tried that fails each time with the next of these.
     fn tried(names: &[&str], is_harmless: bool, failures: Vec<Error>) -> Vec<String> {
-        let endpoints = endpoints(names);
-        let first = endpoints[0].clone();
-        let (mut attempts, mut attempt) = Attempts::begin(&endpoints, first, is_harmless, DEADLINE);
+        let (mut attempts, mut attempt) = Attempts::begin(endpoints(names), is_harmless, DEADLINE);
         let mut tried = vec![attempt.endpoint.clone()];
         for failure in failures {
             match attempts.after(&attempt.endpoint, failure, Duration::ZERO, 0.5) {
@@ -253,8 +272,7 @@ mod tests {
 
     #[test]
     fn a_primary_that_is_named_is_asked_at_once_and_the_list_after_it() {
-        let endpoints = endpoints(&["a"]);
-        let (mut attempts, first) = Attempts::begin(&endpoints, "a".to_owned(), false, DEADLINE);
+        let (mut attempts, first) = Attempts::begin(endpoints(&["a"]), false, DEADLINE);
         let at = |elapsed| Duration::from_millis(elapsed);
         let named = attempts
             .after(&first.endpoint, primary_is("p"), at(1), 1.0)
@@ -267,9 +285,7 @@ mod tests {
 
     #[test]
     fn nodes_that_name_each_other_are_not_asked_without_a_pause() {
-        let endpoints = endpoints(&["a", "b"]);
-        let (mut attempts, mut attempt) =
-            Attempts::begin(&endpoints, "a".to_owned(), true, DEADLINE);
+        let (mut attempts, mut attempt) = Attempts::begin(endpoints(&["a", "b"]), true, DEADLINE);
         let mut elapsed = Duration::ZERO;
         for asked in 0.. {
             let other = if attempt.endpoint == "a" { "b" } else { "a" };
@@ -285,8 +301,7 @@ mod tests {
     #[test]
     fn no_later_failure_makes_an_unknown_outcome_known() {
         for reason in Reason::ALL {
-            let endpoints = endpoints(&["a", "b"]);
-            let (mut attempts, _) = Attempts::begin(&endpoints, "a".to_owned(), true, DEADLINE);
+            let (mut attempts, _) = Attempts::begin(endpoints(&["a", "b"]), true, DEADLINE);
             let unknown = failure(Reason::OutcomeUnknown);
             attempts.after("a", unknown, Duration::ZERO, 0.0).unwrap();
             let told = attempts
@@ -298,8 +313,7 @@ mod tests {
 
     #[test]
     fn what_a_node_says_is_told_rather_than_that_another_is_not_there() {
-        let endpoints = endpoints(&["a", "b"]);
-        let (mut attempts, _) = Attempts::begin(&endpoints, "a".to_owned(), true, DEADLINE);
+        let (mut attempts, _) = Attempts::begin(endpoints(&["a", "b"]), true, DEADLINE);
         let no_quorum = failure(Reason::NoQuorum);
         attempts.after("a", no_quorum, Duration::ZERO, 0.0).unwrap();
         let gone = Error::unavailable("connection refused".to_owned());
@@ -318,8 +332,7 @@ mod tests {
     fn all_attempts_keep_to_the_deadline_and_share_it() {
         let names = endpoints(&["a", "b", "c"]);
         for chance in [0.0, 0.3, 1.0] {
-            let (mut attempts, mut attempt) =
-                Attempts::begin(&names, "a".to_owned(), true, DEADLINE);
+            let (mut attempts, mut attempt) = Attempts::begin(names.clone(), true, DEADLINE);
             let (mut elapsed, mut asked) = (Duration::ZERO, 1);
             assert!(attempt.limit <= DEADLINE / 3);
             loop {
@@ -336,7 +349,7 @@ mod tests {
             }
             assert!(asked >= 5, "{asked}");
         }
-        let (_, only) = Attempts::begin(&names, "a".to_owned(), false, DEADLINE);
+        let (_, only) = Attempts::begin(names, false, DEADLINE);
         assert_eq!(only.limit, DEADLINE, "it is the only one if it is lost");
     }
 }

@@ -1,29 +1,13 @@
-//! What comes bit by bit: acknowledgements, rows, stages.
+//! What comes bit by bit: rows, stages.
 
 use tonic::{Request, Status, Streaming};
 
-use super::call::{DEADLINE, features};
+use super::call::features;
 use super::error::{Effect, Error, Kind};
-use super::lines::Lines;
+use super::lines::{Lines, Manner};
+use super::routes::Wish;
 use crate::base::clock::timeout;
 use crate::proto::v1;
-
-/// The acknowledgements of an ingest stream.
-#[derive(Debug)]
-pub struct Acks(pub(super) Streaming<v1::IngestFeaturesResponse>);
-
-impl Acks {
-    /// The next acknowledgement; `None` when the node has answered all batches and ended the stream.
-    ///
-    /// # Errors
-    /// If the stream broke; the outcome of batches not acknowledged is unknown.
-    pub async fn next(&mut self) -> Result<Option<v1::IngestFeaturesResponse>, Error> {
-        self.0
-            .message()
-            .await
-            .map_err(|status| Error::from_status(&status, Effect::Writes))
-    }
-}
 
 /// The rows of a scan, some at a time.
 #[derive(Debug)]
@@ -91,15 +75,21 @@ async fn open_scan(
     request: &v1::ScanFeaturesRequest,
 ) -> Result<Streaming<v1::ScanFeaturesResponse>, Error> {
     // Only until it begins: there is no limit to how long it lasts.
+    let deadline = lines.options().deadline;
     let ask = async |channel, request: Request<_>| {
         let request = request.into_inner();
-        timeout(DEADLINE, features(channel).scan_features(request))
+        timeout(deadline, features(channel).scan_features(request))
             .await
             .unwrap_or_else(|_| Err(Status::deadline_exceeded("no page within the deadline")))
     };
-    lines
-        .ask(request.clone(), Effect::Reads, DEADLINE, ask)
-        .await
+    let manner = match request.level() {
+        v1::ReadLevel::Primary | v1::ReadLevel::Quorum => Manner {
+            wish: Wish::Primary,
+            ..Manner::READS
+        },
+        v1::ReadLevel::Unspecified | v1::ReadLevel::Local | v1::ReadLevel::Bounded => Manner::READS,
+    };
+    lines.ask(request.clone(), manner, ask).await
 }
 
 /// The stages of forgetting.

@@ -18,6 +18,8 @@ pub struct SetOptions {
     pub token_file: Option<PathBuf>,
     /// The host that others are told in place of the addresses the node listens on.
     pub advertise: Option<String>,
+    /// Where the node stands, such as a zone of a cloud: clients that name the same zone ask it before others.
+    pub zone: Option<String>,
 }
 
 impl SetOptions {

@@ -20,6 +20,8 @@ use crate::replica::Report;
 pub struct SetStatus {
     /// Who says so.
     pub by: NodeNumber,
+    /// Where it stands, if its configuration says so.
+    pub zone: Option<String>,
     /// The history of data it holds.
     pub lineage: String,
     /// The open epoch.
@@ -123,6 +125,7 @@ impl Serving {
         };
         SetStatus {
             by: number(&me).unwrap_or(NodeNumber::FIRST),
+            zone: self.config.set.zone.clone(),
             lineage: control.lineage.to_string(),
             epoch: control.open_epoch(),
             attempt: Some(control.attempt_epoch())

@@ -19,6 +19,7 @@ pub(super) fn status_to_proto(status: SetStatus) -> v1::GetReplicaSetResponse {
     let members = status.members.into_iter();
     v1::GetReplicaSetResponse {
         answered_by: status.by.0,
+        zone: status.zone.unwrap_or_default(),
         lineage: status.lineage,
         epoch: status.epoch.0,
         attempt: status.attempt.map(|epoch| epoch.0),

@@ -162,6 +162,7 @@ proptest! {
     ) {
         let status = SetStatus {
             by: NodeNumber(by),
+            zone: Some("z".to_owned()),
             lineage: "l".to_owned(),
             epoch: Epoch(epoch),
             attempt: attempt.map(Epoch),
@@ -189,6 +190,7 @@ proptest! {
         let change = |change| v1::MemberChange { change: Some(change) };
         let expected = v1::GetReplicaSetResponse {
             answered_by: by,
+            zone: "z".to_owned(),
             lineage: "l".to_owned(),
             epoch,
             attempt,

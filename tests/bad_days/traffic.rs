@@ -96,7 +96,7 @@ impl Traffic {
             Manner::Again => (0..4).map(|_| self.endpoints.clone()).collect(),
         };
         let clients = join_all(known.iter().map(async |known| {
-            let client = Client::connect(known).await.unwrap();
+            let client = Client::to(known).await.unwrap();
             while !stop.is_cancelled() {
                 self.call(&client, manner).await;
             }

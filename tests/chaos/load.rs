@@ -227,7 +227,7 @@ impl Caller {
                     recorded.push(call);
                 }
                 None => {
-                    let client = timeout(CONNECT_LIMIT, Client::connect(&self.endpoints)).await;
+                    let client = timeout(CONNECT_LIMIT, Client::to(&self.endpoints)).await;
                     connected = client.ok().and_then(Result::ok);
                 }
             }

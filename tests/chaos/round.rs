@@ -79,7 +79,7 @@ impl Rounds<'_> {
             bail!("this is no answer to a write: {wrong:?}");
         }
         let mut stamps = recorded::told(recorded);
-        let client = Client::connect(&nemesis.set.endpoints()).await?;
+        let client = Client::to(&nemesis.set.endpoints()).await?;
         let read: BTreeSet<u64> = recorded.iter().filter_map(Recorded::found).collect();
         let lost = self.resolve(&client, recorded, &read, &mut stamps).await?;
         let is_excused = !nemesis.facts.is_empty();
@@ -162,7 +162,7 @@ impl Rounds<'_> {
 
     /// A healed set acknowledges a write at quorum. Its key belongs to no round.
     async fn beacon(&self, nemesis: &Nemesis, round: u64) -> anyhow::Result<()> {
-        let client = Client::connect(&nemesis.set.endpoints()).await?;
+        let client = Client::to(&nemesis.set.endpoints()).await?;
         let write = Write {
             value: self.shared.next_value(),
             level: CommitLevel::Quorum,

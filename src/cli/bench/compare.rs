@@ -64,7 +64,7 @@ impl Comparison {
         let scratch = Scratch::new("bench")?;
         let home = Home::new(scratch.path().join("node"))?;
         let node = Node::start(&binary, &home, None).await?;
-        let client = Client::connect(&[&home.client]).await?;
+        let client = Client::to(&[&home.client]).await?;
         load(&client, shape).await?;
         let redis = Redis::start(scratch.path()).await?;
         if let Some(redis) = &redis {

@@ -59,7 +59,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         .iter()
         .filter(|member| member.role() != v1::MemberRole::Arbiter)
     {
-        match Client::connect(&[&member.client_address]).await {
+        match Client::to(&[&member.client_address]).await {
             Ok(client) => asked.push(Asked {
                 number: member.number,
                 client,

@@ -32,7 +32,7 @@ impl Insistent {
     pub async fn connect(endpoints: &[String]) -> Result<Insistent, Error> {
         let mut clients = Vec::new();
         for endpoint in endpoints {
-            clients.push((endpoint.clone(), Client::connect(&[endpoint]).await?));
+            clients.push((endpoint.clone(), Client::to(&[endpoint]).await?));
         }
         Ok(Insistent { clients, at: 0 })
     }

@@ -71,7 +71,7 @@ async fn of_primary(client: Client, set: &v1::GetReplicaSetResponse) -> Result<C
         .iter()
         .find(|member| Some(member.number) == primary)
     {
-        Some(member) => Ok(Client::connect(&[&member.client_address]).await?),
+        Some(member) => Ok(Client::to(&[&member.client_address]).await?),
         None => Ok(client),
     }
 }
@@ -201,7 +201,7 @@ async fn follow(connection: &Connection, leaving: u64, how: How) -> Result<(), C
 }
 
 async fn look(connection: &Connection) -> Result<v1::GetReplicaSetResponse, Error> {
-    Client::connect(connection.endpoints())
+    Client::to(connection.endpoints())
         .await?
         .replica_set()
         .await

@@ -48,6 +48,7 @@ fn four() -> v1::GetReplicaSetResponse {
     let add = Change::Add(members[3].incarnation.clone());
     v1::GetReplicaSetResponse {
         answered_by: 2,
+        zone: String::new(),
         lineage: "00c0ffee".to_owned(),
         epoch: 7,
         attempt: Some(9),
