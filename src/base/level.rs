@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many copies must be durable before a write is acknowledged.
 #[derive(
@@ -43,6 +44,35 @@ impl ReadLevel {
             ReadLevel::Quorum => ReadLevel::Primary,
             level @ (ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary) => level,
         }
+    }
+
+    /// The one of two that promises more; of two that promise as much, the one that is read at the primary.
+    #[must_use]
+    pub fn stronger(self, other: ReadLevel) -> ReadLevel {
+        let promise = |level: ReadLevel| match level {
+            ReadLevel::Local => (0, Duration::ZERO),
+            ReadLevel::Bounded(bound) => (1, Duration::MAX.saturating_sub(bound)),
+            ReadLevel::Quorum => (2, Duration::ZERO),
+            ReadLevel::Primary => (3, Duration::ZERO),
+        };
+        if promise(other) > promise(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl Serialize for ReadLevel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReadLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ReadLevel, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -129,6 +159,25 @@ mod tests {
         }
         for text in ["", "bounded", "bounded:", "bounded:soon", "Local"] {
             assert!(text.parse::<ReadLevel>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_two_levels_the_one_that_promises_more_is_the_stronger() {
+        let bounded = |millis| ReadLevel::Bounded(Duration::from_millis(millis));
+        let rising = [
+            ReadLevel::Local,
+            bounded(u64::MAX),
+            bounded(500),
+            bounded(0),
+            ReadLevel::Quorum,
+            ReadLevel::Primary,
+        ];
+        for (at, weaker) in rising.iter().enumerate() {
+            for stronger in rising.iter().skip(at) {
+                assert_eq!(weaker.stronger(*stronger), *stronger);
+                assert_eq!(stronger.stronger(*weaker), *stronger);
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ pub use ids::{
     BootNumber, BootToken, Epoch, IncarnationId, LineageId, LogId, Lsn, NodeNumber, RegionId, Seq,
     SnapshotId,
 };
-pub use level::{CommitLevel, ReadLevel};
+pub use level::{CommitLevel, ReadLevel, UnknownLevel};
 pub use packed::PackedBytes;
 pub use task::TaskGroup;
 pub use vv::{AppliedVv, DurableVv, FlushedVv, Missing, VersionVector};

@@ -10,8 +10,10 @@ use super::connection::Connection;
 use super::error::CliError;
 use super::keys::read_text;
 use super::output::{Output, grouped, plain, print, print_json, table};
+use crate::base::ReadLevel;
 use crate::client::{Error, view_from_wire};
 use crate::model::json::value_to_json;
+use crate::model::view_file::NODE_DEFAULT;
 use crate::model::{Feature, JoinKey, View};
 use crate::proto::v1;
 
@@ -34,6 +36,7 @@ A view file:
   max_lateness = "2d"   # how late a write is still taken; "0" (the default) is without bound
   merge = "row"         # a write replaces the row; "cell": only the features it names
   order = "event_time"  # the newest event time wins; "arrival": the last write wins
+  read_level = "quorum" # of lookups that name none; "default" (the default) is what each node is configured to
   [[feature]]
   name = "mean_arr_delay_last10"
   type = "double"       # bool int32 int64 float double string bytes timestamp, list<...> of one
@@ -83,6 +86,10 @@ enum Command {
         /// How long after its event time a write is still taken; 0 is without bound.
         #[arg(long, value_name = "DURATION")]
         max_lateness: Option<String>,
+        /// The level of lookups that name none: local, bounded:500ms, quorum, primary, or default, which is what each node is
+        /// configured to.
+        #[arg(long, value_name = "LEVEL")]
+        read_level: Option<String>,
         /// A new default, its value as JSON; null takes the default away. Repeat it for more.
         #[arg(long = "default", value_name = "FEATURE=JSON")]
         defaults: Vec<String>,
@@ -133,11 +140,17 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             name,
             ttl,
             max_lateness,
+            read_level,
             defaults,
             drop_features,
             connection,
         } => {
-            let text = alteration(ttl, max_lateness, &defaults, drop_features)?;
+            let settings = [
+                ("ttl", ttl),
+                ("max_lateness", max_lateness),
+                ("read_level", read_level),
+            ];
+            let text = alteration(settings, &defaults, drop_features)?;
             let view = connection.client().await?.alter_view(&name, text).await?;
             describe(&view, connection.output)
         }
@@ -162,15 +175,14 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 
 /// The alteration as TOML, as the service takes it.
 fn alteration(
-    ttl: Option<String>,
-    max_lateness: Option<String>,
+    settings: [(&str, Option<String>); 3],
     defaults: &[String],
     drop_features: Vec<String>,
 ) -> Result<String, CliError> {
     let mut table = toml::Table::new();
-    for (key, span) in [("ttl", ttl), ("max_lateness", max_lateness)] {
-        if let Some(span) = span {
-            table.insert(key.to_owned(), span.into());
+    for (key, setting) in settings {
+        if let Some(setting) = setting {
+            table.insert(key.to_owned(), setting.into());
         }
     }
     let mut removed = Vec::new();
@@ -223,13 +235,14 @@ fn describe(wire: &v1::View, output: Output) -> Result<(), CliError> {
     }
     let view = view_from_wire(wire).map_err(Error::bad_answer)?;
     print(&format!(
-        "view {}   entity {}   merge {}   order {}   ttl {}   max_lateness {}   rows {}   id {} generation {}",
+        "view {}   entity {}   merge {}   order {}   ttl {}   max_lateness {}   read level {}   rows {}   id {} generation {}",
         view.spec.name,
         entity_text(&view.spec.entity),
         wire.merge,
         wire.order,
         span_text(view.spec.ttl),
         span_text(view.spec.max_lateness),
+        level_text(view.spec.read_level),
         grouped(wire.rows),
         view.id,
         view.generation,
@@ -267,6 +280,7 @@ fn to_json(wire: &v1::View) -> Result<Json, Error> {
         "order": wire.order,
         "ttl": span_text(view.spec.ttl),
         "max_lateness": span_text(view.spec.max_lateness),
+        "read_level": level_text(view.spec.read_level),
         "id": view.id.to_string(),
         "generation": view.generation,
         "rows": wire.rows,
@@ -282,6 +296,11 @@ fn entity_text(entity: &[JoinKey]) -> String {
         .iter()
         .map(|key| format!("{} {}", key.name, key.key_type));
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// As view files write it.
+fn level_text(level: Option<ReadLevel>) -> String {
+    level.map_or_else(|| NODE_DEFAULT.to_owned(), |level| level.to_string())
 }
 
 /// As view files write it; `0` is for ever or without bound.

@@ -6,7 +6,7 @@ use futures::Stream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::convert::{read_level_to_wire, view_from_wire};
+use super::convert::view_from_wire;
 use super::error::{Effect, Error};
 use super::ingest::Acks;
 use super::lines::{Lines, Manner};
@@ -75,16 +75,13 @@ impl Client {
         &self,
         mut request: v1::GetFeaturesRequest,
     ) -> Result<v1::GetFeaturesResponse, Error> {
-        let options = self.0.options();
-        if options.or_local {
+        if self.0.options().or_local {
             request.set_on_unavailable(v1::OnUnavailable::Local);
         }
-        if let (v1::ReadLevel::Unspecified, Some(level)) = (request.level(), options.level) {
-            let (level, max_staleness_ms) = read_level_to_wire(Some(level));
-            request.set_level(level);
-            request.max_staleness_ms = max_staleness_ms;
-        }
-        let manner = if request.level() == v1::ReadLevel::Primary {
+        let (level, bound) = self.0.read_level(request.level(), request.max_staleness_ms);
+        request.set_level(level);
+        request.max_staleness_ms = bound;
+        let manner = if level == v1::ReadLevel::Primary {
             Manner {
                 wish: Wish::Primary,
                 ..Manner::READS
@@ -151,7 +148,10 @@ impl Client {
     ///
     /// # Errors
     /// If the stream cannot be opened.
-    pub async fn scan(&self, request: v1::ScanFeaturesRequest) -> Result<Pages, Error> {
+    pub async fn scan(&self, mut request: v1::ScanFeaturesRequest) -> Result<Pages, Error> {
+        let (level, bound) = self.0.read_level(request.level(), request.max_staleness_ms);
+        request.set_level(level);
+        request.max_staleness_ms = bound;
         Pages::open(self.0.clone(), request).await
     }
 

@@ -48,6 +48,10 @@ pub fn view_from_wire(view: &v1::View) -> Result<View, BadView> {
             "arrival" => Order::Arrival,
             other => return Err(bad(format!("order {other:?}"))),
         },
+        read_level: match view.read_level.as_str() {
+            "" => None,
+            level => Some(level.parse().map_err(|error| bad(format!("{error}")))?),
+        },
         features: features.collect::<Result<_, _>>().map_err(bad)?,
     };
     Ok(View::new(spec, view.generation))

@@ -13,7 +13,7 @@ use futures::future::{Either, join_all, select};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use super::convert::commit_level_to_wire;
+use super::convert::{commit_level_to_wire, read_level_to_wire};
 use super::error::{Effect, Error, Kind};
 use super::hedge::{Budget, Hedges};
 use super::retry::{Attempt, Attempts};
@@ -150,6 +150,17 @@ impl Lines {
         match asked {
             v1::CommitLevel::Unspecified => commit_level_to_wire(self.0.options.commit),
             v1::CommitLevel::Async | v1::CommitLevel::Quorum | v1::CommitLevel::All => asked,
+        }
+    }
+
+    /// The level and bound of a read that asks for these.
+    pub fn read_level(&self, asked: v1::ReadLevel, bound: u32) -> (v1::ReadLevel, u32) {
+        match asked {
+            v1::ReadLevel::Unspecified => read_level_to_wire(self.0.options.level),
+            v1::ReadLevel::Local
+            | v1::ReadLevel::Bounded
+            | v1::ReadLevel::Quorum
+            | v1::ReadLevel::Primary => (asked, bound),
         }
     }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::memory::{CONNECTION_WINDOW_BYTES, MemoryBound};
 pub use self::set::SetOptions;
+use crate::base::ReadLevel;
 use crate::{engine, storage, wal};
 
 /// Everything that can be set.
@@ -78,6 +79,8 @@ pub struct ServerOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReadOptions {
+    /// The level of lookups and scans that name none, of views that name none: local, bounded:DURATION, quorum or primary.
+    pub level: ReadLevel,
     /// Bytes of lookups, scans and their answers that may be in memory at once, half of it for one client; what comes
     /// beyond is refused at once.
     pub in_flight_bytes: u64,
@@ -173,6 +176,7 @@ impl Default for ServerOptions {
 impl Default for ReadOptions {
     fn default() -> Self {
         ReadOptions {
+            level: ReadLevel::Local,
             in_flight_bytes: 256 << 20,
         }
     }

@@ -4,11 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::state::ControlState;
 use crate::base::{BootNumber, BootToken, NodeNumber, VersionVector};
 
 /// The feature level of this program: which formats and commands it understands. 2: the set has a secret, and members name
-/// their rows to each other.
-pub const LEVEL: u32 = 2;
+/// their rows to each other. 3: views say at which level they are read.
+pub const LEVEL: u32 = 3;
+/// The feature level from which on views have read levels.
+const VIEW_READ_LEVELS: u32 = 3;
 
 /// A registered member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,5 +101,13 @@ impl fmt::Display for Role {
             Role::Arbiter => "arbiter",
             Role::ReadReplica => "read-replica",
         })
+    }
+}
+
+impl ControlState {
+    /// Does every member understand views with a read level?
+    #[must_use]
+    pub fn has_view_read_levels(&self) -> bool {
+        self.level >= VIEW_READ_LEVELS
     }
 }

@@ -34,6 +34,7 @@ fn view(name: &str, merge: MergeMode, order: Order) -> ViewSpec {
         max_lateness: None,
         merge,
         order,
+        read_level: None,
         features: features.into(),
     }
 }

@@ -15,7 +15,7 @@ use super::json::{WrongJson, value_from_json};
 use super::limits;
 use super::value::Value;
 use super::view::{Feature, FeatureId, View, ViewId, ViewSpec};
-use crate::base::Stamp;
+use crate::base::{ReadLevel, Stamp};
 
 /// Why a change of the catalogue is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +130,7 @@ struct Entry {
     /// New settings, by the stamps of their records.
     ttls: BTreeMap<Stamp, Option<Duration>>,
     latenesses: BTreeMap<Stamp, Option<Duration>>,
+    read_levels: BTreeMap<Stamp, Option<ReadLevel>>,
     dropped: bool,
     /// The view as made of the above; `None` before its creation is known.
     view: Option<Arc<View>>,
@@ -284,6 +285,7 @@ impl Catalogue {
         let mut alteration = Alteration {
             ttl: spec.ttl,
             max_lateness: spec.max_lateness,
+            read_level: spec.read_level,
             ..Alteration::default()
         };
         for (wanted, json) in &spec.defaults {
@@ -390,6 +392,9 @@ impl Entry {
         if let Some(late) = alteration.max_lateness {
             self.latenesses.insert(stamp, late);
         }
+        if let Some(level) = alteration.read_level {
+            self.read_levels.insert(stamp, level);
+        }
         for feature in &alteration.features {
             self.put_feature(stamp, usize::MAX, feature);
         }
@@ -430,17 +435,21 @@ impl Entry {
         for (stamp, late) in self.later_settings(&self.latenesses, |spec| spec.max_lateness) {
             view.lateness.push_longer(stamp.hlc, late);
         }
+        let read_levels = self.later_settings(&self.read_levels, |spec| spec.read_level);
+        view.spec.read_level = read_levels
+            .last_key_value()
+            .map_or(first.read_level, |(_, level)| *level);
         view.spec.ttl = view.ttl.current();
         view.spec.max_lateness = view.lateness.current();
         self.view = Some(Arc::new(view));
     }
 
     /// What followed the first creation's setting. A creation is older than any alteration: after one it sets nothing.
-    fn later_settings(
+    fn later_settings<T: Copy>(
         &self,
-        altered: &BTreeMap<Stamp, Option<Duration>>,
-        setting: impl Fn(&ViewSpec) -> Option<Duration>,
-    ) -> BTreeMap<Stamp, Option<Duration>> {
+        altered: &BTreeMap<Stamp, Option<T>>,
+        setting: impl Fn(&ViewSpec) -> Option<T>,
+    ) -> BTreeMap<Stamp, Option<T>> {
         let first_altered = altered.keys().next();
         let created = self.creations.iter().skip(1);
         let created = created.map(|(stamp, (_, spec))| (*stamp, setting(spec)));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::{Epoch, Hlc, Micros, RegionId, Seq};
+use crate::base::{Epoch, Hlc, Micros, ReadLevel, RegionId, Seq};
 use crate::model::key::KeyType;
 use crate::model::testing::definitions;
 use crate::model::value::{Scalar, ValueType};
@@ -34,6 +34,7 @@ fn spec(name: &str) -> ViewSpec {
         max_lateness: None,
         merge: MergeMode::Row,
         order: Order::EventTime,
+        read_level: None,
         features: vec![feature("a")],
     }
 }
@@ -322,6 +323,34 @@ fn another_creation_of_a_view_lets_no_floor_fall() {
         Some(second * 4),
         "a creation is older than any alteration"
     );
+}
+
+#[test]
+fn a_view_is_read_at_the_level_said_last() {
+    let mut catalogue = Catalogue::new();
+    let quorum = Some(ReadLevel::Quorum);
+    let create = ViewSpec {
+        read_level: quorum,
+        ..spec("v")
+    };
+    catalogue.apply(stamp(1), &catalogue.create(create).unwrap());
+    let held = |catalogue: &Catalogue| catalogue.view("v").unwrap().spec.read_level;
+    assert_eq!(held(&catalogue), quorum);
+    let alter = |read_level| {
+        let spec = AlterationSpec {
+            read_level: Some(read_level),
+            ..AlterationSpec::default()
+        };
+        catalogue.alter("v", spec).unwrap()
+    };
+    let (none, primary) = (alter(None), alter(Some(ReadLevel::Primary)));
+    catalogue.apply(stamp(3), &none);
+    assert_eq!(held(&catalogue), None);
+    // It was said before.
+    catalogue.apply(stamp(2), &primary);
+    assert_eq!(held(&catalogue), None);
+    catalogue.apply(stamp(4), &primary);
+    assert_eq!(held(&catalogue), Some(ReadLevel::Primary));
 }
 
 proptest! {

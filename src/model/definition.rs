@@ -12,6 +12,7 @@ use super::json::{value_from_json, value_to_json};
 use super::value::ValueType;
 use super::version::Order;
 use super::view::{Feature, FeatureId, JoinKey, MergeMode, ViewId, ViewSpec};
+use crate::base::ReadLevel;
 use crate::base::codec::DecodeError;
 
 /// A change of the catalogue, as logged.
@@ -52,6 +53,8 @@ pub struct Alteration {
     pub ttl: Option<Option<Duration>>,
     /// The new `max_lateness`; the inner `None` is without bound.
     pub max_lateness: Option<Option<Duration>>,
+    /// The new level of lookups that name none; the inner `None` is the node's default.
+    pub read_level: Option<Option<ReadLevel>>,
     /// Features with new defaults.
     pub features: Vec<Feature>,
     /// Features that are no longer read or written.
@@ -65,6 +68,8 @@ pub struct AlterationSpec {
     pub ttl: Option<Option<Duration>>,
     /// The new `max_lateness`; the inner `None` is without bound.
     pub max_lateness: Option<Option<Duration>>,
+    /// The new level of lookups that name none; the inner `None` is the node's default.
+    pub read_level: Option<Option<ReadLevel>>,
     /// New defaults by feature name; null takes the default away.
     pub defaults: BTreeMap<String, Json>,
     /// Names of features to drop.
@@ -83,6 +88,9 @@ enum Logged {
         max_lateness_us: Option<u64>,
         merge: MergeMode,
         order: Order,
+        /// Not there if the view has none, as older programs know it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read_level: Option<ReadLevel>,
         features: Vec<LoggedFeature>,
     },
     AddFeature {
@@ -104,6 +112,12 @@ enum Logged {
             with = "double_option"
         )]
         max_lateness_us: Option<Option<u64>>,
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "double_option"
+        )]
+        read_level: Option<Option<ReadLevel>>,
         features: Vec<LoggedFeature>,
         dropped: Vec<FeatureId>,
     },
@@ -116,16 +130,16 @@ enum Logged {
 mod double_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
-        field: &Option<Option<u64>>,
+    pub(super) fn serialize<T: Serialize + Copy, S: Serializer>(
+        field: &Option<Option<T>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         field.flatten().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<Option<u64>>, D::Error> {
+    ) -> Result<Option<Option<T>>, D::Error> {
         Option::deserialize(deserializer).map(Some)
     }
 }
@@ -186,6 +200,7 @@ impl Definition {
                 max_lateness_us: spec.max_lateness.map(to_micros),
                 merge: spec.merge,
                 order: spec.order,
+                read_level: spec.read_level,
                 features: spec.features.iter().map(LoggedFeature::of).collect(),
             },
             Definition::AddFeature { view, feature } => Logged::AddFeature {
@@ -196,6 +211,7 @@ impl Definition {
                 view: *view,
                 ttl_us: alteration.ttl.map(|ttl| ttl.map(to_micros)),
                 max_lateness_us: alteration.max_lateness.map(|late| late.map(to_micros)),
+                read_level: alteration.read_level,
                 features: alteration.features.iter().map(LoggedFeature::of).collect(),
                 dropped: alteration.dropped.clone(),
             },
@@ -222,6 +238,7 @@ impl Definition {
                 max_lateness_us,
                 merge,
                 order,
+                read_level,
                 features,
             } => {
                 let features = features
@@ -237,6 +254,7 @@ impl Definition {
                     max_lateness,
                     merge,
                     order,
+                    read_level,
                     features,
                 };
                 Definition::Create { generation, spec }
@@ -249,6 +267,7 @@ impl Definition {
                 view,
                 ttl_us,
                 max_lateness_us,
+                read_level,
                 features,
                 dropped,
             } => {
@@ -258,6 +277,7 @@ impl Definition {
                 let alteration = Alteration {
                     ttl: spans(ttl_us),
                     max_lateness: spans(max_lateness_us),
+                    read_level,
                     features: features.collect::<Result<_, _>>()?,
                     dropped,
                 };

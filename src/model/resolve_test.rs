@@ -114,6 +114,7 @@ fn view(features: Vec<Feature>, ttl: Option<Duration>, merge: MergeMode, order: 
         max_lateness: None,
         merge,
         order,
+        read_level: None,
         features,
     };
     View::new(spec, 0)

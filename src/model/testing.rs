@@ -13,7 +13,9 @@ use super::record::{Body, Horizon, Marker, Opening, Record, RequestId, RowGroup,
 use super::value::{Items, Scalar, Value, ValueType};
 use super::version::{Order, Version};
 use super::view::{Feature, FeatureId, JoinKey, MergeMode, ViewId, ViewSpec};
-use crate::base::{Epoch, Hlc, IncarnationId, LogId, Micros, RegionId, Seq, Stamp, VersionVector};
+use crate::base::{
+    Epoch, Hlc, IncarnationId, LogId, Micros, ReadLevel, RegionId, Seq, Stamp, VersionVector,
+};
 
 pub(crate) fn value_types() -> impl Strategy<Value = ValueType> {
     (0..Scalar::ALL.len(), any::<bool>()).prop_map(|(at, list)| {
@@ -236,12 +238,22 @@ fn alterations() -> impl Strategy<Value = Alteration> {
     let spans = (proptest::option::of(spans()), proptest::option::of(spans()));
     let features = proptest::collection::vec(features(), 0..3);
     let dropped = proptest::collection::vec(any::<u32>().prop_map(FeatureId), 0..3);
-    (spans, features, dropped).prop_map(|((ttl, max_lateness), features, dropped)| Alteration {
-        ttl,
-        max_lateness,
-        features,
-        dropped,
-    })
+    let read_level = proptest::option::of(read_levels());
+    (spans, read_level, features, dropped).prop_map(
+        |((ttl, max_lateness), read_level, features, dropped)| Alteration {
+            ttl,
+            max_lateness,
+            read_level,
+            features,
+            dropped,
+        },
+    )
+}
+
+fn read_levels() -> impl Strategy<Value = Option<ReadLevel>> {
+    let bounded = any::<u32>().prop_map(|ms| ReadLevel::Bounded(Duration::from_millis(ms.into())));
+    let fixed = vec![ReadLevel::Local, ReadLevel::Quorum, ReadLevel::Primary];
+    proptest::option::of(prop_oneof![bounded, proptest::sample::select(fixed)])
 }
 
 fn spans() -> impl Strategy<Value = Option<Duration>> {
@@ -265,14 +277,16 @@ fn specs() -> impl Strategy<Value = ViewSpec> {
     });
     let entity = proptest::collection::vec(join_key, 1..4);
     let features = proptest::collection::vec(features(), 0..4);
-    (any::<String>(), entity, spans(), spans(), modes(), features).prop_map(
-        |(name, entity, ttl, max_lateness, (merge, order), features)| ViewSpec {
+    let settings = (spans(), spans(), modes(), read_levels());
+    (any::<String>(), entity, settings, features).prop_map(
+        |(name, entity, (ttl, max_lateness, (merge, order), read_level), features)| ViewSpec {
             name,
             entity,
             ttl,
             max_lateness,
             merge,
             order,
+            read_level,
             features,
         },
     )

@@ -12,7 +12,7 @@ use super::floor::History;
 use super::key::KeyType;
 use super::value::{Value, ValueType};
 use super::version::{Order, Version};
-use crate::base::Micros;
+use crate::base::{Micros, ReadLevel};
 
 /// Names a view in keys and records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,6 +106,8 @@ pub struct ViewSpec {
     pub merge: MergeMode,
     /// By what versions are ordered.
     pub order: Order,
+    /// The level of lookups and scans that name none; `None` is the answering node's default.
+    pub read_level: Option<ReadLevel>,
     /// Its features, in the order of the definition.
     pub features: Vec<Feature>,
 }
@@ -264,6 +266,7 @@ mod tests {
             max_lateness: None,
             merge: MergeMode::Row,
             order: Order::EventTime,
+            read_level: None,
             features: vec![],
         }
     }

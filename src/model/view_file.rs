@@ -7,6 +7,7 @@
 //! max_lateness = "2d"     # 0 = without bound (the default)
 //! merge = "row"           # or "cell"
 //! order = "event_time"    # or "arrival"
+//! read_level = "quorum"   # of lookups that name none; "default" (the default) is what the node is configured to
 //! [[feature]]
 //! name = "mean_arr_delay_last10"
 //! type = "double"
@@ -26,6 +27,10 @@ use super::limits;
 use super::value::{Value, ValueType};
 use super::version::Order;
 use super::view::{Feature, JoinKey, MergeMode, ViewSpec};
+use crate::base::{ReadLevel, UnknownLevel};
+
+/// In place of a read level: what the node is configured to.
+pub const NODE_DEFAULT: &str = "default";
 
 /// Why a view file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +87,9 @@ pub enum ViewFileError {
         /// What it holds.
         text: String,
     },
+    /// A read level is none.
+    #[error("read_level = {0}, or default")]
+    BadLevel(#[from] UnknownLevel),
     /// A feature's default is not of its type.
     #[error("default of feature {feature:?}: {problem}")]
     BadDefault {
@@ -109,6 +117,7 @@ struct ViewFile {
     merge: MergeMode,
     #[serde(default)]
     order: Order,
+    read_level: Option<String>,
     #[serde(default)]
     feature: Vec<FeatureEntry>,
 }
@@ -168,6 +177,7 @@ pub fn parse_view(text: &str) -> Result<ViewSpec, ViewFileError> {
         max_lateness,
         merge: file.merge,
         order: file.order,
+        read_level: parse_level(file.read_level.as_deref())?,
         features: file
             .feature
             .into_iter()
@@ -200,6 +210,7 @@ pub fn parse_feature(text: &str, ttl: Option<Duration>) -> Result<Feature, ViewF
 struct AlterationFile {
     ttl: Option<String>,
     max_lateness: Option<String>,
+    read_level: Option<String>,
     #[serde(default)]
     default: BTreeMap<String, toml::Value>,
     #[serde(default)]
@@ -213,6 +224,7 @@ struct AlterationFile {
 /// ```toml
 /// ttl = "60d"
 /// max_lateness = "3d"
+/// read_level = "bounded:500ms"
 /// remove_default = ["last_origin"]
 /// drop_feature = ["cancelled_total"]
 /// [default]
@@ -244,9 +256,21 @@ pub fn parse_alteration(text: &str) -> Result<AlterationSpec, ViewFileError> {
     Ok(AlterationSpec {
         ttl: set("ttl", file.ttl)?,
         max_lateness: set("max_lateness", file.max_lateness)?,
+        read_level: file
+            .read_level
+            .map(|text| parse_level(Some(&text)))
+            .transpose()?,
         defaults,
         drop_features: file.drop_feature,
     })
+}
+
+/// `None` is what the node is configured to.
+fn parse_level(text: Option<&str>) -> Result<Option<ReadLevel>, ViewFileError> {
+    match text {
+        None | Some(NODE_DEFAULT) => Ok(None),
+        Some(text) => Ok(Some(text.parse()?)),
+    }
 }
 
 fn syntax(error: &toml::de::Error) -> ViewFileError {
@@ -435,6 +459,29 @@ default = [2013-01-01T00:00:00Z]
                 "Some(Double(NaN))",
                 "Some(List(Timestamp([1356998400000000])))"
             ]
+        );
+    }
+
+    #[test]
+    fn a_view_may_say_at_which_level_it_is_read() {
+        let bounded = ReadLevel::Bounded(Duration::from_millis(500));
+        for (text, level) in [
+            ("bounded:500ms", Some(bounded)),
+            ("primary", Some(ReadLevel::Primary)),
+            (NODE_DEFAULT, None),
+        ] {
+            let line = format!("read_level = \"{text}\"");
+            let file = FILE.replace("ttl = \"30d\"", &line);
+            assert_eq!(parse_view(&file).unwrap().read_level, level);
+            let altered = parse_alteration(&line).unwrap();
+            assert_eq!(altered.read_level, Some(level));
+        }
+        assert_eq!(parse_view(FILE).unwrap().read_level, None);
+        let wrong = parse_alteration("read_level = \"newest\"").unwrap_err();
+        assert_eq!(
+            wrong.to_string(),
+            "read_level = \"newest\" is not a level: expected local, bounded:DURATION (such as bounded:500ms), quorum or \
+             primary, or default"
         );
     }
 

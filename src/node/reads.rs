@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Serving;
 use super::member::StrongRead;
 use super::request::{Answered, Error, LookupRequest, Selection, Spent};
 use super::sessions::Session;
+use super::{Node, Serving};
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::{Held, LogId, ReadLevel, Seq};
 use crate::engine::{self, KeyedRow};
@@ -29,6 +29,17 @@ const LAST_WORD: Duration = Duration::from_millis(3);
 
 /// One column list for each selection.
 pub type Columns = Vec<Vec<Column>>;
+
+impl Node {
+    /// The level of a read of these views that names none: the strongest that they ask for, and of those that ask for none
+    /// what the node is configured to.
+    pub fn default_level<'a>(&self, views: impl Iterator<Item = &'a str>) -> ReadLevel {
+        let (catalogue, own) = (self.catalogue(), self.shared.config.read.level);
+        let of_view = |name| catalogue.view(name).and_then(|view| view.spec.read_level);
+        let levels = views.map(|name| of_view(name).unwrap_or(own));
+        levels.reduce(ReadLevel::stronger).unwrap_or(own)
+    }
+}
 
 impl Serving {
     pub(super) fn answers(&self, level: ReadLevel) -> bool {

@@ -196,6 +196,18 @@ pub enum CatalogueChange {
     },
 }
 
+impl CatalogueChange {
+    /// Does it say at which level a view is read?
+    #[must_use]
+    pub fn has_read_level(&self) -> bool {
+        match self {
+            CatalogueChange::Create(spec) => spec.read_level.is_some(),
+            CatalogueChange::Alter { spec, .. } => spec.read_level.is_some(),
+            CatalogueChange::AddFeature { .. } | CatalogueChange::Drop { .. } => false,
+        }
+    }
+}
+
 /// How far the replay of the log has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replay {
@@ -333,6 +345,9 @@ pub enum Error {
     /// The set has no secret yet, by which tokens are sealed.
     #[error("the set has no secret yet: sessions begin once all its members run this version")]
     NoSessions,
+    /// Some member runs a program that does not know read levels of views; nothing was changed.
+    #[error("views have read levels once all members of the set run this version")]
+    NoViewReadLevels,
     /// The rows here do not hold yet what the session has seen.
     #[error("the rows here do not hold yet all that the session has seen")]
     SessionBehind,

@@ -142,9 +142,13 @@ impl Serving {
         deadline: Duration,
     ) -> Result<Option<Arc<View>>, Error> {
         self.check_writable()?;
+        let control = self.agreement.state();
+        if change.has_read_level() && !control.has_view_read_levels() {
+            return Err(Error::NoViewReadLevels);
+        }
         let until = self.clock.monotonic() + deadline;
         let (reply, answer) = oneshot::channel();
-        let level = self.agreement.state().settings.commit_level(None);
+        let level = control.settings.commit_level(None);
         let job = Job::Define {
             change,
             level,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::invalid::{Invalid, Problem, check_count};
 use super::keys::EntityColumns;
-use super::names::{find_view, read_level, wanted_count, wanted_features};
+use super::names::{find_view, wanted_count, wanted_features};
 use super::v1;
 use super::values::items_to_proto;
 use crate::base::{PackedBytes, ReadLevel};
@@ -35,12 +35,13 @@ pub struct Selection {
     pub keys: PackedBytes,
 }
 
-/// Checks a lookup.
+/// Checks a lookup that is to be answered at this level.
 ///
 /// # Errors
 /// What is wrong first, and where.
 pub fn lookup_of_get(
     request: v1::GetFeaturesRequest,
+    level: ReadLevel,
     catalogue: &Catalogue,
 ) -> Result<Lookup, Invalid> {
     if request.views.is_empty() {
@@ -48,7 +49,6 @@ pub fn lookup_of_get(
     }
     check_count("views", request.views.len(), limits::LOOKUP_VIEWS)
         .map_err(|problem| problem.at("views"))?;
-    let level = read_level(request.level, request.max_staleness_ms)?;
     let mut entities = EntityColumns::new(request.entities)?;
     let mut selections = Vec::with_capacity(request.views.len());
     let mut values = 0;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{EntityKey, Items, KeyValue, Scalar};
 use crate::proto::testing::{catalogue, names};
-use crate::proto::{Reason, items_from_proto};
+use crate::proto::{Reason, items_from_proto, read_level};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -34,6 +34,12 @@ fn get(entities: Vec<v1::KeyColumn>, views: &[(&str, &[&str])]) -> v1::GetFeatur
     }
 }
 
+/// What becomes of a lookup of views that say nothing of levels.
+fn checked(request: v1::GetFeaturesRequest) -> Result<Lookup, Invalid> {
+    let level = read_level(request.level, request.max_staleness_ms)?;
+    lookup_of_get(request, level.unwrap_or_default(), &catalogue())
+}
+
 #[test]
 fn each_view_takes_the_columns_it_needs_whatever_their_order() {
     let entities = vec![
@@ -42,7 +48,7 @@ fn each_view_takes_the_columns_it_needs_whatever_their_order() {
         carriers(&["UA", "\0", "\0"]),
     ];
     let request = get(entities, &[("legs", &["seats", "delay"]), ("users", &[])]);
-    let lookup = lookup_of_get(request, &catalogue()).unwrap();
+    let lookup = checked(request).unwrap();
     let [legs, users] = &lookup.selections[..] else {
         panic!("two selections")
     };
@@ -175,7 +181,7 @@ fn every_malformed_lookup_names_its_field() {
         ),
     ];
     for (request, reason, field) in cases {
-        let invalid = lookup_of_get(request, &catalogue()).unwrap_err();
+        let invalid = checked(request).unwrap_err();
         let found = (invalid.problem.reason(), invalid.field.as_str());
         assert_eq!(found, (reason, field), "{invalid}");
     }
@@ -188,7 +194,7 @@ fn too_many_values_are_refused_before_features_and_keys_are_looked_at() {
         let unknown = vec!["unknown"; features];
         let wrong = numbers(&[1; limits::LOOKUP_ENTITIES]);
         let request = get(vec![wrong], &[("users", &unknown)]);
-        lookup_of_get(request, &catalogue()).unwrap_err()
+        checked(request).unwrap_err()
     };
     let invalid = refusal(per_entity + 1);
     assert_eq!(
@@ -243,7 +249,7 @@ proptest! {
         let count = entities.first().and_then(|column| items_from_proto(column.values.clone()?)).map(|items| items.len());
         let views = views.into_iter().map(|(view, features)| v1::ViewSelection { view, features }).collect();
         let request = v1::GetFeaturesRequest { entities, views, level, max_staleness_ms, ..Default::default() };
-        match lookup_of_get(request, &catalogue()) {
+        match checked(request) {
             Err(invalid) => prop_assert!(!invalid.field.is_empty()),
             Ok(lookup) => for selection in &lookup.selections {
                 prop_assert_eq!(Some(selection.keys.len()), count);
@@ -254,7 +260,7 @@ proptest! {
     #[test]
     fn no_bytes_make_a_lookup_panic(bytes: Vec<u8>) {
         if let Ok(request) = v1::GetFeaturesRequest::decode(bytes.as_slice()) {
-            let _lookup = lookup_of_get(request, &catalogue());
+            let _lookup = checked(request);
         }
     }
 }

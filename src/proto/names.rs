@@ -112,20 +112,20 @@ pub fn commit_level_to_proto(level: CommitLevel) -> v1::CommitLevel {
     }
 }
 
-/// The read level of a request's fields `level` and `max_staleness_ms`.
+/// The read level of a request's fields `level` and `max_staleness_ms`; `None` if it leaves that to the views.
 ///
 /// # Errors
 /// If it is none, or the bound belongs to another.
-pub fn read_level(code: i32, max_staleness_ms: u32) -> Result<ReadLevel, Invalid> {
+pub fn read_level(code: i32, max_staleness_ms: u32) -> Result<Option<ReadLevel>, Invalid> {
     let level = match v1::ReadLevel::try_from(code) {
         Ok(v1::ReadLevel::Bounded) => {
             let bound = Duration::from_millis(u64::from(max_staleness_ms));
-            return Ok(ReadLevel::Bounded(bound));
+            return Ok(Some(ReadLevel::Bounded(bound)));
         }
-        Ok(v1::ReadLevel::Unspecified) => ReadLevel::default(),
-        Ok(v1::ReadLevel::Local) => ReadLevel::Local,
-        Ok(v1::ReadLevel::Quorum) => ReadLevel::Quorum,
-        Ok(v1::ReadLevel::Primary) => ReadLevel::Primary,
+        Ok(v1::ReadLevel::Unspecified) => None,
+        Ok(v1::ReadLevel::Local) => Some(ReadLevel::Local),
+        Ok(v1::ReadLevel::Quorum) => Some(ReadLevel::Quorum),
+        Ok(v1::ReadLevel::Primary) => Some(ReadLevel::Primary),
         Err(_) => return Err(no_level("read level", code)),
     };
     if max_staleness_ms != 0 {

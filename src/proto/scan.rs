@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes};
 use super::invalid::{Invalid, Problem};
 use super::keys::{key_prefix, keys_to_columns};
 use super::lookup::column_to_proto;
-use super::names::{find_view, read_level, wanted_features};
+use super::names::{find_view, wanted_features};
 use super::v1;
 use crate::base::ReadLevel;
 use crate::base::codec::{DecodeError, Reader, check_checksum, put_blob, put_checksum};
@@ -47,6 +47,7 @@ pub struct Scan {
 /// What is wrong first, and where.
 pub fn scan_of_request(
     request: v1::ScanFeaturesRequest,
+    level: ReadLevel,
     catalogue: &Catalogue,
 ) -> Result<Scan, Invalid> {
     let view = find_view(catalogue, &request.view).map_err(|problem| problem.at("view"))?;
@@ -63,7 +64,7 @@ pub fn scan_of_request(
         after,
         limit: (request.limit != 0).then_some(request.limit),
         event_times: request.include_event_times,
-        level: read_level(request.level, request.max_staleness_ms)?,
+        level,
     })
 }
 

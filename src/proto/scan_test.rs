@@ -15,7 +15,7 @@ fn scan(view: &str, prefix: Vec<v1::Value>, resume_token: Bytes) -> Result<Scan,
         resume_token,
         ..Default::default()
     };
-    scan_of_request(request, &catalogue())
+    scan_of_request(request, ReadLevel::Local, &catalogue())
 }
 
 proptest! {

@@ -34,6 +34,9 @@ pub fn view_to_proto(view: &View, rows: u64) -> v1::View {
         id: view.id.to_string(),
         generation: view.generation,
         rows,
+        read_level: spec
+            .read_level
+            .map_or_else(String::new, |level| level.to_string()),
     }
 }
 

@@ -17,9 +17,11 @@ use super::status::Failure;
 use crate::base::clock::now_monotonic;
 use crate::base::{CommitLevel, Held, ReadLevel};
 use crate::model::limits::ANSWER_BYTES;
-use crate::node::{Answered, LookupRequest, Selection, Session, Spent, WriteRequest, Written};
+use crate::node::{
+    Answered, LookupRequest, Node, Selection, Session, Spent, WriteRequest, Written,
+};
 use crate::proto::v1::feature_service_server::FeatureService;
-use crate::proto::{self, Reason, Write, v1};
+use crate::proto::{self, Invalid, Reason, Write, v1};
 
 pub(super) struct Features(pub(super) Edge);
 
@@ -102,10 +104,9 @@ impl FeatureService for Features {
         let pages = if let Some(way) = self.0.forwarding.of_scan(&request) {
             way.scan(request.into_inner(), memory).await?
         } else {
-            let asked = request.get_ref();
-            let level = proto::read_level(asked.level, asked.max_staleness_ms);
-            let catalogue = self.0.catalogue_of_scans(level.map_err(Failure::from)?)?;
-            let scan = proto::scan_of_request(request.into_inner(), &catalogue);
+            let level = level_of_scan(&self.0.node, request.get_ref()).map_err(Failure::from)?;
+            let catalogue = self.0.catalogue_of_scans(level)?;
+            let scan = proto::scan_of_request(request.into_inner(), level, &catalogue);
             scan::serve(self.0.clone(), scan.map_err(Failure::from)?, memory)
         };
         let mut response = Response::new(pages);
@@ -148,9 +149,9 @@ impl Features {
         intake: &Intake,
     ) -> Result<(v1::GetFeaturesResponse, ReadLevel), Failure> {
         let timed = intake.decoded("GetFeatures");
-        let level = proto::read_level(request.level, request.max_staleness_ms)?;
+        let level = level_of_lookup(&self.0.node, &request)?;
         let catalogue = self.0.catalogue_of_lookups(level)?;
-        let lookup = proto::lookup_of_get(request, &catalogue);
+        let lookup = proto::lookup_of_get(request, level, &catalogue);
         let lookup = match lookup.map_err(Failure::from) {
             Err(unknown) if level == ReadLevel::Quorum && is_unknown(unknown.reason) => {
                 // A majority may know it, and this node not yet: only the primary can tell.
@@ -204,6 +205,26 @@ impl Features {
         intake.leave(answered.memory);
         Ok((answer, answered.level))
     }
+}
+
+/// The level at which a lookup is to be answered.
+pub(super) fn level_of_lookup(
+    node: &Node,
+    request: &v1::GetFeaturesRequest,
+) -> Result<ReadLevel, Invalid> {
+    let asked = proto::read_level(request.level, request.max_staleness_ms)?;
+    let views = request.views.iter().map(|selected| selected.view.as_str());
+    Ok(asked.unwrap_or_else(|| node.default_level(views)))
+}
+
+/// The level at which a scan is to be answered.
+pub(super) fn level_of_scan(
+    node: &Node,
+    request: &v1::ScanFeaturesRequest,
+) -> Result<ReadLevel, Invalid> {
+    let asked = proto::read_level(request.level, request.max_staleness_ms)?;
+    let view = std::iter::once(request.view.as_str());
+    Ok(asked.unwrap_or_else(|| node.default_level(view)))
 }
 
 fn lookup_response(

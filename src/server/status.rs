@@ -212,7 +212,9 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::SetRefused(_) | node::Error::Unfit(_) | node::Error::NobodyAbsent => {
             Reason::SetRefused
         }
-        node::Error::Starting { .. } | node::Error::NoSessions => Reason::Starting,
+        node::Error::Starting { .. } | node::Error::NoSessions | node::Error::NoViewReadLevels => {
+            Reason::Starting
+        }
         node::Error::Stopping => Reason::Stopping,
         node::Error::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
     }

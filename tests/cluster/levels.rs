@@ -1,15 +1,17 @@
-//! At which level a write is acknowledged: what it asks for, the set's default, and never below the set's floor.
+//! At which level a write is acknowledged: what it asks for, the set's default, and never below the set's floor. At which level
+//! a lookup is answered: what it asks for, the strongest that its views ask for, the node's default.
 
 use std::time::Duration;
 
-use steadfast::base::NodeNumber;
+use steadfast::base::{NodeNumber, ReadLevel};
+use steadfast::client::Client;
 use steadfast::model::view_file::parse_view;
 use steadfast::node::{CatalogueChange, Error};
 use steadfast::proto::v1;
 use tonic::Request;
 
-use crate::calls::put;
-use crate::support::{DEADLINE, Member, set_of_three, until};
+use crate::calls::{get, put};
+use crate::support::{DEADLINE, Manner, Member, set_of_three, until};
 
 const LEVELS: [v1::CommitLevel; 3] = [
     v1::CommitLevel::Async,
@@ -108,4 +110,50 @@ async fn a_definition_is_acknowledged_at_the_default_level() {
     for member in [second, first] {
         member.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_that_names_no_level_is_answered_at_that_of_its_views_or_of_the_node() {
+    let member = Member::first_as(Manner {
+        read_level: ReadLevel::Bounded(Duration::from_secs(60)),
+        ..Manner::default()
+    });
+    let member = member.await;
+    let endpoint = member.addresses.client.to_string();
+    let client = Client::to(&[endpoint]).await.unwrap();
+    let definition = r#"
+        name = "w"
+        read_level = "quorum"
+        entity = [{ name = "id", type = "int64" }]
+        feature = [{ name = "x", type = "int64" }]
+    "#;
+    client.create_view(definition.to_owned()).await.unwrap();
+    let level_of = async |views: &[&str], asked| {
+        let view = |view: &&str| v1::ViewSelection {
+            view: (*view).to_owned(),
+            features: Vec::new(),
+        };
+        let lookup = v1::GetFeaturesRequest {
+            views: views.iter().map(view).collect(),
+            ..get(vec![1], asked)
+        };
+        client.get(lookup).await.unwrap().info.unwrap().level()
+    };
+    let none = v1::ReadLevel::Unspecified;
+    assert_eq!(level_of(&["v"], none).await, v1::ReadLevel::Bounded);
+    assert_eq!(level_of(&["w"], none).await, v1::ReadLevel::Quorum);
+    assert_eq!(level_of(&["v", "w"], none).await, v1::ReadLevel::Quorum);
+    let local = v1::ReadLevel::Local;
+    assert_eq!(level_of(&["v", "w"], local).await, local);
+    for (said, expected) in [
+        ("primary", v1::ReadLevel::Primary),
+        ("local", v1::ReadLevel::Bounded),
+        ("default", v1::ReadLevel::Bounded),
+    ] {
+        let alteration = format!("read_level = \"{said}\"");
+        let altered = client.alter_view("w", alteration).await.unwrap();
+        assert_eq!(altered.read_level, said.replace("default", ""));
+        assert_eq!(level_of(&["v", "w"], none).await, expected, "{said}");
+    }
+    member.stop().await;
 }

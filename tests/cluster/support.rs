@@ -45,6 +45,8 @@ pub struct Manner {
     pub refuses: bool,
     /// Where it says that clients reach it.
     pub client: Option<String>,
+    /// At which level it answers lookups that name none, of views that name none.
+    pub read_level: ReadLevel,
 }
 
 impl Default for Manner {
@@ -53,6 +55,7 @@ impl Default for Manner {
             disk: Arc::new(RealDisk),
             refuses: false,
             client: None,
+            read_level: ReadLevel::Local,
         }
     }
 }
@@ -115,6 +118,7 @@ impl Member {
     ) -> Result<Member, StartError> {
         let mut config = config(&directory);
         config.server.forward = !manner.refuses;
+        config.read.level = manner.read_level;
         let tasks = TaskGroup::new();
         let bound = Server::bind(&config).await.unwrap();
         let addresses = bound.addresses();

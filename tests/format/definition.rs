@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use steadfast::base::ReadLevel;
 use steadfast::model::definition::{Alteration, Definition};
 use steadfast::model::view_file::parse_view;
 use steadfast::model::{Value, View, ViewId};
@@ -45,6 +46,8 @@ const ALTER: &str = concat!(
 );
 const ALTER_LITTLE: &str =
     r#"{"change":"alter","view":43981,"ttl_us":null,"features":[],"dropped":[]}"#;
+const ALTER_LEVEL: &str =
+    r#"{"change":"alter","view":43981,"read_level":"bounded:500ms","features":[],"dropped":[]}"#;
 const DROP: &str = r#"{"change":"drop","view":18446744073709551615}"#;
 
 /// Holds version 1 of the format to both directions. Through Debug, so that NaN equals itself.
@@ -68,6 +71,7 @@ fn definitions_are_as_in_version_1() {
     let alteration = Alteration {
         ttl: Some(Some(Duration::from_secs(60))),
         max_lateness: Some(None),
+        read_level: None,
         features: vec![feature.clone()],
         dropped: vec![feature.id],
     };
@@ -78,6 +82,12 @@ fn definitions_are_as_in_version_1() {
         ..Alteration::default()
     };
     check(&Definition::Alter { view, alteration }, ALTER_LITTLE);
+    let bounded = ReadLevel::Bounded(Duration::from_millis(500));
+    let alteration = Alteration {
+        read_level: Some(Some(bounded)),
+        ..Alteration::default()
+    };
+    check(&Definition::Alter { view, alteration }, ALTER_LEVEL);
     let view = ViewId(u64::MAX);
     check(&Definition::Drop { view }, DROP);
 }

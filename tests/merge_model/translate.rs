@@ -97,6 +97,7 @@ impl Translator {
             max_lateness: None,
             merge,
             order,
+            read_level: None,
             features: vec![feature(0), feature(1)],
         };
         let generations = 0..u32::try_from(GENERATIONS).unwrap();

@@ -25,10 +25,11 @@ use tower::{Layer, Service};
 use self::way::{Effect, FORWARDED, Way};
 use super::admission::intake;
 use super::deadline::budget;
+use super::features::{level_of_lookup, level_of_scan};
 use crate::base::ReadLevel;
 use crate::net::Lines;
 use crate::node::Node;
-use crate::proto::{self, v1};
+use crate::proto::v1;
 
 const INGEST: &str = "/steadfast.v1.FeatureService/IngestFeatures";
 const SWITCH_OVER: &str = "/steadfast.v1.AdminService/SwitchOver";
@@ -76,7 +77,7 @@ impl Forwarding {
         limit: Duration,
     ) -> Option<Way> {
         let asked = request.get_ref();
-        let level = proto::read_level(asked.level, asked.max_staleness_ms).ok()?;
+        let level = level_of_lookup(&self.node, asked).ok()?;
         let is_known = level != ReadLevel::Quorum || self.is_known(asked);
         if self.node.answers(level) && is_known {
             return None;
@@ -87,8 +88,7 @@ impl Forwarding {
 
     /// The way of a scan that this node cannot answer and the primary may.
     pub fn of_scan(&self, request: &tonic::Request<v1::ScanFeaturesRequest>) -> Option<Way> {
-        let asked = request.get_ref();
-        let level = proto::read_level(asked.level, asked.max_staleness_ms).ok()?;
+        let level = level_of_scan(&self.node, request.get_ref()).ok()?;
         if self.node.answers(level.without_quorum()) {
             return None;
         }

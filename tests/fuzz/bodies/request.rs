@@ -8,8 +8,8 @@ use steadfast::base::Micros;
 use steadfast::model::batch::{Batch, Change};
 use steadfast::model::{Catalogue, EntityKey, Items, KeyValue, Scalar, Value, cells};
 use steadfast::proto::{
-    entities_to_forget, items_to_proto, lookup_of_get, resume_token, scan_of_request, v1,
-    value_to_proto, write_of_delete, write_of_put,
+    entities_to_forget, items_to_proto, lookup_of_get, read_level, resume_token, scan_of_request,
+    v1, value_to_proto, write_of_delete, write_of_put,
 };
 
 use super::view_file::catalogue;
@@ -66,7 +66,10 @@ fn decoded<M: Message + Default + Debug>(bytes: &[u8]) -> Option<M> {
 }
 
 fn check_lookup(request: v1::GetFeaturesRequest, len: usize, catalogue: &Catalogue) {
-    let Ok(lookup) = bounded(len, CHECKED_MULTIPLE, || lookup_of_get(request, catalogue)) else {
+    let Ok(lookup) = bounded(len, CHECKED_MULTIPLE, || {
+        let level = read_level(request.level, request.max_staleness_ms)?;
+        lookup_of_get(request, level.unwrap_or_default(), catalogue)
+    }) else {
         return;
     };
     for selection in &lookup.selections {
@@ -113,7 +116,8 @@ fn check_batch(batch: &Batch) {
 fn check_scan(request: v1::ScanFeaturesRequest, len: usize, catalogue: &Catalogue) {
     let token = request.resume_token.clone();
     let Ok(scan) = bounded(len, CHECKED_MULTIPLE, || {
-        scan_of_request(request, catalogue)
+        let level = read_level(request.level, request.max_staleness_ms)?;
+        scan_of_request(request, level.unwrap_or_default(), catalogue)
     }) else {
         return;
     };
