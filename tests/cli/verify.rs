@@ -162,7 +162,10 @@ fn a_manifest_without_its_end_is_noted_with_the_files_it_lacks_while_the_log_com
             return;
         }
         // Its end said which files were merged into others, and gone. One more start and stop adds files, of which four are merged.
-        assert_eq!(findings(&report), std::slice::from_ref(&path));
+        // Or up to where the store holds what the log has let go of.
+        let named = findings(&report);
+        let is_named = |file: &PathBuf| *file == path || *file == data.join("wal");
+        assert!(named.iter().all(is_named), "{report}");
         fs::write(&path, &bytes).unwrap();
         let node = Node::start_with(kept, &SMALL);
         write(&node, rng, 3);
@@ -246,7 +249,9 @@ fn a_log_that_has_let_go_of_its_beginning_is_sound_until_the_store_misses_a_part
     write(&node, rng, 300);
     // A start needs nothing of what a stop has flushed.
     let node = Node::start_with(node.stop(), &tiny);
-    write(&node, rng, 300);
+    for _ in 0..3 {
+        write(&node, rng, 100);
+    }
     let data = node.directory.path().join("data");
     let _directory = node.kill();
     let segments = files(&data.join("wal")).into_keys();
@@ -257,9 +262,16 @@ fn a_log_that_has_let_go_of_its_beginning_is_sound_until_the_store_misses_a_part
     assert!(first["base"].as_u64() > Some(0), "{first}");
     assert_sound(&data);
 
-    fs::remove_file(&segments[0]).unwrap();
-    let (code, report) = verify(&data);
-    assert_eq!((code, findings(&report)), (1, vec![data.join("wal")]));
+    // The first may end with what has been flushed.
+    let mut gone = segments[..segments.len() - 1].iter();
+    let report = loop {
+        fs::remove_file(gone.next().expect("the store misses what is gone")).unwrap();
+        let (code, report) = verify(&data);
+        if code != 0 {
+            break report;
+        }
+    };
+    assert_eq!(findings(&report), [data.join("wal")]);
     let problem = report["findings"][0]["problem"].as_str().unwrap();
     assert!(problem.contains("the store needs it from"), "{problem}");
 }
