@@ -49,6 +49,9 @@ pub(super) async fn take_part(
 impl Core {
     async fn introduce(&self, starts: Starts) -> Result<(), String> {
         let me = self.peers.me;
+        // Before its core runs the metrics say of everyone that it has no vote.
+        let runs = self.raft.with_raft_state(|_| ()).await;
+        runs.map_err(|fatal| fatal.to_string())?;
         loop {
             let last = self.store.extent().map_err(|error| error.to_string())?.last;
             let hello = Hello {
@@ -94,6 +97,10 @@ impl Core {
 
     /// Stands for election if nobody leads and enough voters would vote for this one.
     async fn look_after_leader(&self) -> Result<(), String> {
+        if self.raft.metrics().has_changed().is_err() {
+            // A core that has panicked does not say so.
+            return Err("the agreement has ended".to_owned());
+        }
         let metrics = self.metrics();
         metrics.running_state.map_err(|fatal| fatal.to_string())?;
         let me = self.peers.me;
