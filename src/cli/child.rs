@@ -92,14 +92,24 @@ impl Home {
     }
 }
 
+/// A host of the loopback interface that this process alone uses, so that no other takes a port of a node that is away. Where the
+/// system has but one such host, that one.
+#[must_use]
+pub fn own_host(last: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high, low, last);
+    TcpListener::bind((own, 0)).map_or(Ipv4Addr::LOCALHOST, |_| own)
+}
+
 /// Addresses of the loopback interface that nobody listens on. They lie below the ports that the system gives to clients,
 /// so that none of those takes one while its node is away.
 fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], CliError> {
+    let host = own_host(1);
     let mut listeners = Vec::new();
     for _ in 0..PORTS_TRIED {
         let port = rand::random_range(PORTS);
         // Held until all are found, so that none is found twice.
-        listeners.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        listeners.extend(TcpListener::bind((host, port)));
         if listeners.len() == N {
             break;
         }

@@ -2,7 +2,6 @@
 //!
 //! It knows of its nodes what they tell every client, nothing of their inside.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::Value as Json;
 
-use super::child::{Home, Invitation, Node};
+use super::child::{Home, Invitation, Node, own_host};
 use super::error::CliError;
 use super::network::{Cut, End, Network};
 use super::set_views::{equal, whole};
@@ -85,7 +84,7 @@ impl ProcessSet {
     pub async fn home(&self, scratch: &Path, number: u8) -> Result<Home, CliError> {
         let mut home = Home::new(scratch.join(format!("node{number}")))?;
         if let Some(network) = &self.network {
-            let host = Ipv4Addr::new(127, 77, 0, number);
+            let host = own_host(100_u8.saturating_add(number));
             home.advertised = Some(host);
             network.pass_on(host, &home.peer).await?;
             network.pass_on(host, &home.client).await?;
