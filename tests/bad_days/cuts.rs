@@ -110,11 +110,26 @@ fn part(set: &ProcessSet) {
     .unwrap();
 }
 
+/// Waits until the agreement is not led by the other one of the pair, who would take over if they were parted.
+async fn led_at_hand(set: &ProcessSet) -> Primary {
+    loop {
+        let primary = set.whole().await.unwrap();
+        let client = set.client(primary.at).unwrap();
+        let view = client.replica_set().await.unwrap();
+        let other = (0..2).find(|at| *at != primary.at).map(number);
+        match view.agreement.and_then(|agreement| agreement.leader) {
+            Some(leader) if Some(leader) != other => return primary,
+            Some(_) => client.switch_over(None).await.unwrap(),
+            None => {}
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_pair_that_is_parted_one_goes_on_at_async_and_quorum_is_refused() {
     let mut day = Day::begin_with_arbiter().await;
     day.under_load(Manner::Once, async |set, traffic| {
-        let before = set.whole().await.unwrap();
+        let before = led_at_hand(set).await;
         part(set);
         traffic.until_refused("NO_QUORUM").await;
         traffic.more_at_async(50).await;

@@ -1,17 +1,17 @@
 //! A set of processes, put under load for a while, and judged afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use steadfast::base::clock::{now_monotonic, sleep};
 use steadfast::cli::child::Home;
 use steadfast::cli::network::Network;
-use steadfast::cli::process_set::{ProcessSet, own};
+use steadfast::cli::process_set::{ProcessSet, View, own};
 use steadfast::proto::v1::{self, MemberRole};
 use tempfile::TempDir;
 
-use crate::traffic::{Manner, Traffic, VIEW};
+use crate::traffic::{Manner, Traffic, VIEW, held};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_steadfast");
 /// Machines that do more than this are slow at times.
@@ -82,16 +82,40 @@ impl Day {
         let traffic = Traffic::new(self.set.endpoints());
         let happens = Box::pin(happens(&mut self.set, &traffic));
         let done = traffic.beside(manner, happens).await;
-        self.set.equal().await.unwrap();
-        let digests = self.set.digests().await.unwrap();
-        assert!(
-            digests.iter().all(|digest| *digest == digests[0]),
-            "the members differ: {digests:?}"
-        );
+        let held = self.settled(&traffic.keys()).await;
         one_primary_an_epoch(&self.set.logs());
-        traffic.judge(self.set.holders().collect()).await;
+        traffic.judge(&held);
         (done, traffic)
     }
+
+    /// The rows that each member holds of these, once all hold the same and nothing is written any more: what a client has
+    /// given up may be on its way still.
+    async fn settled(&self, keys: &[u64]) -> Vec<BTreeMap<u64, u64>> {
+        loop {
+            self.set.equal().await.unwrap();
+            let before = applied(&self.set.look().await);
+            let digests = self.set.digests().await.unwrap();
+            let mut rows = Vec::new();
+            for member in self.set.holders() {
+                rows.push(held(member, keys).await.unwrap());
+            }
+            if before.is_none() || applied(&self.set.look().await) != before {
+                continue;
+            }
+            assert!(
+                digests.iter().all(|digest| *digest == digests[0]),
+                "the members differ: {digests:?}"
+            );
+            return rows;
+        }
+    }
+}
+
+/// What each member has applied, if each says so.
+fn applied(views: &[View]) -> Option<Vec<String>> {
+    let holders = views.iter().map(own);
+    let holders = holders.filter(|own| own.is_none_or(|own| own.role() != MemberRole::Arbiter));
+    holders.map(|own| own?.applied.clone()).collect()
 }
 
 fn one_primary_an_epoch(logs: &[String]) {

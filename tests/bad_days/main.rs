@@ -26,3 +26,4 @@ mod reads;
 mod slow;
 mod stages;
 mod traffic;
+mod turns;

@@ -21,9 +21,9 @@ async fn a_quorum_reads_on_while_there_is_no_primary() {
         traffic.more(20).await;
         set.kill(before.at).await.unwrap();
         let others: Vec<usize> = (0..3).filter(|at| *at != before.at).collect();
+        let keys = traffic.keys();
         let read = async |at: usize| {
             let client = set.client(at).unwrap();
-            let keys = traffic.keys();
             let read = read_at(client, &keys, ReadLevel::Quorum).await;
             read.unwrap()
         };

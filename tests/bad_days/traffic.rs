@@ -1,7 +1,8 @@
 //! Clients that write and read, and what they were told.
 //!
 //! Most writes have a row of their own, so that each one that is lost is missed; the others meet in a few rows, where strong
-//! reads must follow one another. Event times rise with the values, so that of a row the greatest value is the newest.
+//! reads must follow one another. Event times rise with the values, so that of a row the greatest value is the newest. Every
+//! second client is a session.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -41,8 +42,37 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub enum Manner {
     /// Two for each node, which ask that one alone, once, and do not wait long.
     Once,
-    /// Four, which know all nodes and try again.
+    /// Four, which follow the set and try again.
     Again,
+}
+
+/// A client, and what it has seen if it is a session.
+struct Caller {
+    client: Client,
+    manner: Manner,
+    session: Option<Session>,
+}
+
+struct Session {
+    number: u64,
+    token: String,
+}
+
+impl Caller {
+    fn session(&self) -> Option<u64> {
+        self.session.as_ref().map(|session| session.number)
+    }
+
+    fn token(&self) -> Option<String> {
+        self.session.as_ref().map(|session| session.token.clone())
+    }
+
+    /// Goes on with what an answer gave the session.
+    fn saw(&mut self, token: &str) {
+        if let Some(session) = &mut self.session {
+            token.clone_into(&mut session.token);
+        }
+    }
 }
 
 /// What clients were told so far.
@@ -66,6 +96,7 @@ pub struct Traffic {
     /// The event time of the value 0.
     start: Micros,
     last_value: AtomicU64,
+    last_session: AtomicU64,
     history: Mutex<History>,
     /// Failed calls that changed nothing, with why.
     refused: Mutex<BTreeMap<String, u64>>,
@@ -79,6 +110,7 @@ impl Traffic {
             begun: now_monotonic(),
             start: SystemClock::new().wall(),
             last_value: AtomicU64::new(0),
+            last_session: AtomicU64::new(0),
             history: Mutex::default(),
             refused: Mutex::default(),
             told: watch::Sender::default(),
@@ -95,10 +127,18 @@ impl Traffic {
                 .collect::<Vec<_>>(),
             Manner::Again => (0..4).map(|_| self.endpoints.clone()).collect(),
         };
-        let clients = join_all(known.iter().map(async |known| {
-            let client = Client::to(known).await.unwrap();
+        let clients = join_all(known.iter().enumerate().map(async |(number, known)| {
+            let client = match manner {
+                Manner::Once => Client::to(known).await,
+                Manner::Again => Client::connect(&*known.join(",")).await,
+            };
+            let mut caller = Caller {
+                client: client.unwrap(),
+                manner,
+                session: (number % 2 == 1).then(|| self.new_session()),
+            };
             while !stop.is_cancelled() {
-                self.call(&client, manner).await;
+                self.call(&mut caller).await;
             }
         }));
         let happens = async {
@@ -111,12 +151,24 @@ impl Traffic {
         done
     }
 
-    async fn call(&self, client: &Client, manner: Manner) {
-        self.write(client, manner).await;
+    fn new_session(&self) -> Session {
+        Session {
+            number: self.last_session.fetch_add(1, Ordering::Relaxed),
+            token: String::new(),
+        }
+    }
+
+    async fn call(&self, caller: &mut Caller) {
+        let written = self.write(caller).await;
         sleep(PAUSE).await;
         let row = rand::random_range(0..SHARED);
-        for level in [ReadLevel::Primary, ReadLevel::Quorum, ReadLevel::Local] {
-            self.read(client, manner, row, level).await;
+        for (row, level) in [
+            (written, ReadLevel::Local),
+            (row, ReadLevel::Primary),
+            (row, ReadLevel::Quorum),
+            (row, ReadLevel::Local),
+        ] {
+            self.read(caller, row, level).await;
             sleep(PAUSE).await;
         }
     }
@@ -146,7 +198,8 @@ impl Traffic {
         self.told.send_modify(|_| ());
     }
 
-    async fn write(&self, client: &Client, manner: Manner) {
+    /// Writes a row; returns which.
+    async fn write(&self, caller: &mut Caller) -> u64 {
         let value = self.last_value.fetch_add(1, Ordering::Relaxed) + 1;
         let key = row_of(value);
         let (level, wanted) = match value % 2 {
@@ -154,11 +207,18 @@ impl Traffic {
             _ => (WriteLevel::Async, v1::CommitLevel::Async),
         };
         let event_time = self.event_time(value);
-        let request = put(key, value, event_time, wanted);
+        let request = v1::PutFeaturesRequest {
+            session: caller.token(),
+            ..put(key, value, event_time, wanted)
+        };
         let invoked = self.now();
-        let answered = self.patiently(manner, client.put(request)).await;
+        let put = Box::pin(caller.client.put(request));
+        let answered = self.patiently(caller.manner, put).await;
         let (outcome, responded) = match answered {
-            Some(Ok(written)) => (self.acknowledged(value, level, &written), Some(self.now())),
+            Some(Ok(written)) => {
+                caller.saw(&written.session);
+                (self.acknowledged(value, level, &written), Some(self.now()))
+            }
             Some(Err(error)) if error.kind != Kind::UnknownOutcome => {
                 self.refuse(&error);
                 (WriteOutcome::Refused, Some(self.now()))
@@ -170,7 +230,7 @@ impl Traffic {
         };
         self.note(Operation {
             key,
-            session: None,
+            session: caller.session(),
             invoked,
             responded,
             action: Action::Write {
@@ -180,6 +240,7 @@ impl Traffic {
                 outcome,
             },
         });
+        key
     }
 
     fn acknowledged(
@@ -211,23 +272,32 @@ impl Traffic {
         }
     }
 
-    async fn read(&self, client: &Client, manner: Manner, key: u64, level: ReadLevel) {
-        let request = get(&[key], level);
+    async fn read(&self, caller: &mut Caller, key: u64, level: ReadLevel) {
+        let session = caller.session();
+        let request = v1::GetFeaturesRequest {
+            session: caller.token(),
+            ..get(&[key], level)
+        };
         let invoked = self.now();
-        let Some(answered) = self.patiently(manner, client.get(request)).await else {
+        let get = Box::pin(caller.client.get(request));
+        let Some(answered) = self.patiently(caller.manner, get).await else {
             return;
         };
         let outcome = match answered {
             Ok(answer) => {
-                let staleness = (level == ReadLevel::Local).then(|| {
-                    let millis = answer.info.as_ref().unwrap().staleness_ms;
-                    millis.saturating_mul(1_000_000)
-                });
+                let info = answer.info.as_ref().unwrap();
+                caller.saw(&info.session);
+                let staleness = (level == ReadLevel::Local)
+                    .then(|| info.staleness_ms.saturating_mul(1_000_000));
                 ReadOutcome::Value {
                     value: values(answer)[0],
                     version: None,
                     staleness,
                 }
+            }
+            Err(error) if error.reason == "UNRECOVERED" => {
+                caller.session = Some(self.new_session());
+                ReadOutcome::Unrecovered
             }
             Err(error) => {
                 self.refuse(&error);
@@ -237,7 +307,7 @@ impl Traffic {
         let responded = Some(self.now());
         self.note(Operation {
             key,
-            session: None,
+            session,
             invoked,
             responded,
             action: Action::Read { level, outcome },
@@ -348,8 +418,8 @@ impl Traffic {
         assert_eq!((self.refusals(), self.told().unknown), ([].into(), 0));
     }
 
-    /// Holds what clients were told to the rules, and these members to it.
-    pub async fn judge(&self, members: Vec<&Client>) {
+    /// Holds what clients were told to the rules, and the rows that each member holds in the end to it.
+    pub fn judge(&self, held: &[BTreeMap<u64, u64>]) {
         let mut history = self.history.lock().unwrap().clone();
         let versions = versions(&history);
         one_record_for_each_place(&history);
@@ -363,11 +433,9 @@ impl Traffic {
             }
         }
         judge(&history).unwrap_or_else(|fault| panic!("{fault}"));
-        let keys = self.keys();
         let mut healed = Healed::new();
-        for (member, client) in (1..).zip(members) {
-            let held = held(client, &keys).await.unwrap();
-            not_refused(&history, &held);
+        for (member, held) in (1..).zip(held) {
+            not_refused(&history, held);
             let held = held.iter().map(|(key, value)| (*key, versions[value]));
             healed.insert(member, held.collect());
         }

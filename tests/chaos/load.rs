@@ -1,5 +1,6 @@
 //! Clients in a closed loop: half of the writers at quorum, half at async, readers at every level. Some know all members,
-//! and repeat elsewhere what one does not answer; some know one, and repeat nothing.
+//! and repeat elsewhere what one does not answer; some know one, and repeat nothing. Half of either kind are sessions; writers that are
+//! one read, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,8 @@ pub const KEYS: u64 = 32;
 /// Clients of each kind.
 const WRITERS: usize = 6;
 const READERS: usize = 6;
+/// Of so many calls of a writer that is a session one is a read.
+const READS_ONE_IN: u32 = 3;
 /// A client waits so many milliseconds for an answer at the most, not always as long.
 const PATIENCE_MS: std::ops::Range<u64> = 300..4_000;
 /// Between two calls of a client.
@@ -43,6 +46,7 @@ pub struct Shared {
     pub run: u64,
     pub begun: Instant,
     next_value: AtomicU64,
+    next_session: AtomicU64,
 }
 
 impl Shared {
@@ -51,6 +55,7 @@ impl Shared {
             run,
             begun: now_monotonic(),
             next_value: AtomicU64::new(1),
+            next_session: AtomicU64::new(0),
         }
     }
 
@@ -61,6 +66,14 @@ impl Shared {
 
     pub fn next_value(&self) -> u64 {
         self.next_value.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A session that has seen nothing.
+    fn new_session(&self) -> Session {
+        Session {
+            number: self.next_session.fetch_add(1, Ordering::Relaxed),
+            token: String::new(),
+        }
     }
 
     /// A write as it is sent, and sent again.
@@ -133,13 +146,32 @@ fn lookup(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
     }
 }
 
-/// What keys of one view hold, with event times where they order versions, and who says so.
+/// What a key holds: a value, and its event time where that orders versions.
+type Held = Option<(u64, Option<i64>)>;
+
+/// What keys of one view hold, and who says so.
 pub async fn look_up(
     client: &Client,
     keys: &[u64],
     level: ReadLevel,
-) -> Result<(Vec<Option<(u64, Option<i64>)>>, Answered), Error> {
-    let answer = client.get(lookup(keys, level)).await?;
+) -> Result<(Vec<Held>, Answered), Error> {
+    let (held, info) = answered(client, keys, lookup(keys, level)).await?;
+    Ok((held, who(&info)))
+}
+
+fn who(info: &v1::AnswerInfo) -> Answered {
+    Answered {
+        node: info.node.clone(),
+        staleness_ms: info.staleness_ms,
+    }
+}
+
+async fn answered(
+    client: &Client,
+    keys: &[u64],
+    lookup: v1::GetFeaturesRequest,
+) -> Result<(Vec<Held>, v1::AnswerInfo), Error> {
+    let answer = client.get(lookup).await?;
     let mut columns = answer.views.into_iter().flat_map(|view| view.columns);
     let column = columns
         .next()
@@ -155,12 +187,7 @@ pub async fn look_up(
         other => panic!("nobody wrote what key {key} holds: {other:?}"),
     };
     let held = keys.iter().zip(column.cells()).map(held).collect();
-    let info = answer.info.unwrap_or_default();
-    let answered = Answered {
-        node: info.node,
-        staleness_ms: info.staleness_ms,
-    };
-    Ok((held, answered))
+    Ok((held, answer.info.unwrap_or_default()))
 }
 
 /// The clients of a round.
@@ -187,6 +214,7 @@ impl Load {
                 name: format!("{kind} {number} of {}", endpoints.join(" ")),
                 is_writer: number < WRITERS,
                 keys: round * KEYS..(round + 1) * KEYS,
+                session: (number % 4 < 2).then(|| shared.new_session()),
                 shared: Arc::clone(shared),
                 endpoints,
                 random,
@@ -207,7 +235,14 @@ impl Load {
     }
 }
 
+/// What a client has seen, if it holds the nodes to that.
+struct Session {
+    number: u64,
+    token: String,
+}
+
 struct Caller {
+    session: Option<Session>,
     name: String,
     is_writer: bool,
     keys: std::ops::Range<u64>,
@@ -240,18 +275,21 @@ impl Caller {
     async fn call(&mut self, client: &Client) -> Recorded {
         let key = self.random.random_range(self.keys.clone());
         let patience = Duration::from_millis(self.random.random_range(PATIENCE_MS));
+        let session = self.session.as_ref().map(|session| session.number);
+        let reads = self.session.is_some() && self.random.random_ratio(1, READS_ONE_IN);
         let invoked;
-        let call = if self.is_writer {
+        let call = if self.is_writer && !reads {
             let write = self.next_write(key);
             invoked = self.shared.now();
             Call::Write(write, self.write(client, key, write, patience).await)
         } else {
             let level = self.next_level();
             invoked = self.shared.now();
-            Call::Read(level, read(client, key, level, patience).await)
+            Call::Read(level, self.read(client, key, level, patience).await)
         };
         Recorded {
             client: self.name.clone(),
+            session,
             key,
             invoked,
             ended: self.shared.now(),
@@ -283,10 +321,28 @@ impl Caller {
         }
     }
 
-    async fn write(&self, client: &Client, key: u64, write: Write, patience: Duration) -> Told {
-        let put = client.put(self.shared.put(key, write));
-        match timeout(patience, put).await {
-            Ok(Ok(written)) => acknowledged(write.level, &written),
+    fn token(&self) -> Option<String> {
+        self.session.as_ref().map(|session| session.token.clone())
+    }
+
+    /// The session goes on with what an answer gave it.
+    fn saw(&mut self, token: String) {
+        if let Some(session) = &mut self.session {
+            session.token = token;
+        }
+    }
+
+    async fn write(&mut self, client: &Client, key: u64, write: Write, patience: Duration) -> Told {
+        let put = v1::PutFeaturesRequest {
+            session: self.token(),
+            ..self.shared.put(key, write)
+        };
+        match timeout(patience, client.put(put)).await {
+            Ok(Ok(written)) => {
+                let told = acknowledged(write.level, &written);
+                self.saw(written.session);
+                told
+            }
             Ok(Err(error)) => match error.kind {
                 Kind::UnknownOutcome => Told::Unknown(error.to_string()),
                 Kind::Unavailable | Kind::Refused | Kind::Other => Told::Refused(error.to_string()),
@@ -294,6 +350,39 @@ impl Caller {
                 Kind::InvalidInput => Told::Wrong(error.to_string()),
             },
             Err(_) => Told::Unknown("the client waits no longer".to_owned()),
+        }
+    }
+
+    async fn read(
+        &mut self,
+        client: &Client,
+        key: u64,
+        level: ReadLevel,
+        patience: Duration,
+    ) -> Found {
+        let lookup = v1::GetFeaturesRequest {
+            session: self.token(),
+            ..lookup(&[key], level)
+        };
+        match timeout(patience, answered(client, &[key], lookup)).await {
+            Ok(Ok((held, info))) => {
+                let answered = who(&info);
+                self.saw(info.session);
+                match held[0] {
+                    Some((value, event_time)) => Found::Value {
+                        value,
+                        event_time,
+                        answered,
+                    },
+                    None => Found::Nothing(answered),
+                }
+            }
+            Ok(Err(error)) if error.reason == "UNRECOVERED" => {
+                self.session = Some(self.shared.new_session());
+                Found::Unrecovered
+            }
+            Ok(Err(error)) => Found::Failed(error.to_string()),
+            Err(_) => Found::Failed("the client waits no longer".to_owned()),
         }
     }
 }
@@ -307,20 +396,5 @@ pub fn acknowledged(level: CommitLevel, written: &v1::WriteResponse) -> Told {
     match written.stamp.parse() {
         Ok(stamp) if written.level() >= reached && written.copies >= copies => Told::Acked(stamp),
         Ok(_) | Err(_) => Told::Wrong(format!("{written:?}")),
-    }
-}
-
-async fn read(client: &Client, key: u64, level: ReadLevel, patience: Duration) -> Found {
-    match timeout(patience, look_up(client, &[key], level)).await {
-        Ok(Ok((held, answered))) => match held[0] {
-            Some((value, event_time)) => Found::Value {
-                value,
-                event_time,
-                answered,
-            },
-            None => Found::Nothing(answered),
-        },
-        Ok(Err(error)) => Found::Failed(error.to_string()),
-        Err(_) => Found::Failed("the client waits no longer".to_owned()),
     }
 }

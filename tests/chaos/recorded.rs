@@ -15,6 +15,8 @@ use crate::history::{self, Action, ReadOutcome, Version, WriteOutcome};
 #[derive(Debug, Clone, Serialize)]
 pub struct Recorded {
     pub client: String,
+    /// What the client has seen is held against what it was answered.
+    pub session: Option<u64>,
     pub key: u64,
     pub invoked: u64,
     pub ended: u64,
@@ -62,6 +64,8 @@ pub enum Found {
         event_time: Option<i64>,
         answered: Answered,
     },
+    /// Something that the session has seen is lost, or may be.
+    Unrecovered,
     Failed(String),
 }
 
@@ -94,7 +98,8 @@ impl Recorded {
     pub fn found(&self) -> Option<u64> {
         match &self.call {
             Call::Read(_, Found::Value { value, .. }) => Some(*value),
-            Call::Read(_, Found::Nothing(_) | Found::Failed(_)) | Call::Write(..) => None,
+            Call::Read(_, Found::Nothing(_) | Found::Unrecovered | Found::Failed(_))
+            | Call::Write(..) => None,
         }
     }
 }
@@ -251,6 +256,7 @@ fn outcome(found: &Found, stamps: &Stamps) -> ReadOutcome {
             event_time,
             answered,
         } => (Some(*value), *event_time, answered),
+        Found::Unrecovered => return ReadOutcome::Unrecovered,
         Found::Failed(_) => return ReadOutcome::Failed,
     };
     let stamp = value.and_then(|value| stamps.get(&value));
@@ -262,7 +268,8 @@ fn outcome(found: &Found, stamps: &Stamps) -> ReadOutcome {
     }
 }
 
-/// The local reads of one directory are a session: what was read there once is there ever after, or something newer.
+/// Besides those of clients, the local reads of one directory are a session: what was read there once is there ever after, or
+/// something newer.
 struct Sessions {
     /// Values of which there is one record at the most.
     once: BTreeSet<u64>,
@@ -270,7 +277,16 @@ struct Sessions {
 }
 
 impl Sessions {
+    /// The sessions of clients have odd numbers, those of directories even ones.
     fn of(&mut self, recorded: &Recorded) -> Option<u64> {
+        if let Some(session) = recorded.session {
+            let value = match &recorded.call {
+                Call::Write(write, _) => Some(write.value),
+                Call::Read(..) => recorded.found(),
+            };
+            let is_known = value.is_none_or(|value| self.once.contains(&value));
+            return is_known.then_some(2 * session + 1);
+        }
         let Call::Read(ReadLevel::Local, Found::Nothing(answered) | Found::Value { answered, .. }) =
             &recorded.call
         else {
@@ -279,7 +295,7 @@ impl Sessions {
         let is_known = recorded
             .found()
             .is_none_or(|value| self.once.contains(&value));
-        let next = self.of_nodes.len() as u64;
+        let next = 2 * self.of_nodes.len() as u64;
         let session = self.of_nodes.entry(answered.node.clone()).or_insert(next);
         is_known.then_some(*session)
     }
@@ -331,6 +347,7 @@ mod tests {
     fn recorded(at: u64, call: Call) -> Recorded {
         Recorded {
             client: "test".to_owned(),
+            session: None,
             key: 0,
             invoked: at * 10,
             ended: at * 10 + 5,
@@ -383,6 +400,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_session_of_a_client_has_seen_does_not_go_back_until_it_is_told_so() {
+        let mut all = two_writes();
+        all.push(read(ReadLevel::Local, Some(1), 3));
+        // Of directories of their own.
+        for (at, one) in all.iter_mut().enumerate() {
+            one.session = Some(7);
+            if let Call::Read(_, Found::Value { answered, .. }) = &mut one.call {
+                answered.node = at.to_string();
+            }
+        }
+        let stamps = told(&all);
+        assert_eq!(judge(&all, &stamps), Err(Rule::SessionWentBack));
+        all.insert(
+            2,
+            recorded(2, Call::Read(ReadLevel::Local, Found::Unrecovered)),
+        );
+        all[2].session = Some(7);
+        assert_eq!(judge(&all, &stamps), Ok(()));
+        all.remove(2);
+        all[2].session = Some(8);
+        assert_eq!(judge(&all, &stamps), Ok(()));
+    }
+
+    #[test]
     fn a_value_without_an_answer_is_known_once_its_write_is_repeated() {
         let mut all = two_writes();
         all.push(write(3, 3, Told::Unknown("cut off".to_owned())));
@@ -402,7 +443,7 @@ mod tests {
         let line = serde_json::to_string(&two_writes()[0]).unwrap();
         assert_eq!(
             line,
-            "{\"client\":\"test\",\"key\":0,\"invoked\":10,\"ended\":15,\"write\":[{\"value\":1,\"level\":\"quorum\",\
+            "{\"client\":\"test\",\"session\":null,\"key\":0,\"invoked\":10,\"ended\":15,\"write\":[{\"value\":1,\"level\":\"quorum\",\
              \"event_time\":null,\"is_sent_once\":true},{\"acked\":\"1001.0@0000000000000001/3/1\"}]}"
         );
     }

@@ -43,6 +43,7 @@ impl Summary {
                 Call::Read(level, found) => {
                     let told = match found {
                         Found::Nothing(_) | Found::Value { .. } => "answered",
+                        Found::Unrecovered => "unrecovered",
                         Found::Failed(_) => "failed",
                     };
                     let level = match level {
