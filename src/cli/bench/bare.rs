@@ -12,7 +12,8 @@ use rand::{Rng, SeedableRng};
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::super::error::CliError;
-use super::closed_loop::{Meter, Span};
+use super::closed_loop::Meter;
+use super::generator::Span;
 use super::measured::Measured;
 use super::workload::{Requests, Shape, entity, view_file};
 use crate::base::{Epoch, RegionId, Stamp};

@@ -1,39 +1,11 @@
 //! The generator: every connection has one call under way, and makes the next one as soon as it is answered.
 
-use std::future::Future;
-use std::time::{Duration, Instant};
-
-use tokio::sync::mpsc;
+use std::time::Instant;
 
 use super::super::error::CliError;
+use super::generator::{Caller, Span, gather};
 use super::measured::Measured;
-use crate::base::TaskGroup;
 use crate::base::clock::now_monotonic;
-
-/// How long a run takes.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub struct Span {
-    /// Seconds that are measured.
-    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
-    /// Seconds under load before that.
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    warmup: u64,
-}
-
-impl Span {
-    /// The seconds that are measured.
-    #[must_use]
-    pub fn seconds_f64(self) -> f64 {
-        Duration::from_secs(self.seconds).as_secs_f64()
-    }
-}
-
-/// Something that makes one call after the other.
-pub trait Caller: Send + 'static {
-    /// Makes a call and waits for its answer.
-    fn call(&mut self) -> impl Future<Output = Result<(), CliError>> + Send;
-}
 
 /// Counts the calls of one connection that end within the time that is measured.
 #[derive(Debug, Clone)]
@@ -47,12 +19,11 @@ impl Meter {
     /// A meter for a run that begins now.
     #[must_use]
     pub fn start(span: Span) -> Meter {
-        let from = now_monotonic() + Duration::from_secs(span.warmup);
-        let length = Duration::from_secs(span.seconds);
+        let from = now_monotonic() + span.warmup;
         Meter {
             from,
-            until: from + length,
-            measured: Measured::nothing(length),
+            until: from + span.measured,
+            measured: Measured::nothing(span.measured),
         }
     }
 
@@ -83,22 +54,9 @@ impl Meter {
 /// # Errors
 /// The first call that failed.
 pub async fn drive<C: Caller>(callers: Vec<C>, span: Span) -> Result<Measured, CliError> {
-    let tasks = TaskGroup::new();
-    let (done, mut results) = mpsc::channel(callers.len().max(1));
     let meter = Meter::start(span);
-    for caller in callers {
-        let (done, meter) = (done.clone(), meter.clone());
-        tasks.spawn_finite("generator", async move {
-            // Nobody listens any more once another caller has failed.
-            let _heard = done.send(run(caller, meter).await).await;
-        });
-    }
-    drop(done);
-    let mut all = meter.finish();
-    while let Some(result) = results.recv().await {
-        all.add(&result?);
-    }
-    Ok(all)
+    let runs = callers.into_iter().map(|caller| run(caller, meter.clone()));
+    gather(Measured::nothing(span.measured), runs).await
 }
 
 async fn run(mut caller: impl Caller, mut meter: Meter) -> Result<Measured, CliError> {
@@ -111,7 +69,11 @@ async fn run(mut caller: impl Caller, mut meter: Meter) -> Result<Measured, CliE
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
 
     struct Failing;
 
@@ -124,8 +86,8 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_fails_ends_the_run() {
         let span = Span {
-            seconds: 3_600,
-            warmup: 0,
+            measured: HOUR,
+            warmup: Duration::ZERO,
         };
         let error = drive(vec![Failing, Failing], span).await.unwrap_err();
         assert_eq!(error.to_string(), "NO: not now");
@@ -134,8 +96,8 @@ mod tests {
     #[test]
     fn what_ends_before_the_time_measured_does_not_count() {
         let mut meter = Meter::start(Span {
-            seconds: 1,
-            warmup: 3_600,
+            measured: HOUR,
+            warmup: HOUR,
         });
         let begun = meter.begin().unwrap();
         meter.end(begun);

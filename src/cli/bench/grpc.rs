@@ -9,7 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::super::error::CliError;
-use super::closed_loop::Caller;
+use super::generator::Caller;
 use super::workload::Requests;
 
 /// Messages as their bytes.

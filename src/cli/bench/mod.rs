@@ -9,6 +9,7 @@ mod closed_loop;
 mod compare;
 mod empty;
 mod failover;
+mod generator;
 mod grpc;
 mod load;
 mod measured;
@@ -23,8 +24,9 @@ use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
 use self::case::Case;
-use self::closed_loop::{Span, drive};
+use self::closed_loop::drive;
 use self::compare::{Comparison, connect};
+use self::generator::Span;
 use self::grpc::Call;
 use self::workload::{Shape, VIEW};
 use super::child::{Scratch, interruptible, this_program};

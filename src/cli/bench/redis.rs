@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use super::super::error::CliError;
-use super::closed_loop::Caller;
+use super::generator::Caller;
 use super::workload::{Requests, entity, feature_names};
 
 /// Entities that are loaded with one round trip.

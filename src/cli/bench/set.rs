@@ -10,7 +10,8 @@ use serde_json::{Value as Json, json};
 use super::super::error::CliError;
 use super::super::output::Output;
 use super::super::process_set::ProcessSet;
-use super::closed_loop::{Caller, Span, drive};
+use super::closed_loop::drive;
+use super::generator::{Caller, Span};
 use super::grpc::{Call, Connection};
 use super::load::load;
 use super::measured::rounded;
@@ -125,10 +126,8 @@ async fn ingest(
     let measured = drive(writers, span).await?;
     let begun = now_monotonic();
     set.equal().await?;
-    let (rows, seconds) = (
-        measured.rate() * span.seconds_f64() * f64::from(BATCH),
-        span.seconds_f64(),
-    );
+    let seconds = span.measured.as_secs_f64();
+    let rows = measured.rate() * seconds * f64::from(BATCH);
     Ok(rows / (seconds + begun.elapsed().as_secs_f64()))
 }
 
@@ -186,6 +185,6 @@ async fn catch_up(
     let begun = now_monotonic();
     set.restart(member).await?;
     set.equal().await?;
-    let rows = written.rate() * span.seconds_f64() * f64::from(BATCH);
+    let rows = written.rate() * span.measured.as_secs_f64() * f64::from(BATCH);
     Ok((rows, begun.elapsed().as_secs_f64()))
 }
