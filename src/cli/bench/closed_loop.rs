@@ -1,4 +1,4 @@
-//! The generator: every connection has one call under way, and makes the next one as soon as it is answered.
+//! The closed loop: every connection has one call under way, and makes the next one as soon as it is answered.
 
 use std::time::Instant;
 

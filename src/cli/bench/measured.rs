@@ -39,10 +39,21 @@ impl Measured {
             .expect("all histograms have the same bounds");
     }
 
+    /// It took so long, if that is longer than planned.
+    pub fn lasted(&mut self, length: Duration) {
+        self.length = self.length.max(length);
+    }
+
+    /// How many calls.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.latencies.len()
+    }
+
     /// Calls per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.latencies.len() as f64 / self.length.as_secs_f64()
+        self.count() as f64 / self.length.as_secs_f64()
     }
 
     /// The latency that this share of the calls did not exceed, in microseconds.

@@ -1,8 +1,9 @@
 //! `steadfast bench`: how fast a node is, and how fast it could be.
 //!
-//! The generator is a closed loop and runs on the machine it measures, so its own cost is part of every figure, ours
-//! and those it is compared with.
+//! A closed loop finds the most that a node does, an open one how long requests take that arrive at a rate of their own. The
+//! generator runs on the machine it measures, so its own cost is part of every figure, ours and those it is compared with.
 
+mod arrivals;
 mod bare;
 mod case;
 mod closed_loop;
@@ -13,6 +14,7 @@ mod generator;
 mod grpc;
 mod load;
 mod measured;
+mod open_loop;
 mod redis;
 mod set;
 mod workload;
@@ -28,6 +30,7 @@ use self::closed_loop::drive;
 use self::compare::{Comparison, connect};
 use self::generator::Span;
 use self::grpc::Call;
+use self::open_loop::drive_at;
 use self::workload::{Shape, VIEW};
 use super::child::{Scratch, interruptible, this_program};
 use super::connection::Connection;
@@ -38,6 +41,7 @@ const EXAMPLES: &str = "\
 Examples:
   steadfast bench load --entities 10000000
   steadfast bench lookup --entities 10000000 --keys uniform --connections 64
+  steadfast bench lookup --entities 10000000 --rate 2000
   steadfast bench ingest --entities 10000000 --seconds 30
   steadfast bench compare --output json
   steadfast bench failover --kills 50 --fault pause
@@ -58,7 +62,7 @@ enum Command {
     /// Create the view `bench` and write its entities
     Load(AgainstNode),
     /// Look features up
-    Lookup(AgainstNode),
+    Lookup(LookupArgs),
     /// Write batches, acknowledged at level async
     Ingest(AgainstNode),
     /// Form a set of three nodes of its own, let its primary fail under load, and count what is lost
@@ -85,6 +89,24 @@ struct AgainstNode {
 }
 
 #[derive(Debug, clap::Args)]
+struct LookupArgs {
+    #[command(flatten)]
+    node: AgainstNode,
+    /// Requests that arrive per second, at random times, whatever their answers take. Latencies count from a request's
+    /// arrival, also where it waits for a connection. Without a rate, each connection asks again as soon as it is answered
+    #[arg(long, value_name = "R", value_parser = some_rate)]
+    rate: Option<f64>,
+}
+
+fn some_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let is_some = rate.is_finite() && rate > 0.0;
+    is_some
+        .then_some(rate)
+        .ok_or_else(|| "not greater than 0".to_owned())
+}
+
+#[derive(Debug, clap::Args)]
 struct CompareArgs {
     /// How to print the result: a table at the end, or one JSON object a line as cases are done.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
@@ -106,8 +128,8 @@ struct CompareArgs {
 pub async fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Load(args) => load(args).await,
-        Command::Lookup(args) => measure(args, Call::Lookup).await,
-        Command::Ingest(args) => measure(args, Call::Write).await,
+        Command::Lookup(args) => measure(args.node, Call::Lookup, args.rate).await,
+        Command::Ingest(args) => measure(args, Call::Write, None).await,
         Command::Compare(args) => Box::pin(compare(args)).await,
         Command::Failover(args) => Box::pin(failover::run(args)).await,
         Command::Set(args) => Box::pin(set::run(args)).await,
@@ -141,10 +163,13 @@ async fn load(args: AgainstNode) -> Result<(), CliError> {
     )
 }
 
-async fn measure(args: AgainstNode, call: Call) -> Result<(), CliError> {
+async fn measure(args: AgainstNode, call: Call, rate: Option<f64>) -> Result<(), CliError> {
     let endpoints = args.connection.endpoints();
     let callers = connect(endpoints, call, args.shape, args.connections).await?;
-    let measured = drive(callers, args.span).await?;
+    let measured = match rate {
+        Some(rate) => drive_at(rate, callers, args.span).await?,
+        None => drive(callers, args.span).await?,
+    };
     report(args.connection.output, &measured.to_json(args.shape.batch))
 }
 
