@@ -128,7 +128,7 @@ fn batch(entities: &[i64], rows: &[Vec<u8>], rng: &mut SmallRng) -> WriteBatch {
 /// Rows as a node stores them.
 fn rows(shape: Shape) -> Result<Vec<Vec<u8>>, CliError> {
     let bad = |error: &dyn std::fmt::Display| CliError::wrong("BAD_VIEW", error.to_string());
-    let spec = parse_view(&view_file(shape.features)).map_err(|error| bad(&error))?;
+    let spec = parse_view(&view_file(0, shape.features)).map_err(|error| bad(&error))?;
     let view = View::new(spec, 0);
     let mut features: Vec<_> = view.spec.features.iter().collect();
     features.sort_by_key(|feature| feature.id);

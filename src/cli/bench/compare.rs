@@ -3,7 +3,6 @@
 //!
 //! The node and the empty server are child processes of this program, as is Redis; bare RocksDB runs in threads here.
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::super::child::{self, Home, Node, Scratch};
@@ -11,10 +10,11 @@ use super::super::error::CliError;
 use super::bare::Bare;
 use super::case::Case;
 use super::closed_loop::drive;
+use super::empty::EmptyServer;
 use super::generator::Span;
 use super::grpc::{Call, Connection};
 use super::load::load;
-use super::redis::Redis;
+use super::redis::{Read, Redis};
 use super::workload::{Keys, Requests, Shape};
 use crate::client::Client;
 
@@ -58,6 +58,8 @@ impl Comparison {
         let binary = child::this_program()?;
         let shape = Shape {
             entities,
+            views: 1,
+            views_asked: None,
             features: FEATURES,
             batch: INGEST_BATCH,
             keys: Keys::Uniform,
@@ -126,13 +128,9 @@ impl Comparison {
     }
 
     async fn empty_server(&self, shape: Shape, answer_bytes: usize) -> Result<f64, CliError> {
-        let answer_bytes = answer_bytes.to_string();
-        let arguments = ["bench", "empty-server", "--answer-bytes", &answer_bytes].map(OsStr::new);
-        let log = self.scratch.path().join("empty-server.log");
-        let (_child, ready) = child::start(&self.binary, &arguments, &log).await?;
-        let address = ready.get("client").and_then(serde_json::Value::as_str);
-        let endpoint = [address.unwrap_or_default().to_owned()];
-        let callers = connect(&endpoint, Call::Lookup, shape, self.connections).await?;
+        let server = EmptyServer::start(&self.binary, self.scratch.path(), answer_bytes).await?;
+        let endpoint = std::slice::from_ref(&server.address);
+        let callers = connect(endpoint, Call::Lookup, shape, self.connections).await?;
         Ok(drive(callers, self.span).await?.rate())
     }
 
@@ -140,10 +138,7 @@ impl Comparison {
         let Some(redis) = &self.redis else {
             return Ok(None);
         };
-        let mut callers = Vec::new();
-        for seed in (1..).take(self.connections) {
-            callers.push(redis.connect(Requests::new(shape, seed)).await?);
-        }
+        let callers = redis.callers(Read::Hmget, shape, self.connections).await?;
         Ok(Some(drive(callers, self.span).await?.rate()))
     }
 

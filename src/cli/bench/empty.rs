@@ -3,19 +3,23 @@
 //! It answers every call with the same bytes, neither decoding the request nor encoding the answer.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::future::Ready;
+use std::path::Path;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::process::Child;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use super::super::child;
 use super::super::error::CliError;
 use super::super::output::print_json;
 use super::grpc::Raw;
@@ -26,6 +30,36 @@ pub struct Args {
     /// Bytes of an answer.
     #[arg(long, value_name = "N")]
     answer_bytes: usize,
+}
+
+/// Such a server as a process. Dropping it kills it.
+#[derive(Debug)]
+pub struct EmptyServer {
+    _child: Child,
+    /// Where clients connect.
+    pub address: String,
+}
+
+impl EmptyServer {
+    /// Starts one that answers with so many bytes and logs to `directory`.
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub async fn start(
+        binary: &Path,
+        directory: &Path,
+        answer_bytes: usize,
+    ) -> Result<EmptyServer, CliError> {
+        let answer_bytes = answer_bytes.to_string();
+        let arguments = ["bench", "empty-server", "--answer-bytes", &answer_bytes].map(OsStr::new);
+        let log = directory.join("empty-server.log");
+        let (child, ready) = child::start(binary, &arguments, &log).await?;
+        let address = ready.get("client").and_then(serde_json::Value::as_str);
+        Ok(EmptyServer {
+            _child: child,
+            address: address.unwrap_or_default().to_owned(),
+        })
+    }
 }
 
 /// Serves until it is killed.

@@ -2,6 +2,7 @@
 //! with what it measures.
 
 use bytes::{Buf, BufMut, Bytes};
+use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -99,8 +100,8 @@ impl Connection {
     /// As it is answered.
     pub async fn answer(&mut self) -> Result<Bytes, CliError> {
         let (method, request) = match self.call {
-            Call::Lookup => ("GetFeatures", self.requests.lookup()),
-            Call::Write => ("PutFeatures", self.requests.write()),
+            Call::Lookup => ("GetFeatures", self.requests.lookup().encode_to_vec()),
+            Call::Write => ("PutFeatures", self.requests.write().encode_to_vec()),
         };
         let path =
             PathAndQuery::from_maybe_shared(format!("/steadfast.v1.FeatureService/{method}"))
@@ -109,7 +110,10 @@ impl Connection {
             .ready()
             .await
             .map_err(|error| CliError::failed("UNAVAILABLE", error.to_string()))?;
-        let answer = self.grpc.unary(Request::new(request), path, Raw).await;
+        let answer = self
+            .grpc
+            .unary(Request::new(request.into()), path, Raw)
+            .await;
         answer.map(tonic::Response::into_inner).map_err(|status| {
             CliError::failed(
                 "REFUSED",

@@ -1,4 +1,4 @@
-//! `steadfast bench load`: the view and its entities.
+//! `steadfast bench load`: the views and their entities.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,21 +14,24 @@ const PROGRESS: &str = "loading {bar:30} {human_pos}/{human_len} rows, {per_sec}
 /// Batches under way.
 const IN_FLIGHT: usize = 8;
 
-/// Creates the view and writes every entity of the shape.
+/// Creates the views and writes every entity of the shape to all of them.
 ///
 /// # Errors
 /// If the node refuses something.
 pub async fn load(client: &Client, shape: Shape) -> Result<(), CliError> {
-    client.create_view(view_file(shape.features)).await?;
+    for view in 0..shape.views {
+        client.create_view(view_file(view, shape.features)).await?;
+    }
     let mut requests = Requests::new(shape, 0);
-    let progress = ProgressBar::new(shape.entities);
+    let progress = ProgressBar::new(shape.rows());
     if let Ok(style) = ProgressStyle::with_template(PROGRESS) {
         progress.set_style(style);
     }
-    let starts = (0..shape.entities).step_by(BATCH);
+    let batch = BATCH.div_ceil(shape.views);
+    let starts = (0..shape.entities).step_by(batch);
     let writes = starts.map(|start| {
-        let ranks = (start..shape.entities).take(BATCH);
-        requests.write_of(ranks.map(entity).collect())
+        let ranks = (start..shape.entities).take(batch);
+        requests.write_of(&ranks.map(entity).collect::<Vec<_>>())
     });
     stream::iter(writes)
         .map(|write| async {

@@ -47,7 +47,7 @@ Examples:
   steadfast bench failover --kills 50 --fault pause
   steadfast bench set --output json
 
-Lookups and writes are for the entities that `load` wrote: give the same --entities and --features.";
+Lookups and writes are for the entities that `load` wrote: give the same --entities, --views and --features.";
 
 /// Measure a node, or compare one with what bounds it
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create the view `bench` and write its entities
+    /// Create the view `bench`, or as many as asked for, and write their entities
     Load(AgainstNode),
     /// Look features up
     Lookup(LookupArgs),
@@ -156,10 +156,11 @@ async fn load(args: AgainstNode) -> Result<(), CliError> {
     let begun = crate::base::clock::now_monotonic();
     load::load(&client, args.shape).await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let rate = measured::rounded(args.shape.entities as f64 / seconds);
+    let rows = args.shape.rows();
+    let rate = measured::rounded(rows as f64 / seconds);
     report(
         args.connection.output,
-        &json!({"view": VIEW, "rows": args.shape.entities, "rows_per_second": rate}),
+        &json!({"view": VIEW, "views": args.shape.views, "rows": rows, "rows_per_second": rate}),
     )
 }
 
@@ -170,7 +171,11 @@ async fn measure(args: AgainstNode, call: Call, rate: Option<f64>) -> Result<(),
         Some(rate) => drive_at(rate, callers, args.span).await?,
         None => drive(callers, args.span).await?,
     };
-    report(args.connection.output, &measured.to_json(args.shape.batch))
+    let rows = match call {
+        Call::Lookup => args.shape.rows_asked(),
+        Call::Write => args.shape.batch * args.shape.views,
+    };
+    report(args.connection.output, &measured.to_json(rows))
 }
 
 async fn compare(args: CompareArgs) -> Result<(), CliError> {

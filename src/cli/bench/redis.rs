@@ -1,7 +1,7 @@
-//! Redis, if it is installed: the same lookups, an `HMGET` for each entity, those of one request pipelined.
+//! Redis, if it is installed: the same lookups, one command for each row, those of one request pipelined.
 //!
-//! Answers are not taken apart, only counted through: a reply of `HMGET` is one line for its length and two for each
-//! value, none of which holds a line feed.
+//! Answers are not taken apart, only counted through: a reply is one line for its length and two for each of its items, none
+//! of which holds a line feed.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,11 +12,31 @@ use tokio::process::{Child, Command};
 
 use super::super::error::CliError;
 use super::generator::Caller;
-use super::workload::{Requests, entity, feature_names};
+use super::workload::{Requests, Shape, entity, feature_names};
 
-/// Entities that are loaded with one round trip.
+/// Rows that are loaded with one round trip.
 const LOAD_BATCH: usize = 1_000;
 const READ_BYTES: usize = 64 << 10;
+
+/// How a row is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// Field by field.
+    Hmget,
+    /// All of it, with the names of the fields.
+    Hgetall,
+}
+
+impl Read {
+    /// The name of the command.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Read::Hmget => "HMGET",
+            Read::Hgetall => "HGETALL",
+        }
+    }
+}
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
@@ -62,7 +82,7 @@ impl Redis {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub async fn connect(&self, requests: Requests) -> Result<Connection, CliError> {
+    pub async fn connect(&self, read: Read, requests: Requests) -> Result<Connection, CliError> {
         let open = async {
             let stream = TcpStream::connect(&self.address).await?;
             stream.set_nodelay(true)?;
@@ -75,6 +95,7 @@ impl Redis {
         }
         Ok(Connection {
             stream,
+            read,
             requests,
             names,
             command: Vec::new(),
@@ -82,21 +103,41 @@ impl Redis {
         })
     }
 
-    /// Writes all entities, with values as they print.
+    /// Connections, each with a sequence of requests of its own.
+    ///
+    /// # Errors
+    /// If one cannot be made.
+    pub async fn callers(
+        &self,
+        read: Read,
+        shape: Shape,
+        connections: usize,
+    ) -> Result<Vec<Connection>, CliError> {
+        let mut callers = Vec::new();
+        for seed in (1..).take(connections) {
+            callers.push(self.connect(read, Requests::new(shape, seed)).await?);
+        }
+        Ok(callers)
+    }
+
+    /// Writes all rows, with values as they print.
     ///
     /// # Errors
     /// If it refuses one.
     pub async fn load(&self, requests: Requests) -> Result<(), CliError> {
-        let mut connection = self.connect(requests).await?;
-        let all = connection.requests.shape().entities;
-        let mut ranks = 0..all;
-        loop {
-            let batch: Vec<_> = ranks.by_ref().take(LOAD_BATCH).map(entity).collect();
-            if batch.is_empty() {
-                return Ok(());
+        let mut connection = self.connect(Read::Hmget, requests).await?;
+        let shape = connection.requests.shape();
+        for view in 0..shape.views {
+            let mut ranks = 0..shape.entities;
+            loop {
+                let batch: Vec<_> = ranks.by_ref().take(LOAD_BATCH).map(entity).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                connection.write(view, &batch).await?;
             }
-            connection.write(&batch).await?;
         }
+        Ok(())
     }
 }
 
@@ -104,6 +145,7 @@ impl Redis {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    read: Read,
     requests: Requests,
     /// The names of all features, as words of a command.
     names: Vec<u8>,
@@ -112,13 +154,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    async fn write(&mut self, entities: &[i64]) -> Result<(), CliError> {
+    async fn write(&mut self, view: usize, entities: &[i64]) -> Result<(), CliError> {
         let features = self.requests.shape().features;
         self.command.clear();
         for entity in entities {
             put_array(&mut self.command, 2 + 2 * features);
             put_word(&mut self.command, "HSET");
-            put_word(&mut self.command, &entity.to_string());
+            put_word(&mut self.command, &key(view, *entity));
             for name in feature_names(features) {
                 put_word(&mut self.command, &name);
                 put_word(&mut self.command, &self.requests.value().to_string());
@@ -154,15 +196,30 @@ impl Caller for Connection {
     async fn call(&mut self) -> Result<(), CliError> {
         let features = self.requests.shape().features;
         let entities = self.requests.entities();
+        let (words, items) = match self.read {
+            Read::Hmget => (2 + features, features),
+            Read::Hgetall => (2, 2 * features),
+        };
+        let mut rows = 0;
         self.command.clear();
-        for entity in &entities {
-            put_array(&mut self.command, 2 + features);
-            put_word(&mut self.command, "HMGET");
-            put_word(&mut self.command, &entity.to_string());
-            self.command.extend_from_slice(&self.names);
+        for view in self.requests.views() {
+            for entity in &entities {
+                put_array(&mut self.command, words);
+                put_word(&mut self.command, self.read.name());
+                put_word(&mut self.command, &key(view, *entity));
+                if self.read == Read::Hmget {
+                    self.command.extend_from_slice(&self.names);
+                }
+                rows += 1;
+            }
         }
-        self.round_trip(entities.len() * (1 + 2 * features)).await
+        self.round_trip(rows * (1 + 2 * items)).await
     }
+}
+
+/// Under which a row is found.
+fn key(view: usize, entity: i64) -> String {
+    format!("{view}:{entity}")
 }
 
 /// Begins a command of so many words.

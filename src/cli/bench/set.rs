@@ -58,6 +58,8 @@ async fn measure(binary: &Path, scratch: &Path, span: Span) -> Result<Json, CliE
     let primary = set.whole().await?;
     let shape = Shape {
         entities: ENTITIES,
+        views: 1,
+        views_asked: None,
         features: FEATURES,
         batch: usize::try_from(BATCH).unwrap_or_default(),
         keys: Keys::Uniform,
