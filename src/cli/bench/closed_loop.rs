@@ -59,6 +59,30 @@ pub async fn drive<C: Caller>(callers: Vec<C>, span: Span) -> Result<Measured, C
     gather(Measured::nothing(span.measured), runs).await
 }
 
+/// Has callers call one after the other, again and again, so that all meet the same moods of the machine. The results are in
+/// the order of the callers.
+///
+/// # Errors
+/// The first call that failed.
+pub async fn take_turns<C: Caller>(callers: Vec<C>, span: Span) -> Result<Vec<Measured>, CliError> {
+    let meter = Meter::start(span);
+    let mut metered: Vec<_> = callers
+        .into_iter()
+        .map(|caller| (caller, meter.clone()))
+        .collect();
+    while meter.begin().is_some() {
+        for (caller, meter) in &mut metered {
+            let begun = now_monotonic();
+            caller.call().await?;
+            meter.end(begun);
+        }
+    }
+    Ok(metered
+        .into_iter()
+        .map(|(_, meter)| meter.finish())
+        .collect())
+}
+
 async fn run(mut caller: impl Caller, mut meter: Meter) -> Result<Measured, CliError> {
     while let Some(begun) = meter.begin() {
         caller.call().await?;
@@ -90,6 +114,8 @@ mod tests {
             warmup: Duration::ZERO,
         };
         let error = drive(vec![Failing, Failing], span).await.unwrap_err();
+        assert_eq!(error.to_string(), "NO: not now");
+        let error = take_turns(vec![Failing, Failing], span).await.unwrap_err();
         assert_eq!(error.to_string(), "NO: not now");
     }
 

@@ -1,5 +1,5 @@
-//! Calls over gRPC that neither build requests from objects nor take answers apart: the generator shares the machine
-//! with what it measures.
+//! Calls over gRPC. [`Connection`] neither builds requests from objects nor takes answers apart, for the generator shares the
+//! machine with what it measures; [`Program`] does both, as what is measured is the caller's side.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message as _;
@@ -12,6 +12,8 @@ use tonic::{Request, Status};
 use super::super::error::CliError;
 use super::generator::Caller;
 use super::workload::Requests;
+use crate::client::Client;
+use crate::proto::v1::feature_service_client::FeatureServiceClient;
 
 /// Messages as their bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,12 +116,9 @@ impl Connection {
             .grpc
             .unary(Request::new(request.into()), path, Raw)
             .await;
-        answer.map(tonic::Response::into_inner).map_err(|status| {
-            CliError::failed(
-                "REFUSED",
-                format!("{}: {}", status.code(), status.message()),
-            )
-        })
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| refused(&status))
     }
 }
 
@@ -127,6 +126,73 @@ impl Caller for Connection {
     async fn call(&mut self) -> Result<(), CliError> {
         self.answer().await.map(|_| ())
     }
+}
+
+/// Lookups as a program makes them, which has messages and not bytes.
+#[derive(Debug)]
+pub struct Program {
+    way: Way,
+    requests: Requests,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// By the code that tonic generates.
+    Generated(FeatureServiceClient<Channel>),
+    /// By our client.
+    Client(Client),
+}
+
+impl Program {
+    /// One that calls what tonic generates.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub async fn generated(endpoint: &str, requests: Requests) -> Result<Program, CliError> {
+        let channel = connect(endpoint).await;
+        let channel =
+            channel.map_err(|cause| CliError::failed("UNAVAILABLE", cause.to_string()))?;
+        Ok(Program {
+            way: Way::Generated(FeatureServiceClient::new(channel)),
+            requests,
+        })
+    }
+
+    /// One that calls our client.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub async fn client(endpoint: &str, requests: Requests) -> Result<Program, CliError> {
+        Ok(Program {
+            way: Way::Client(Client::to(&[endpoint]).await?),
+            requests,
+        })
+    }
+}
+
+impl Caller for Program {
+    async fn call(&mut self) -> Result<(), CliError> {
+        let request = self.requests.lookup();
+        match &mut self.way {
+            Way::Client(client) => {
+                client.get(request).await?;
+            }
+            Way::Generated(client) => {
+                client
+                    .get_features(request)
+                    .await
+                    .map_err(|status| refused(&status))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(status: &Status) -> CliError {
+    CliError::failed(
+        "REFUSED",
+        format!("{}: {}", status.code(), status.message()),
+    )
 }
 
 async fn connect(endpoint: &str) -> Result<Channel, tonic::transport::Error> {

@@ -11,12 +11,14 @@ mod compare;
 mod empty;
 mod failover;
 mod generator;
+mod grid;
 mod grpc;
 mod load;
 mod measured;
 mod open_loop;
 mod redis;
 mod set;
+mod unloaded;
 mod workload;
 mod zipf;
 
@@ -44,6 +46,7 @@ Examples:
   steadfast bench lookup --entities 10000000 --rate 2000
   steadfast bench ingest --entities 10000000 --seconds 30
   steadfast bench compare --output json
+  steadfast bench grid --entities 10000 --seconds 2
   steadfast bench failover --kills 50 --fault pause
   steadfast bench set --output json
 
@@ -71,6 +74,7 @@ enum Command {
     Set(set::Args),
     /// Measure a node of its own, an empty gRPC server, bare RocksDB and, if installed, Redis in one run
     Compare(CompareArgs),
+    Grid(grid::Args),
     #[command(hide = true)]
     EmptyServer(empty::Args),
 }
@@ -131,6 +135,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Lookup(args) => measure(args.node, Call::Lookup, args.rate).await,
         Command::Ingest(args) => measure(args, Call::Write, None).await,
         Command::Compare(args) => Box::pin(compare(args)).await,
+        Command::Grid(args) => Box::pin(grid::run(args)).await,
         Command::Failover(args) => Box::pin(failover::run(args)).await,
         Command::Set(args) => Box::pin(set::run(args)).await,
         Command::EmptyServer(args) => empty::run(args).await,
@@ -215,11 +220,19 @@ fn table_of(cases: &[Json]) -> String {
 }
 
 fn report(output: Output, result: &Json) -> Result<(), CliError> {
-    let Output::Table = output else {
-        return print_json(result);
-    };
-    let fields: Vec<_> = result.as_object().into_iter().flatten().collect();
-    let mut table = table(fields.iter().map(|(name, _)| name));
-    table.add_row(fields.iter().map(|(_, value)| plain(value)));
-    print(&table.to_string())
+    match output {
+        Output::Json => print_json(result),
+        Output::Table => print(&table_of_objects(std::slice::from_ref(result))),
+    }
+}
+
+/// Objects that all have the names of the first.
+fn table_of_objects(objects: &[Json]) -> String {
+    let fields = |object: &Json| object.as_object().cloned().unwrap_or_default();
+    let names = objects.first().map(fields).unwrap_or_default();
+    let mut table = table(names.keys());
+    for object in objects {
+        table.add_row(fields(object).values().map(plain));
+    }
+    table.to_string()
 }
