@@ -71,7 +71,7 @@ impl Bare {
     ///
     /// # Errors
     /// If RocksDB fails.
-    pub fn ingest(&self, writers: usize, span: Span) -> Result<Measured, CliError> {
+    pub fn ingest(&self, writers: u64, span: Span) -> Result<Measured, CliError> {
         let meter = Meter::start(span);
         let start = |seed| {
             let (db, rows, meter) = (Arc::clone(&self.db), Arc::clone(&self.rows), meter.clone());
@@ -80,7 +80,7 @@ impl Bare {
                 write(&db, &rows, requests, seed, meter)
             })
         };
-        let seeds = (0..).take(writers);
+        let seeds = 0..writers;
         let threads: Result<Vec<_>, _> = seeds.map(start).collect();
         let threads = threads.map_err(|error| CliError::failed("NO_THREAD", error.to_string()))?;
         let mut all = meter.finish();

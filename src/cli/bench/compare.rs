@@ -3,6 +3,7 @@
 //!
 //! The node and the empty server are child processes of this program, as is Redis; bare RocksDB runs in threads here.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::super::child::{self, Home, Node, Scratch};
@@ -39,7 +40,7 @@ pub struct Comparison {
     node: Node,
     redis: Option<Redis>,
     shape: Shape,
-    connections: usize,
+    connections: u64,
     span: Span,
     /// Dropped last, when nobody uses it any more.
     scratch: Scratch,
@@ -52,7 +53,7 @@ impl Comparison {
     /// If one of them fails.
     pub async fn prepare(
         entities: u64,
-        connections: usize,
+        connections: u64,
         span: Span,
     ) -> Result<Comparison, CliError> {
         let binary = child::this_program()?;
@@ -108,7 +109,7 @@ impl Comparison {
         let mut sample = Connection::open(node, Call::Lookup, Requests::new(shape, 0)).await?;
         let answer_bytes = sample.answer().await?.len();
         let ours = drive(
-            connect(node, Call::Lookup, shape, self.connections).await?,
+            connect(node, Call::Lookup, shape, self.seeds()).await?,
             self.span,
         )
         .await?;
@@ -130,7 +131,7 @@ impl Comparison {
     async fn empty_server(&self, shape: Shape, answer_bytes: usize) -> Result<f64, CliError> {
         let server = EmptyServer::start(&self.binary, self.scratch.path(), answer_bytes).await?;
         let endpoint = std::slice::from_ref(&server.address);
-        let callers = connect(endpoint, Call::Lookup, shape, self.connections).await?;
+        let callers = connect(endpoint, Call::Lookup, shape, self.seeds()).await?;
         Ok(drive(callers, self.span).await?.rate())
     }
 
@@ -138,7 +139,7 @@ impl Comparison {
         let Some(redis) = &self.redis else {
             return Ok(None);
         };
-        let callers = redis.callers(Read::Hmget, shape, self.connections).await?;
+        let callers = redis.callers(Read::Hmget, shape, self.seeds()).await?;
         Ok(Some(drive(callers, self.span).await?.rate()))
     }
 
@@ -146,7 +147,7 @@ impl Comparison {
         let shape = self.shape_of(INGEST_BATCH, Keys::Uniform, ALL);
         let rows = |rate: f64| rate * INGEST_BATCH as f64;
         let node = std::slice::from_ref(&self.node.home.client);
-        let callers = connect(node, Call::Write, shape, self.connections).await?;
+        let callers = connect(node, Call::Write, shape, self.seeds()).await?;
         let ours = drive(callers, self.span).await?;
         let bare = Bare::load(&self.scratch.path().join("bare"), shape)?;
         let bare = bare.ingest(self.connections, self.span)?;
@@ -185,8 +186,12 @@ impl Comparison {
     async fn lone_p99_us(&self) -> Result<f64, CliError> {
         let shape = self.shape_of(100, Keys::Zipf, HOT);
         let node = std::slice::from_ref(&self.node.home.client);
-        let callers = connect(node, Call::Lookup, shape, 1).await?;
+        let callers = connect(node, Call::Lookup, shape, 1..2).await?;
         Ok(drive(callers, self.span).await?.quantile_us(0.99))
+    }
+
+    fn seeds(&self) -> Range<u64> {
+        1..1 + self.connections
     }
 
     fn shape_of(&self, batch: usize, keys: Keys, share: u64) -> Shape {
@@ -199,7 +204,7 @@ impl Comparison {
     }
 }
 
-/// Opens connections, each with a sequence of requests of its own.
+/// Opens connections, one for each seed of a sequence of requests.
 ///
 /// # Errors
 /// If one cannot be opened.
@@ -207,10 +212,10 @@ pub async fn connect(
     endpoints: &[String],
     call: Call,
     shape: Shape,
-    connections: usize,
+    seeds: Range<u64>,
 ) -> Result<Vec<Connection>, CliError> {
     let mut callers = Vec::new();
-    for seed in (1..).take(connections) {
+    for seed in seeds {
         let requests = Requests::new(shape, seed);
         callers.push(Connection::open(endpoints, call, requests).await?);
     }

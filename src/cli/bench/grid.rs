@@ -4,6 +4,8 @@
 //! features, so that a request reads 5 or 25 rows of each entity. By default the views hold about four times as many bytes as
 //! the caches.
 
+use std::cell::Cell;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use super::super::output::{Output, print, print_json};
 use super::closed_loop::drive;
 use super::compare::connect;
 use super::generator::Span;
-use super::grpc::Call;
+use super::grpc::{Call, Connection};
 use super::load::load;
 use super::measured::{Measured, rounded};
 use super::open_loop::drive_at;
@@ -30,6 +32,9 @@ const VIEWS: usize = 25;
 const FEATURES: usize = 10;
 /// Entities of a request, and views of each.
 const GRID: [(usize, usize); 5] = [(1, 5), (10, 5), (100, 5), (1, 25), (100, 25)];
+/// The shapes of calls that are measured without load.
+const NARROWEST: (usize, usize) = (1, 5);
+const MIDDLE: (usize, usize) = (100, 5);
 /// The corner where everything is read.
 const WIDEST: (usize, usize) = (100, 25);
 /// Those of the set on which calls are measured without load: its caches hold all of them.
@@ -55,7 +60,7 @@ pub struct Args {
     span: Span,
     /// Connections, each with one request under way
     #[arg(long, value_name = "N", default_value_t = 32)]
-    connections: usize,
+    connections: u64,
 }
 
 /// Measures everything.
@@ -99,7 +104,7 @@ async fn measure(
     let mut peaks = Vec::new();
     for keys in [Keys::Zipf, Keys::Uniform] {
         // Otherwise the first shapes would pay for filling the caches.
-        grid.peak(grid.shape(WIDEST, keys)).await?;
+        grid.peak(shape_of(args, WIDEST, keys)).await?;
         for cell in GRID {
             let (case, peak) = grid.warm(cell, keys).await?;
             report(case)?;
@@ -115,7 +120,7 @@ async fn measure(
         ..shape_of(args, WIDEST, Keys::Uniform)
     };
     let unloaded = Unloaded::prepare(binary, scratch, shape, args.span).await?;
-    for cell in [(1, 5), (100, 5)] {
+    for cell in [NARROWEST, MIDDLE] {
         let name = shape_name(cell);
         let shape = Shape {
             entities: shape.entities,
@@ -135,6 +140,8 @@ struct Grid<'a> {
     args: &'a Args,
     node: Node,
     redis: Option<Redis>,
+    /// Below it, all seeds of sequences of requests have been used.
+    seed: Cell<u64>,
 }
 
 impl<'a> Grid<'a> {
@@ -156,16 +163,21 @@ impl<'a> Grid<'a> {
             args,
             node,
             redis,
+            seed: Cell::new(1),
         })
     }
 
-    fn shape(&self, cell: (usize, usize), keys: Keys) -> Shape {
-        shape_of(self.args, cell, keys)
+    /// Seeds for requests that nobody has made before, for caches would hold their answers.
+    fn seeds(&self) -> Range<u64> {
+        let first = self.seed.get();
+        let next = first + self.args.connections;
+        self.seed.set(next);
+        first..next
     }
 
     /// One shape on caches that are as warm as such requests keep them; and the node's peak.
     async fn warm(&self, cell: (usize, usize), keys: Keys) -> Result<(Json, f64), CliError> {
-        let shape = self.shape(cell, keys);
+        let shape = shape_of(self.args, cell, keys);
         let peak = self.peak(shape).await?;
         let half = self.at(peak / 2.0, shape, self.args.span).await?;
         let mut case = json!({
@@ -191,7 +203,8 @@ impl<'a> Grid<'a> {
             warmup: Duration::ZERO,
             ..self.args.span
         };
-        let half = self.at(peak / 2.0, self.shape(cell, keys), span).await?;
+        let shape = shape_of(self.args, cell, keys);
+        let half = self.at(peak / 2.0, shape, span).await?;
         let mut case = json!({"case": case_name(cell, keys, "cold")});
         put(&mut case, latencies(peak / 2.0, &half));
         Ok(case)
@@ -206,9 +219,10 @@ impl<'a> Grid<'a> {
         drive_at(rate, self.callers(shape).await?, span).await
     }
 
-    async fn callers(&self, shape: Shape) -> Result<Vec<super::grpc::Connection>, CliError> {
+    async fn callers(&self, shape: Shape) -> Result<Vec<Connection>, CliError> {
+        let seeds = self.seeds();
         let node = std::slice::from_ref(&self.node.home.client);
-        connect(node, Call::Lookup, shape, self.args.connections).await
+        connect(node, Call::Lookup, shape, seeds).await
     }
 
     /// The node and Redis at one rate, that is half of the lower peak, so that neither only waits.
@@ -222,15 +236,13 @@ impl<'a> Grid<'a> {
             "redis_p99_us",
             "ratio_redis_p50",
         ];
+        let span = self.args.span;
         let Some(redis) = &self.redis else {
             return Ok(names.into_iter().map(|name| (name, Json::Null)).collect());
         };
-        let Args {
-            span, connections, ..
-        } = *self.args;
         let mut fastest = (Read::Hmget, 0.0);
         for read in [Read::Hmget, Read::Hgetall] {
-            let callers = redis.callers(read, shape, connections).await?;
+            let callers = redis.callers(read, shape, self.seeds()).await?;
             let peak = drive(callers, span).await?.rate();
             if peak > fastest.1 {
                 fastest = (read, peak);
@@ -239,7 +251,7 @@ impl<'a> Grid<'a> {
         let (read, redis_peak) = fastest;
         let rate = peak.min(redis_peak) / 2.0;
         let ours = self.at(rate, shape, span).await?.quantile_us(0.5);
-        let callers = redis.callers(read, shape, connections).await?;
+        let callers = redis.callers(read, shape, self.seeds()).await?;
         let theirs = drive_at(rate, callers, span).await?;
         let ratio = (ours / theirs.quantile_us(0.5) * 1e3).round() / 1e3;
         let values = [

@@ -89,7 +89,7 @@ struct AgainstNode {
     span: Span,
     /// Connections, each with one request under way
     #[arg(long, value_name = "N", default_value_t = 32)]
-    connections: usize,
+    connections: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,7 @@ struct CompareArgs {
     span: Span,
     /// Connections, each with one request under way
     #[arg(long, value_name = "N", default_value_t = 32)]
-    connections: usize,
+    connections: u64,
 }
 
 /// Runs a benchmark.
@@ -171,7 +171,10 @@ async fn load(args: AgainstNode) -> Result<(), CliError> {
 
 async fn measure(args: AgainstNode, call: Call, rate: Option<f64>) -> Result<(), CliError> {
     let endpoints = args.connection.endpoints();
-    let callers = connect(endpoints, call, args.shape, args.connections).await?;
+    // Other requests in each run, or caches would hold the answers of the one before.
+    let seed = u64::from(rand::random::<u32>());
+    let seeds = seed..seed + args.connections;
+    let callers = connect(endpoints, call, args.shape, seeds).await?;
     let measured = match rate {
         Some(rate) => drive_at(rate, callers, args.span).await?,
         None => drive(callers, args.span).await?,

@@ -3,6 +3,7 @@
 //! Answers are not taken apart, only counted through: a reply is one line for its length and two for each of its items, none
 //! of which holds a line feed.
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -103,7 +104,7 @@ impl Redis {
         })
     }
 
-    /// Connections, each with a sequence of requests of its own.
+    /// Connections, one for each seed of a sequence of requests.
     ///
     /// # Errors
     /// If one cannot be made.
@@ -111,10 +112,10 @@ impl Redis {
         &self,
         read: Read,
         shape: Shape,
-        connections: usize,
+        seeds: Range<u64>,
     ) -> Result<Vec<Connection>, CliError> {
         let mut callers = Vec::new();
-        for seed in (1..).take(connections) {
+        for seed in seeds {
             callers.push(self.connect(read, Requests::new(shape, seed)).await?);
         }
         Ok(callers)
