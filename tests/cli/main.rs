@@ -8,6 +8,7 @@
     reason = "a test may panic"
 )]
 
+mod bench;
 mod export;
 mod forget;
 mod inspect;
