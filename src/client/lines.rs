@@ -104,22 +104,12 @@ impl Lines {
         for current in &endpoints {
             match connect(current).await {
                 Ok(channel) => {
-                    let mut routes = Routes::new(&endpoints, options.zone.clone());
-                    routes.answered(current);
-                    let known = Known {
-                        routes,
-                        hedges: Hedges::new(),
-                        second_calls: Budget::new(HEDGED.0, HEDGED.1),
-                        retries: Budget::new(RETRIED.0, RETRIED.1),
-                        channels: HashMap::from([(current.clone(), channel)]),
-                        next_survey: None,
-                    };
-                    return Ok(Lines(Arc::new(Shared {
-                        options,
-                        begun: now_monotonic(),
-                        known: Mutex::new(known),
-                        surveys: TaskGroup::new(),
-                    })));
+                    let lines = Lines::new(&endpoints, options);
+                    let mut known = lines.lock();
+                    known.routes.answered(current);
+                    known.channels.insert(current.clone(), channel);
+                    drop(known);
+                    return Ok(lines);
                 }
                 Err(cause) => failures.push(format!("{current}: {cause}")),
             }
@@ -130,6 +120,23 @@ impl Lines {
             failures.join("; ")
         };
         Err(Error::unavailable(format!("no node answers ({tried})")))
+    }
+
+    fn new(endpoints: &[String], options: Options) -> Lines {
+        let known = Known {
+            routes: Routes::new(endpoints, options.zone.clone()),
+            hedges: Hedges::new(),
+            second_calls: Budget::new(HEDGED.0, HEDGED.1),
+            retries: Budget::new(RETRIED.0, RETRIED.1),
+            channels: HashMap::new(),
+            next_survey: None,
+        };
+        Lines(Arc::new(Shared {
+            options,
+            begun: now_monotonic(),
+            known: Mutex::new(known),
+            surveys: TaskGroup::new(),
+        }))
     }
 
     /// Learns from the node that answers who else is in the set, and goes on to do so now and then. Where that cannot be told,
@@ -198,6 +205,7 @@ impl Lines {
         let deadline = self.0.options.deadline;
         let (mut attempts, mut attempt) = Attempts::begin(order, is_harmless, deadline);
         loop {
+            // Even to wait for no time takes a timer a millisecond.
             if !attempt.wait.is_zero() {
                 sleep(attempt.wait).await;
             }
@@ -458,6 +466,8 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -478,6 +488,20 @@ mod tests {
                 leads,
                 "{address} by {told_by}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_node_is_asked_without_waiting_for_anything() {
+        let lines = Lines::new(&["a:1".to_owned(), "b:1".to_owned()], Options::default());
+        let answer = |_, _| async { Ok(Response::new(7)) };
+        for is_hedged in [false, true] {
+            let manner = Manner {
+                is_hedged,
+                ..Manner::READS
+            };
+            let asked = lines.ask((), manner, answer);
+            assert_eq!(asked.now_or_never(), Some(Ok(7)));
         }
     }
 
