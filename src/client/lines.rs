@@ -209,7 +209,7 @@ impl Lines {
             if !attempt.wait.is_zero() {
                 sleep(attempt.wait).await;
             }
-            let outcome = if manner.is_hedged {
+            let outcome = if manner.is_hedged && attempts.are_several() {
                 let asked = self.hedged(&mut attempts, &attempt, begun, &message, manner, &ask);
                 asked.await
             } else {

@@ -79,10 +79,15 @@ impl Attempts {
         (attempts, first)
     }
 
+    /// Are there several nodes to ask?
+    pub fn are_several(&self) -> bool {
+        self.endpoints.len() > 1
+    }
+
     /// A second attempt while one is under way, `elapsed` after the call began; `None` if there is no other node.
     pub fn beside(&mut self, under_way: &Attempt, elapsed: Duration) -> Option<Attempt> {
         let left = self.deadline.saturating_sub(elapsed);
-        if self.endpoints.len() < 2 || left < LEAST {
+        if !self.are_several() || left < LEAST {
             return None;
         }
         let mut other = self.next_in_line();
@@ -113,7 +118,7 @@ impl Attempts {
         self.failed += 1;
         let fate = fate(&failure);
         let named = failure.primary.clone().filter(|named| named != endpoint);
-        let has_others = named.is_some() || self.follows || self.endpoints.len() > 1;
+        let has_others = named.is_some() || self.follows || self.are_several();
         // Two nodes that name each other are not asked in turn without a pause.
         let is_news = named.is_some() && !self.follows;
         let wait = if is_news {
