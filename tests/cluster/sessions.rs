@@ -107,7 +107,8 @@ async fn a_session_goes_on_over_switch_overs() {
     for (value, to) in (1..).zip([1, 2, 0, 1]) {
         let write = v1::PutFeaturesRequest {
             session: Some(String::new()),
-            level: v1::CommitLevel::Async.into(),
+            // Of what was not known to be committed it may be forgotten by now whether it was recovered.
+            level: v1::CommitLevel::Quorum.into(),
             ..put(value, value, "")
         };
         let token = all[0].ask_put(Request::new(write)).await.unwrap().session;
