@@ -16,8 +16,6 @@ use super::workload::{Requests, Shape};
 use crate::proto::v1::ReadLevel;
 
 const MEMBERS: u8 = 3;
-/// The same requests for every way.
-const SEED: u64 = 1;
 
 /// Three members on this machine.
 #[derive(Debug)]
@@ -65,8 +63,11 @@ impl Unloaded<'_> {
     /// # Errors
     /// If a call fails.
     pub async fn levels(&self, name: &str, shape: Shape) -> Result<Vec<Json>, CliError> {
-        let open = async |endpoint: &String, level| {
-            let requests = Requests::new(shape, SEED).reading_at(level);
+        // Nobody asks for what another one has just brought into the processor's caches.
+        let mut seeds = 0..;
+        let mut open = async |endpoint: &String, level| {
+            let seed = seeds.next().unwrap_or_default();
+            let requests = Requests::new(shape, seed).reading_at(level);
             Connection::open(std::slice::from_ref(endpoint), Call::Lookup, requests).await
         };
         let mut sample = open(&self.primary, ReadLevel::Local).await?;
@@ -98,10 +99,9 @@ impl Unloaded<'_> {
     /// # Errors
     /// If a call fails.
     pub async fn client(&self, name: &str, shape: Shape) -> Result<Json, CliError> {
-        let requests = Requests::new(shape, SEED);
         let callers = vec![
-            Program::generated(&self.primary, requests.clone()).await?,
-            Program::client(&self.primary, requests).await?,
+            Program::generated(&self.primary, Requests::new(shape, 1)).await?,
+            Program::client(&self.primary, Requests::new(shape, 2)).await?,
         ];
         let measured = take_turns(callers, self.span).await?;
         let [generated, client] = medians_us(&measured)?;
