@@ -4,18 +4,18 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{Either, join_all, select};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::convert::{commit_level_to_wire, read_level_to_wire};
 use super::error::{Effect, Error, Kind};
 use super::hedge::{Budget, Hedges};
+use super::reach::{connect, endpoint, leads_there};
 use super::retry::{Attempt, Attempts};
 use super::routes::{Routes, Wish};
 use super::survey::{self, EVERY, FIRST, SOON};
@@ -24,12 +24,6 @@ use crate::base::clock::{now_monotonic, sleep};
 use crate::base::task::TaskGroup;
 use crate::proto::{Reason, v1};
 
-/// How long connecting to one endpoint may take, so that the next one gets its turn.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// A connection on which nothing comes is tested so often, and given up if no answer comes for so long: a node that was cut
-/// off sends no word of it.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(3);
 /// One lookup in so many may be sent to a second node, and so many at once.
 const HEDGED: (f64, f64) = (0.1, 10.0);
 /// So many retries for each call, and so many at once: enough to get through a failover, too few to keep an overloaded set
@@ -429,67 +423,11 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Does an address that a node told lead from here to where it does from there? One that is meant for the node's own machine
-/// leads to whatever runs on this one.
-fn leads_there(address: &str, told_by: &str) -> bool {
-    let is_own = |address: &str| match address.rsplit_once(':') {
-        Some(("localhost", _)) => true,
-        Some((host, _)) => {
-            let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-            ip.is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
-        }
-        None => false,
-    };
-    !address.is_empty() && (!is_own(address) || is_own(told_by))
-}
-
-fn endpoint(address: &str) -> Result<Endpoint, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let endpoint = endpoint.map_err(|_| "not of the form host:port".to_owned())?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_LIMIT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE_LIMIT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
-}
-
-async fn connect(address: &str) -> Result<Channel, String> {
-    let connected = endpoint(address)?.connect().await;
-    connected.map_err(|error| innermost(&error))
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |cause| cause.source());
-    chain.last().unwrap_or(error).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-
-    #[test]
-    fn addresses_for_a_nodes_own_machine_lead_nowhere_from_another() {
-        for (address, told_by, leads) in [
-            ("b:7400", "a:7400", true),
-            ("10.0.0.2:7400", "a:7400", true),
-            ("127.0.0.1:7400", "a:7400", false),
-            ("0.0.0.0:7400", "10.0.0.1:7400", false),
-            ("[::]:7400", "a:7400", false),
-            ("localhost:7400", "a:7400", false),
-            ("127.0.0.1:7401", "localhost:7400", true),
-            ("[::1]:7401", "127.0.0.1:7400", true),
-            ("", "a:7400", false),
-        ] {
-            assert_eq!(
-                leads_there(address, told_by),
-                leads,
-                "{address} by {told_by}"
-            );
-        }
-    }
 
     #[tokio::test]
     async fn the_first_node_is_asked_without_waiting_for_anything() {

@@ -22,6 +22,7 @@ mod error;
 mod hedge;
 mod ingest;
 mod lines;
+mod reach;
 mod retry;
 mod routes;
 mod streams;
