@@ -105,13 +105,16 @@ async fn a_session_goes_on_over_switch_overs() {
     let all = members.each_ref();
     have_sessions(&all).await;
     for (value, to) in (1..).zip([1, 2, 0, 1]) {
-        let write = v1::PutFeaturesRequest {
-            session: Some(String::new()),
-            // Of what was not known to be committed it may be forgotten by now whether it was recovered.
-            level: v1::CommitLevel::Quorum.into(),
-            ..put(value, value, "")
+        let write = async |id, level: v1::CommitLevel| {
+            let write = v1::PutFeaturesRequest {
+                session: Some(String::new()),
+                level: level.into(),
+                ..put(id, id, "")
+            };
+            all[0].ask_put(Request::new(write)).await.unwrap().session
         };
-        let token = all[0].ask_put(Request::new(write)).await.unwrap().session;
+        let token = write(value, v1::CommitLevel::Quorum).await;
+        let doubtful = write(100 + value, v1::CommitLevel::Async).await;
         let number = members[to].status().by;
         let primary = all.iter().find(|member| member.serves()).unwrap();
         let change = SetChange::SwitchOver(Some(number));
@@ -121,6 +124,16 @@ async fn a_session_goes_on_over_switch_overs() {
             read_on(&all, id, id, String::new()).await;
         }
         read_on(&all, value, value, token).await;
+        // It was recovered; what it came to may be forgotten by now, and is not guessed then.
+        let lookup = of_session(vec![100 + value], v1::ReadLevel::Local, &doubtful);
+        match members[to].ask_get(lookup).await {
+            Ok(answer) => {
+                let written = items_to_proto(Items::Int64(vec![100 + value]));
+                assert_eq!(answer.views[0].columns[0].values, Some(written));
+            }
+            Err(status) => assert_eq!(reason(&status), "UNRECOVERED"),
+        }
+        read_on(&all, 100 + value, 100 + value, String::new()).await;
     }
     for member in members {
         member.stop().await;
