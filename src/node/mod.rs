@@ -24,6 +24,7 @@ mod refound;
 mod request;
 mod scans;
 mod seeding;
+mod selected;
 mod sessions;
 mod set;
 mod start;

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::member::StrongRead;
-use super::request::{Answered, Error, LookupRequest, Selection, Spent};
+use super::request::{Answered, Error, LookupRequest, Spent};
+use super::selected::Selected;
 use super::sessions::Session;
 use super::{Node, Serving};
 use crate::base::clock::{now_monotonic, timeout};
 use crate::base::{Held, LogId, ReadLevel, Seq};
 use crate::engine::{self, KeyedRow};
-use crate::model::resolve::{Column, Resolver, Wanted};
+use crate::model::ViewId;
+use crate::model::resolve::{Column, Resolver};
 use crate::model::row::RowRef;
-use crate::model::{ViewId, limits};
 use crate::read::Token;
 use crate::storage::RowKeys;
 
@@ -122,18 +123,17 @@ impl Serving {
             read = Some(self.begin_primary_read().await?);
             spent.waiting = begun.elapsed();
         }
-        let mut columns = Vec::with_capacity(selections.len());
-        for selection in selections {
-            let mut taken = Taken {
-                level: how,
-                memory: &mut memory,
-                spent: &mut spent,
-                session: session.as_ref().map(|session| &session.token),
-                sources: (read.is_some() || session.is_some()).then_some(&mut sources),
-            };
-            let selected = self.select(selection, wanted, deadline, &mut taken);
-            columns.push(selected.await?);
-        }
+        let (now, purge) = (self.clock.wall(), self.engine.purge());
+        let mut selected = Selected::new(selections, wanted, now, &purge, &mut memory)?;
+        let mut taken = Taken {
+            level: how,
+            deadline,
+            memory: &mut memory,
+            spent: &mut spent,
+            session: session.as_ref().map(|session| &session.token),
+            sources: (read.is_some() || session.is_some()).then_some(&mut sources),
+        };
+        self.take_rows(&mut selected, &mut taken).await?;
         if let Some(primary) = &mut read {
             let read = now_monotonic();
             let confirmed = primary.confirmed(records(&sources)).await;
@@ -144,7 +144,33 @@ impl Serving {
             let is_committed = matches!(level, ReadLevel::Primary | ReadLevel::Quorum);
             self.note(session, sources, is_committed);
         }
-        Ok((columns, memory, spent))
+        Ok((selected.finish(), memory, spent))
+    }
+
+    /// Reads the rows that are selected, page by page.
+    async fn take_rows(&self, selected: &mut Selected, taken: &mut Taken<'_>) -> Result<(), Error> {
+        loop {
+            taken.deadline.check()?;
+            let keys = selected.next_keys(ROWS_AT_ONCE);
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let rows = match taken.level {
+                ReadLevel::Quorum => {
+                    let agreed = self.agreed_rows(keys, taken.session, taken.deadline, taken.spent);
+                    agreed.await?.into_iter().map(Some).collect()
+                }
+                ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary => {
+                    self.rows(keys, taken.spent).await?
+                }
+            };
+            let bytes = rows.iter().flatten().map(KeyedRow::memory_bytes).sum();
+            let _held = taken.memory.count(bytes);
+            let (read, before) = (now_monotonic(), selected.payload_bytes());
+            selected.resolve(&rows, taken.sources.as_deref_mut())?;
+            taken.spent.resolving += read.elapsed();
+            taken.memory.grow(selected.payload_bytes() - before)?;
+        }
     }
 
     /// A primary read whose rows may be read now.
@@ -158,60 +184,6 @@ impl Serving {
     pub(super) fn not_primary(&self) -> Error {
         let primary = self.member.standing().primary();
         Error::NotPrimary { primary }
-    }
-
-    async fn select(
-        &self,
-        selection: Selection,
-        wanted: Wanted,
-        deadline: Deadline,
-        taken: &mut Taken<'_>,
-    ) -> Result<Vec<Column>, Error> {
-        let Selection {
-            view,
-            features,
-            keys,
-        } = selection;
-        let id = view.id;
-        let mut resolver = Resolver::new(view, features, keys.len(), wanted, self.clock.wall())
-            .leaving_out(self.engine.purge().of(id));
-        taken.memory.grow(resolver.blank_bytes(keys.len()))?;
-        let mut entities = keys.iter();
-        while entities.len() > 0 {
-            deadline.check()?;
-            let before = resolver.payload_bytes();
-            let keys = RowKeys::of_entities(id, entities.clone().take(ROWS_AT_ONCE));
-            let rows = match taken.level {
-                ReadLevel::Quorum => {
-                    let agreed = self
-                        .agreed_rows(keys, taken.session, deadline, taken.spent)
-                        .await?;
-                    agreed.into_iter().map(Some).collect()
-                }
-                ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary => {
-                    self.rows(keys, taken.spent).await?
-                }
-            };
-            let bytes = rows.iter().flatten().map(KeyedRow::memory_bytes).sum();
-            let _held = taken.memory.count(bytes);
-            let read = now_monotonic();
-            for (row, _) in rows.iter().zip(entities.by_ref()) {
-                let row = row.as_ref().and_then(KeyedRow::row);
-                if let (Some(sources), Some(row)) = (&mut taken.sources, row) {
-                    note_sources(id, row, sources)?;
-                }
-                resolve(&mut resolver, row)?;
-                let max = limits::ANSWER_BYTES;
-                if resolver.payload_bytes() > max {
-                    return Err(Error::AnswerTooLarge { max });
-                }
-            }
-            taken.spent.resolving += read.elapsed();
-            taken
-                .memory
-                .grow(resolver.payload_bytes().saturating_sub(before))?;
-        }
-        Ok(resolver.finish())
     }
 
     /// The rows of some keys, or of the first of them if they are large. What memory holds is read at once; files are read
@@ -262,10 +234,11 @@ pub(super) fn records(sources: &Sources) -> Vec<(LogId, Seq)> {
 /// What a lookup takes and finds out as it goes.
 struct Taken<'a> {
     level: ReadLevel,
-    /// What must be in the rows.
-    session: Option<&'a Token>,
+    deadline: Deadline,
     memory: &'a mut Held,
     spent: &'a mut Spent,
+    /// What must be in the rows.
+    session: Option<&'a Token>,
     /// Only where they are asked for.
     sources: Option<&'a mut Sources>,
 }

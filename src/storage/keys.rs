@@ -46,17 +46,6 @@ impl RowKey {
 pub struct RowKeys(PackedBytes);
 
 impl RowKeys {
-    /// The keys of the rows in `view` of entities with these encoded keys.
-    #[must_use]
-    pub fn of_entities<'a>(
-        view: ViewId,
-        entities: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) -> RowKeys {
-        let mut keys = RowKeys(PackedBytes::with_capacity(entities.len(), 0));
-        entities.for_each(|entity| keys.push(view, entity));
-        keys
-    }
-
     /// Appends the key of a row in `view`, given its entity's encoded key.
     pub fn push(&mut self, view: ViewId, entity: &[u8]) {
         self.0.push_with(|out| {
