@@ -10,7 +10,7 @@ use super::reads::Deadline;
 use super::request::Error;
 use crate::base::clock::timeout;
 use crate::base::{LogId, Lsn, Seq, VersionVector};
-use crate::read::{SessionKey, Token, Verdict, judge};
+use crate::read::{SessionKey, Token, Verdict, is_recovered, judge};
 
 /// A session, as a call finds and leaves it.
 #[derive(Debug)]
@@ -53,10 +53,12 @@ impl Serving {
         is_committed: bool,
     ) {
         let applied = &self.engine.state().applied.0;
-        let mut seen = Token::new(self.agreement.state().lineage);
+        let control = self.agreement.state();
+        let mut seen = Token::new(control.lineage);
         for (log, seq) in records {
             let is_folded = log.epoch <= applied.base(log.region);
-            seen.see(log, seq, is_committed || is_folded);
+            let is_safe = is_committed || is_folded || is_recovered(&control, log, seq);
+            seen.see(log, seq, is_safe);
         }
         seen.settle(applied);
         if let Err(cause) = session.token.join(&seen) {

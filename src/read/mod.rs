@@ -19,5 +19,5 @@ mod staleness;
 pub use gather::Gather;
 pub use nearness::Nearness;
 pub use plan::Plan;
-pub use session::{Error as SessionError, SessionKey, Token, Verdict, judge};
+pub use session::{Error as SessionError, SessionKey, Token, Verdict, is_recovered, judge};
 pub use staleness::{ProbeNumber, Staleness};

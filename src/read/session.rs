@@ -255,11 +255,22 @@ fn is_forgotten(control: &ControlState, log: LogId) -> bool {
     log.region == control.region && log.epoch <= control.forgotten
 }
 
+/// Is a record within a log that is closed? A log is closed once a majority holds it whole, so it is never lost.
+#[must_use]
+pub fn is_recovered(control: &ControlState, log: LogId, seq: Seq) -> bool {
+    end_of(control, log).is_some_and(|end| seq <= end)
+}
+
 fn is_closed_before(control: &ControlState, log: LogId, seq: Seq) -> bool {
-    let state = (log.region == control.region)
-        .then(|| control.logs.get(&log.epoch))
-        .flatten();
-    matches!(state, Some(LogState::Closed { last, .. }) if *last < seq)
+    end_of(control, log).is_some_and(|end| seq > end)
+}
+
+/// The last record of a log that is closed, as long as that is remembered.
+fn end_of(control: &ControlState, log: LogId) -> Option<Seq> {
+    match control.logs.get(&log.epoch) {
+        Some(LogState::Closed { last, .. }) if log.region == control.region => Some(*last),
+        _ => None,
+    }
 }
 
 /// Did a later epoch open without this record, and has it not returned?

@@ -232,9 +232,14 @@ fn a_record_beyond_its_logs_end_is_unrecovered_even_where_the_log_is_folded() {
         assert_eq!(judged(5), Verdict::Unrecovered);
         assert_ne!(judged(4), Verdict::Unrecovered);
     }
+    assert!(is_recovered(&control, log(1), Seq(4)));
+    assert!(!is_recovered(&control, log(1), Seq(5)));
+    assert!(!is_recovered(&control, log(2), Seq(1)), "it is not closed");
     let mut session = Token::new(LINEAGE);
     let (region, epoch) = (RegionId(9), Epoch(1));
-    session.see(LogId { region, epoch }, Seq(5), true);
+    let elsewhere = LogId { region, epoch };
+    assert!(!is_recovered(&control, elsewhere, Seq(4)));
+    session.see(elsewhere, Seq(5), true);
     let verdict = judge(&session, &control, &vector(&[]), None);
     assert_eq!(
         verdict,
