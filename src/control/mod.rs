@@ -13,6 +13,7 @@ mod joining;
 mod local;
 mod member;
 mod quorum;
+#[cfg(feature = "server")]
 pub mod raft;
 mod refound;
 mod rejection;
