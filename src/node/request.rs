@@ -147,7 +147,7 @@ pub struct ScanRequest {
     pub prefix: EntityKey,
     /// Continues behind this entity.
     pub after: Option<EntityKey>,
-    /// At most so many rows.
+    /// At most so many rows; not 0.
     pub max_rows: usize,
     /// Ends behind the row with which the page's stored bytes reach this.
     pub max_bytes: usize,

@@ -15,16 +15,79 @@ use super::request::{Error, ScanPage, ScanRequest};
 use crate::base::ReadLevel;
 use crate::base::clock::timeout;
 use crate::base::codec::DecodeError;
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::model::purge::Left;
 use crate::model::resolve::{Resolver, Wanted};
 use crate::model::row::RowRef;
 use crate::model::{EntityKey, ViewId, ViewPurge};
 use crate::storage::ScanStart;
 
+/// Some rows as they are stored.
+struct Page {
+    view: ViewId,
+    purge: ViewPurge,
+    keys: Vec<EntityKey>,
+    rows: Vec<Bytes>,
+    /// What they take, and may take.
+    bytes: usize,
+    room: Room,
+    /// Where all that was looked at comes from, deletions included; only where that is asked for.
+    sources: Option<Sources>,
+    /// Behind which key it goes on.
+    rest: Option<EntityKey>,
+}
+
+/// Rows of a view that lie together.
+struct KeySpan {
+    view: ViewId,
+    prefix: EntityKey,
+    after: Option<EntityKey>,
+}
+
+/// How large a page may get.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Page {
+    fn new(view: ViewId, purge: ViewPurge, room: Room, has_sources: bool) -> Page {
+        Page {
+            view,
+            purge,
+            keys: Vec::new(),
+            rows: Vec::new(),
+            bytes: 0,
+            room,
+            sources: has_sources.then(Sources::default),
+            rest: None,
+        }
+    }
+
+    /// Takes the next row of the view, of which perhaps nothing is shown; breaks at one that there is no room to show.
+    fn take(&mut self, key: EntityKey, row: &[u8]) -> Result<ControlFlow<()>, Error> {
+        let view = self.view;
+        let damaged = |source| Error::Read(engine::Error::BadRow { view, source });
+        let shown = shown(&self.purge, row).map_err(damaged)?;
+        let is_full = self.keys.len() >= self.room.rows || self.bytes >= self.room.bytes;
+        if shown.is_some() && is_full {
+            return Ok(ControlFlow::Break(()));
+        }
+        if let Some(sources) = &mut self.sources {
+            note_sources(view, row, sources)?;
+        }
+        if let Some(row) = shown {
+            self.bytes += key.as_bytes().len() + row.len();
+            self.keys.push(key);
+            self.rows.push(Bytes::copy_from_slice(&row));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
 impl Serving {
     pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
-        let engine = Arc::clone(&self.engine);
         let now = self.clock.wall();
         let ScanRequest {
             view,
@@ -38,59 +101,84 @@ impl Serving {
             deadline,
         } = request;
         let deadline = Deadline::after(deadline);
-        if let ReadLevel::Bounded(bound) = level {
-            let staleness = self.member.standing().staleness(self.clock.monotonic());
-            check_fresh(staleness, bound)?;
-        }
-        let mut read = match level {
-            ReadLevel::Local | ReadLevel::Bounded(_) => None,
-            ReadLevel::Quorum | ReadLevel::Primary => Some(self.begin_primary_read().await?),
+        let span = KeySpan {
+            view: view.id,
+            prefix,
+            after,
         };
-        let id = view.id;
-        let start = after.map_or(ScanStart::First, ScanStart::After);
-        let (keys, rows, more) = self
-            .blocking(move || page(&engine, id, &prefix, &start, max_rows, max_bytes, deadline))
-            .await??;
+        let room = Room {
+            rows: max_rows,
+            bytes: max_bytes,
+        };
+        let page = match level {
+            ReadLevel::Local => self.applied_page(span, room, false, deadline).await?,
+            ReadLevel::Bounded(bound) => {
+                let staleness = self.member.standing().staleness(self.clock.monotonic());
+                check_fresh(staleness, bound)?;
+                self.applied_page(span, room, false, deadline).await?
+            }
+            ReadLevel::Quorum | ReadLevel::Primary => {
+                self.confirmed_page(span, room, deadline).await?
+            }
+        };
         let wanted = Wanted {
             defaults: false,
             event_times,
         };
-        let mut resolver = Resolver::new(view, features, keys.len(), wanted, now);
-        let mut sources = Sources::default();
-        for row in &rows {
-            if read.is_some() {
-                note_sources(id, row, &mut sources)?;
-            }
+        let mut resolver = Resolver::new(view, features, page.keys.len(), wanted, now);
+        for row in &page.rows {
             resolve(&mut resolver, Some(row))?;
         }
-        if let Some(read) = &mut read {
-            let confirmed = timeout(deadline.rest(), read.confirmed(records(&sources))).await;
-            let confirmed = confirmed.map_err(|_| deadline.passed())?;
-            confirmed.ok_or_else(|| self.not_primary())?;
-        }
         Ok(ScanPage {
-            keys,
+            keys: page.keys,
             columns: resolver.finish(),
-            more,
+            more: page.rest.is_some(),
         })
+    }
+
+    async fn applied_page(
+        &self,
+        span: KeySpan,
+        room: Room,
+        has_sources: bool,
+        deadline: Deadline,
+    ) -> Result<Page, Error> {
+        let engine = Arc::clone(&self.engine);
+        let read = move || {
+            let mut page = Page::new(span.view, engine.purge().of(span.view), room, has_sources);
+            let filled = fill(&mut page, &engine, &span, deadline)?;
+            Ok(filled.map(|()| page))
+        };
+        self.blocking(read).await?
+    }
+
+    async fn confirmed_page(
+        &self,
+        span: KeySpan,
+        room: Room,
+        deadline: Deadline,
+    ) -> Result<Page, Error> {
+        let mut read = self.begin_primary_read().await?;
+        let page = self.applied_page(span, room, true, deadline).await?;
+        let sources = page.sources.as_ref().map(records).unwrap_or_default();
+        let confirmed = timeout(deadline.rest(), read.confirmed(sources)).await;
+        let confirmed = confirmed.map_err(|_| deadline.passed())?;
+        confirmed.ok_or_else(|| self.not_primary())?;
+        Ok(page)
     }
 }
 
-type Page = (Vec<EntityKey>, Vec<Bytes>, bool);
-
-fn page(
-    engine: &engine::Engine,
-    view: ViewId,
-    prefix: &EntityKey,
-    start: &ScanStart,
-    max_rows: usize,
-    max_bytes: usize,
+/// Reads rows until the page is full or they end.
+fn fill(
+    page: &mut Page,
+    engine: &Engine,
+    span: &KeySpan,
     deadline: Deadline,
-) -> Result<Result<Page, Error>, engine::Error> {
-    let (mut keys, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let purge = engine.purge().of(view);
+) -> Result<Result<(), Error>, engine::Error> {
+    let start = span.after.clone();
+    let start = start.map_or(ScanStart::First, ScanStart::After);
     let mut visited = 0_usize;
-    let more = engine.scan(view, prefix, start, |key, row| {
+    let ended = engine.scan(span.view, &span.prefix, &start, |key, row| {
         // Between two live rows there may be any number of tombstones.
         visited += 1;
         if visited.is_multiple_of(ROWS_AT_ONCE)
@@ -98,24 +186,15 @@ fn page(
         {
             return ControlFlow::Break(Err(passed));
         }
-        let row = match shown(&purge, row) {
-            Ok(Some(row)) => row,
-            Ok(None) => return ControlFlow::Continue(()),
-            Err(source) => {
-                let damaged = engine::Error::BadRow { view, source };
-                return ControlFlow::Break(Err(Error::Read(damaged)));
-            }
-        };
-        if keys.len() >= max_rows || bytes >= max_bytes {
-            return ControlFlow::Break(Ok(()));
+        match page.take(key, row) {
+            Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+            Ok(ControlFlow::Break(())) => ControlFlow::Break(Ok(())),
+            Err(damaged) => ControlFlow::Break(Err(damaged)),
         }
-        bytes += key.as_bytes().len() + row.len();
-        keys.push(key);
-        rows.push(Bytes::copy_from_slice(&row));
-        ControlFlow::Continue(())
     })?;
-    let more = more.transpose().map(|more| more.is_some());
-    Ok(more.map(|more| (keys, rows, more)))
+    Ok(ended.transpose().map(|full| {
+        page.rest = full.and_then(|()| page.keys.last().cloned());
+    }))
 }
 
 /// What a scan shows of a stored row: what is left of it, if that holds anything.
@@ -137,14 +216,17 @@ mod tests {
     use crate::model::view_file::parse_view;
     use crate::model::{Catalogue, MergeMode, Order, Purge, Version};
 
-    #[test]
-    fn a_scan_passes_over_deletions_and_what_may_go() {
-        let stamp = |millis| Stamp {
+    fn stamp(millis: u64) -> Stamp {
+        Stamp {
             hlc: Hlc::from_millis(millis),
             region: RegionId(1),
             epoch: Epoch(1),
             seq: Seq(millis),
-        };
+        }
+    }
+
+    /// A view whose rows may go that are not younger than 9 ms.
+    fn view() -> (ViewId, ViewPurge) {
         let text = r#"
             name = "v"
             entity = [{ name = "id", type = "int64" }]
@@ -155,22 +237,52 @@ mod tests {
         let create = catalogue.create(parse_view(text).unwrap()).unwrap();
         catalogue.apply(stamp(1), &create);
         let view = catalogue.view("v").unwrap().id;
-        let purge = Purge::new(Hlc::from_millis(10), catalogue).of(view);
-        let is_shown = |event_time, cells| {
-            let write = Write {
-                merge: MergeMode::Row,
-                order: Order::EventTime,
-                version: Version {
-                    event_time: Micros(event_time),
-                    stamp: stamp(2),
-                },
-                cells,
-            };
-            let row = write.row().unwrap().encode();
+        (view, Purge::new(Hlc::from_millis(10), catalogue).of(view))
+    }
+
+    /// A row that was put, or deleted, by the record of this number.
+    fn row(event_time: i64, seq: u64, is_put: bool) -> Vec<u8> {
+        let write = Write {
+            merge: MergeMode::Row,
+            order: Order::EventTime,
+            version: Version {
+                event_time: Micros(event_time),
+                stamp: stamp(seq),
+            },
+            cells: is_put.then_some(&[]),
+        };
+        write.row().unwrap().encode()
+    }
+
+    #[test]
+    fn a_scan_passes_over_deletions_and_what_may_go() {
+        let (_, purge) = view();
+        let is_shown = |event_time, is_put| {
+            let row = row(event_time, 2, is_put);
             shown(&purge, &row).unwrap().is_some()
         };
-        assert!(is_shown(9_001, Some(&[])));
-        assert!(!is_shown(9_000, Some(&[])), "it may go");
-        assert!(!is_shown(9_001, None), "it is deleted");
+        assert!(is_shown(9_001, true));
+        assert!(!is_shown(9_000, true), "it may go");
+        assert!(!is_shown(9_001, false), "it is deleted");
+    }
+
+    #[test]
+    fn a_page_comes_from_deletions_too_and_not_from_what_it_has_no_room_for() {
+        let (view, purge) = view();
+        let room = Room {
+            rows: 1,
+            bytes: 100,
+        };
+        let mut page = Page::new(view, purge, room, true);
+        let mut take = |key: &'static [u8], seq, is_put| {
+            let key = EntityKey::from_checked(Bytes::from_static(key));
+            page.take(key, &row(9_001, seq, is_put)).unwrap()
+        };
+        assert!(take(b"a", 2, false).is_continue());
+        assert!(take(b"b", 3, true).is_continue());
+        assert!(take(b"c", 4, false).is_continue());
+        assert!(take(b"d", 5, true).is_break());
+        assert_eq!(page.keys.len(), 1);
+        assert_eq!(records(&page.sources.unwrap()), [(stamp(1).log(), Seq(4))]);
     }
 }
