@@ -1,6 +1,7 @@
 //! Questions of a quorum read to other members.
 
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use super::MESSAGE_BYTES;
 use super::lines::Lines;
@@ -23,30 +24,41 @@ pub struct RowLines {
 }
 
 impl RowLines {
-    /// Asks a member at an address, and waits for the answer without limit.
+    /// Asks a member at an address for its rows of some keys, and waits for the answer without limit.
     ///
     /// # Errors
     /// If the address is none, does not answer or refuses.
-    pub async fn ask(
+    pub async fn name_rows(
         &self,
         member: IncarnationId,
         address: &str,
         question: NameRowsRequest,
     ) -> Result<NameRowsResponse, Unnamed> {
-        let unnamed = |cause: &str| Unnamed {
-            address: address.to_owned(),
-            cause: cause.to_owned(),
-        };
+        let mut client = self.client(member, address)?;
+        named(address, client.name_rows(question).await)
+    }
+
+    fn client(
+        &self,
+        member: IncarnationId,
+        address: &str,
+    ) -> Result<RowServiceClient<Channel>, Unnamed> {
         let line = self.lines.to(member, address);
-        let mut client = client(line.ok_or_else(|| unnamed("it is no address"))?);
-        let answer = client.name_rows(question).await;
-        let answer = answer.map_err(|status| unnamed(status.message()))?;
-        Ok(answer.into_inner())
+        let line = line.ok_or_else(|| unnamed(address, "it is no address"))?;
+        Ok(RowServiceClient::new(line)
+            .max_encoding_message_size(MESSAGE_BYTES)
+            .max_decoding_message_size(MESSAGE_BYTES))
     }
 }
 
-fn client(line: Channel) -> RowServiceClient<Channel> {
-    RowServiceClient::new(line)
-        .max_encoding_message_size(MESSAGE_BYTES)
-        .max_decoding_message_size(MESSAGE_BYTES)
+fn named<T>(address: &str, answer: Result<Response<T>, Status>) -> Result<T, Unnamed> {
+    let answer = answer.map_err(|status| unnamed(address, status.message()))?;
+    Ok(answer.into_inner())
+}
+
+fn unnamed(address: &str, cause: &str) -> Unnamed {
+    Unnamed {
+        address: address.to_owned(),
+        cause: cause.to_owned(),
+    }
 }

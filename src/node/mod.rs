@@ -48,7 +48,7 @@ use self::member::Member;
 use self::quorum::Quorum;
 use self::writer::Job;
 use crate::base::disk::{DirLock, Disk};
-use crate::base::{Budget, Clock, CommitLevel, Held, ReadLevel, Stamp, TaskGroup};
+use crate::base::{Budget, Clock, CommitLevel, ReadLevel, Stamp, TaskGroup};
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress, Span, SpanSeen};
 use crate::model::{Catalogue, View, ViewId};
@@ -59,7 +59,7 @@ pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
 pub use init::init;
 pub use joining::Joining;
-pub use quorum::{RowsAnswer, RowsAsked, rows_answer_to_proto};
+pub use quorum::{Answer, NamedRow, RowsAsked, rows_answer_to_proto};
 pub use reads::Columns;
 pub use refound::{Error as RefoundError, Remains};
 pub use request::{
@@ -317,18 +317,6 @@ impl Node {
     /// If stored rows cannot be read or are damaged, or the deadline passes.
     pub async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
         self.serving()?.lookup(request).await
-    }
-
-    /// Names rows to another member that makes a quorum read.
-    ///
-    /// # Errors
-    /// If stored rows cannot be read or are damaged.
-    pub async fn name_rows(
-        &self,
-        asked: RowsAsked,
-        memory: &mut Held,
-    ) -> Result<RowsAnswer, Error> {
-        self.serving()?.name_rows(asked, memory).await
     }
 
     /// Reads the token of a session; the empty text is that of one that begins.

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use super::super::Serving;
 use super::super::request::{Error, Spent};
-use super::Answer;
-use super::wire::{NamedRow, RowsAnswer, RowsAsked, RowsNamed};
+use super::wire::{Answer, NamedRow, RowsAsked};
 use crate::base::Held;
 use crate::engine::{self, KeyedRow};
 use crate::model::purge::Left;
@@ -25,39 +24,35 @@ impl Serving {
         &self,
         asked: RowsAsked,
         memory: &mut Held,
-    ) -> Result<RowsAnswer, Error> {
-        let mut spent = Spent::default();
+    ) -> Result<Answer<Vec<NamedRow>>, Error> {
         let RowsAsked {
             keys,
             held,
             session,
             ..
         } = asked;
-        let (vouched, rows) = match self
-            .vouched_rows(keys, session.as_ref(), &mut spent)
-            .await?
-        {
-            Answer::Rows(vouched, rows) => (vouched, rows),
-            Answer::Nothing => return Ok(RowsAnswer::NotNow),
-            Answer::Unrecovered => return Ok(RowsAnswer::Unrecovered),
-        };
-        let (mut named, mut bytes) = (Vec::with_capacity(rows.len()), 0);
-        for (row, held) in rows.iter().zip(held) {
-            named.push(match row.row() {
-                None => NamedRow::Absent,
-                Some(_) if digest(row) == held => NamedRow::Same,
-                Some(row) => {
-                    bytes += row.len();
-                    NamedRow::Other(row.to_vec().into())
+        let mut spent = Spent::default();
+        let rows = self.vouched_rows(keys, session.as_ref(), &mut spent);
+        let mut bytes = 0;
+        let answer = rows.await?.map(|rows| {
+            let mut named = Vec::with_capacity(rows.len());
+            for (row, held) in rows.iter().zip(held) {
+                named.push(match row.row() {
+                    None => NamedRow::Absent,
+                    Some(_) if digest(row) == held => NamedRow::Same,
+                    Some(row) => {
+                        bytes += row.len();
+                        NamedRow::Other(row.to_vec().into())
+                    }
+                });
+                if bytes >= NAMED_BYTES {
+                    break;
                 }
-            });
-            if bytes >= NAMED_BYTES {
-                break;
             }
-        }
+            named
+        });
         memory.grow(bytes)?;
-        let rows = named;
-        Ok(RowsAnswer::Named(RowsNamed { vouched, rows }))
+        Ok(answer)
     }
 
     pub(super) async fn vouched_rows(
@@ -65,35 +60,44 @@ impl Serving {
         keys: RowKeys,
         session: Option<&Token>,
         spent: &mut Spent,
-    ) -> Result<Answer, Error> {
-        let mut read = self.member.read_for_quorum().await?;
-        if read.ready().await.is_none() {
-            return Ok(Answer::Nothing);
+    ) -> Result<Answer<Vec<KeyedRow>>, Error> {
+        let views = views_of(keys.iter());
+        self.vouched(views, session, self.rows_left(keys, spent))
+            .await
+    }
+
+    /// What this member may say of its rows in some views: `read` reads them once they hold what they must.
+    pub(super) async fn vouched<T>(
+        &self,
+        views: BTreeSet<ViewId>,
+        session: Option<&Token>,
+        read: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Answer<T>, Error> {
+        let mut ready = self.member.read_for_quorum().await?;
+        if ready.ready().await.is_none() {
+            return Ok(Answer::NotNow);
         }
         match session.map_or(Verdict::Satisfied, |token| self.verdict(token)) {
             Verdict::Satisfied => {}
-            Verdict::Wait => return Ok(Answer::Nothing),
+            Verdict::Wait => return Ok(Answer::NotNow),
             Verdict::Unrecovered | Verdict::Forgotten | Verdict::OtherLineage => {
                 return Ok(Answer::Unrecovered);
             }
         }
-        let rows = self.rows_left(keys, spent).await?;
+        let rows = read.await?;
         // A view that is dropped here has no rows to name, though they are there still.
-        if self.check_views(&rows).is_err() {
-            return Ok(Answer::Nothing);
+        if self.check_views(views).is_err() {
+            return Ok(Answer::NotNow);
         }
         let vouched = self.member.vouch().await;
-        Ok(vouched.map_or(Answer::Nothing, |vouched| Answer::Rows(vouched, rows)))
+        Ok(vouched.map_or(Answer::NotNow, |vouched| Answer::Vouched(vouched, rows)))
     }
 
-    /// Are the views of all these rows in force here?
-    pub(super) fn check_views(&self, rows: &[KeyedRow]) -> Result<(), Error> {
+    /// Are these views in force here?
+    pub(super) fn check_views(&self, views: BTreeSet<ViewId>) -> Result<(), Error> {
         let catalogue = self.engine.catalogue();
-        let views: BTreeSet<ViewId> = rows.iter().map(|row| view_of(row.key())).collect();
-        match views
-            .into_iter()
-            .find(|view| catalogue.by_id(*view).is_none())
-        {
+        let mut views = views.into_iter();
+        match views.find(|view| catalogue.by_id(*view).is_none()) {
             None => Ok(()),
             Some(view) => Err(Error::ViewDropped {
                 view: view.to_string(),
@@ -130,4 +134,9 @@ impl Serving {
 pub(super) fn digest(row: &KeyedRow) -> Digest {
     row.row()
         .map_or(Digest::EMPTY, |bytes| Digest::of_row(row.key(), bytes))
+}
+
+/// The views of rows, by the rows' keys.
+pub(super) fn views_of<'a>(row_keys: impl Iterator<Item = &'a [u8]>) -> BTreeSet<ViewId> {
+    row_keys.map(view_of).collect()
 }

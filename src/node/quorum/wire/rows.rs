@@ -1,21 +1,18 @@
-//! Pure: how a quorum read asks a member for rows, and what it answers, as `row_service.proto` says.
-//!
-//! **Invariants.** What was made from a question or answer reads back as that. No bytes make reading panic, or allocate much
-//! more than they are.
+//! Pure: a question for the rows of some keys, and its answer.
 
 use bytes::{BufMut, Bytes};
 
-use crate::base::Epoch;
+use super::{Answer, answer_of, session_of, session_to};
 use crate::base::codec::{DecodeError, Reader, put_blob, put_count};
 use crate::model::Digest;
 use crate::net::Hello;
 use crate::proto::{Invalid, Problem, packed, read_packed, v1};
 use crate::read::Token;
-use crate::replication::{Vouched, decode_members, encode_members};
+use crate::replication::encode_members;
 use crate::storage::{RowKeys, split_row_key};
 
 /// Keys of one question.
-pub(super) const KEYS: usize = 256;
+pub(in crate::node::quorum) const KEYS: usize = 256;
 
 /// Which are the rows of a member?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,26 +38,6 @@ pub enum NamedRow {
     Other(Bytes),
 }
 
-/// What a member answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RowsAnswer {
-    /// Its rows.
-    Named(RowsNamed),
-    /// It may not name any in anybody's name, or not yet.
-    NotNow,
-    /// Something of what the rows must hold is lost, or may be.
-    Unrecovered,
-}
-
-/// Rows, named in the name of an epoch; in the order asked for, perhaps not all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowsNamed {
-    /// In whose name.
-    pub vouched: Vouched,
-    /// The rows.
-    pub rows: Vec<NamedRow>,
-}
-
 impl From<RowsAsked> for v1::NameRowsRequest {
     fn from(question: RowsAsked) -> v1::NameRowsRequest {
         let RowsAsked {
@@ -78,11 +55,7 @@ impl From<RowsAsked> for v1::NameRowsRequest {
                     out.put_u128_le(held.0);
                 }
             }),
-            session: packed(|out| {
-                if let Some(token) = session {
-                    token.encode(out);
-                }
-            }),
+            session: session_to(session),
         }
     }
 }
@@ -101,9 +74,7 @@ impl TryFrom<v1::NameRowsRequest> for RowsAsked {
             hello,
             keys,
             held,
-            session: (!request.session.is_empty())
-                .then(|| read_packed("session", &request.session, Token::decode))
-                .transpose()?,
+            session: session_of(&request.session)?,
         })
     }
 }
@@ -122,55 +93,54 @@ const ABSENT: u8 = 0;
 const SAME: u8 = 1;
 const OTHER: u8 = 2;
 
-/// An answer on the wire.
+/// An answer on the wire: rows in the order asked for, perhaps not all.
 #[must_use]
-pub fn rows_answer_to_proto(answer: RowsAnswer) -> v1::NameRowsResponse {
-    let RowsNamed { vouched, rows } = match answer {
-        RowsAnswer::Named(named) => named,
-        RowsAnswer::NotNow => return v1::NameRowsResponse::default(),
-        RowsAnswer::Unrecovered => {
-            return v1::NameRowsResponse {
-                unrecovered: true,
-                ..v1::NameRowsResponse::default()
-            };
-        }
-    };
-    v1::NameRowsResponse {
-        epoch: vouched.epoch.0,
-        members: encode_members(&vouched.members),
-        rows: packed(|out| {
-            put_count(out, rows.len());
-            for row in rows {
-                match row {
-                    NamedRow::Absent => out.push(ABSENT),
-                    NamedRow::Same => out.push(SAME),
-                    NamedRow::Other(row) => {
-                        out.push(OTHER);
-                        put_blob(out, &row);
-                    }
-                }
+pub fn rows_answer_to_proto(answer: Answer<Vec<NamedRow>>) -> v1::NameRowsResponse {
+    match answer {
+        Answer::Vouched(vouched, rows) => v1::NameRowsResponse {
+            epoch: vouched.epoch.0,
+            members: encode_members(&vouched.members),
+            rows: packed(|out| put_rows(out, rows)),
+            unrecovered: false,
+        },
+        Answer::NotNow => v1::NameRowsResponse::default(),
+        Answer::Unrecovered => v1::NameRowsResponse {
+            unrecovered: true,
+            ..v1::NameRowsResponse::default()
+        },
+    }
+}
+
+fn put_rows(out: &mut Vec<u8>, rows: Vec<NamedRow>) {
+    put_count(out, rows.len());
+    for row in rows {
+        match row {
+            NamedRow::Absent => out.push(ABSENT),
+            NamedRow::Same => out.push(SAME),
+            NamedRow::Other(row) => {
+                out.push(OTHER);
+                put_blob(out, &row);
             }
-        }),
-        unrecovered: false,
+        }
     }
 }
 
 /// Reads what [`rows_answer_to_proto`] wrote.
-pub(super) fn rows_answer_of_proto(response: &v1::NameRowsResponse) -> Result<RowsAnswer, Invalid> {
-    let epoch = Epoch(response.epoch);
-    if response.unrecovered {
-        return Ok(RowsAnswer::Unrecovered);
-    }
-    if epoch == Epoch::NONE {
-        return Ok(RowsAnswer::NotNow);
-    }
-    let members = decode_members("members", &response.members)?;
-    let rows = read_packed("rows", &response.rows, |reader| {
-        let count = reader.count("rows", 1)?;
-        (0..count).map(|_| named(reader, &response.rows)).collect()
-    })?;
-    let vouched = Vouched { epoch, members };
-    Ok(RowsAnswer::Named(RowsNamed { vouched, rows }))
+pub(in crate::node::quorum) fn rows_answer_of_proto(
+    response: &v1::NameRowsResponse,
+) -> Result<Answer<Vec<NamedRow>>, Invalid> {
+    let rows = || {
+        read_packed("rows", &response.rows, |reader| {
+            let count = reader.count("rows", 1)?;
+            (0..count).map(|_| named(reader, &response.rows)).collect()
+        })
+    };
+    answer_of(
+        response.epoch,
+        &response.members,
+        response.unrecovered,
+        rows,
+    )
 }
 
 fn named(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<NamedRow, DecodeError> {
@@ -187,21 +157,13 @@ fn named(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<NamedRow, DecodeError
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::base::{IncarnationId, LineageId, LogId, RegionId, Seq};
-    use crate::model::ViewId;
-    use crate::net::FORMATS;
     use proptest::prelude::*;
 
-    fn hello() -> Hello {
-        Hello {
-            formats: FORMATS,
-            lineage: LineageId(1),
-            from: IncarnationId(2),
-            to: IncarnationId(3),
-            address: "b:7401".into(),
-        }
-    }
+    use super::super::testing::{hello, session};
+    use super::*;
+    use crate::base::{Epoch, IncarnationId};
+    use crate::model::ViewId;
+    use crate::replication::Vouched;
 
     fn rows() -> impl Strategy<Value = Vec<NamedRow>> {
         let row = prop_oneof![
@@ -216,16 +178,8 @@ mod tests {
         #[test]
         fn a_question_reads_back(
             rows in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..20), any::<u128>()), 0..=KEYS),
-            seen in prop::option::of(prop::collection::vec((any::<u64>(), 1..9u64, 1..99u64, any::<bool>()), 0..4)),
+            session in session(),
         ) {
-            let session = seen.map(|seen| {
-                let mut token = Token::new(LineageId(1));
-                for (region, epoch, seq, is_committed) in seen {
-                    let (region, epoch) = (RegionId(region), Epoch(epoch));
-                    token.see(LogId { region, epoch }, Seq(seq), is_committed);
-                }
-                token
-            });
             let mut question = RowsAsked { hello: hello(), keys: RowKeys::default(), held: Vec::new(), session };
             for (view, entity, held) in rows {
                 question.keys.push(ViewId(view), &entity);
@@ -237,7 +191,7 @@ mod tests {
         #[test]
         fn an_answer_reads_back(epoch in 1..u64::MAX, members: std::collections::BTreeSet<u128>, rows in rows()) {
             let members = members.into_iter().map(IncarnationId).collect();
-            let answer = RowsAnswer::Named(RowsNamed { vouched: Vouched { epoch: Epoch(epoch), members }, rows });
+            let answer = Answer::Vouched(Vouched { epoch: Epoch(epoch), members }, rows);
             let wire = rows_answer_to_proto(answer.clone());
             prop_assert_eq!(rows_answer_of_proto(&wire), Ok(answer));
         }
@@ -253,7 +207,7 @@ mod tests {
 
     #[test]
     fn who_may_not_answer_names_nothing() {
-        for answer in [RowsAnswer::NotNow, RowsAnswer::Unrecovered] {
+        for answer in [Answer::NotNow, Answer::Unrecovered] {
             let wire = rows_answer_to_proto(answer.clone());
             assert_eq!(rows_answer_of_proto(&wire), Ok(answer));
         }
