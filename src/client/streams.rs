@@ -83,11 +83,14 @@ async fn open_scan(
             .unwrap_or_else(|_| Err(Status::deadline_exceeded("no page within the deadline")))
     };
     let manner = match request.level() {
-        v1::ReadLevel::Primary | v1::ReadLevel::Quorum => Manner {
+        v1::ReadLevel::Primary => Manner {
             wish: Wish::Primary,
             ..Manner::READS
         },
-        v1::ReadLevel::Unspecified | v1::ReadLevel::Local | v1::ReadLevel::Bounded => Manner::READS,
+        v1::ReadLevel::Unspecified
+        | v1::ReadLevel::Local
+        | v1::ReadLevel::Bounded
+        | v1::ReadLevel::Quorum => Manner::READS,
     };
     lines.ask(request.clone(), manner, ask).await
 }

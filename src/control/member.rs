@@ -8,10 +8,12 @@ use super::state::ControlState;
 use crate::base::{BootNumber, BootToken, NodeNumber, VersionVector};
 
 /// The feature level of this program: which formats and commands it understands. 2: the set has a secret, and members name
-/// their rows to each other. 3: views say at which level they are read.
-pub const LEVEL: u32 = 3;
+/// their rows to each other. 3: views say at which level they are read. 4: members list their keys to each other.
+pub const LEVEL: u32 = 4;
 /// The feature level from which on views have read levels.
 const VIEW_READ_LEVELS: u32 = 3;
+/// The feature level from which on a scan at a quorum needs no primary.
+const QUORUM_SCANS: u32 = 4;
 
 /// A registered member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,5 +111,11 @@ impl ControlState {
     #[must_use]
     pub fn has_view_read_levels(&self) -> bool {
         self.level >= VIEW_READ_LEVELS
+    }
+
+    /// Does every member list its keys to the others?
+    #[must_use]
+    pub fn has_quorum_scans(&self) -> bool {
+        self.level >= QUORUM_SCANS
     }
 }

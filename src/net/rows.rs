@@ -7,7 +7,7 @@ use super::MESSAGE_BYTES;
 use super::lines::Lines;
 use crate::base::IncarnationId;
 use crate::proto::v1::row_service_client::RowServiceClient;
-use crate::proto::v1::{NameRowsRequest, NameRowsResponse};
+use crate::proto::v1::{ListKeysRequest, ListKeysResponse, NameRowsRequest, NameRowsResponse};
 
 /// Why a member named no rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,20 @@ impl RowLines {
     ) -> Result<NameRowsResponse, Unnamed> {
         let mut client = self.client(member, address)?;
         named(address, client.name_rows(question).await)
+    }
+
+    /// Asks a member at an address for the keys of its rows behind one, and waits for the answer without limit.
+    ///
+    /// # Errors
+    /// If the address is none, does not answer or refuses.
+    pub async fn list_keys(
+        &self,
+        member: IncarnationId,
+        address: &str,
+        question: ListKeysRequest,
+    ) -> Result<ListKeysResponse, Unnamed> {
+        let mut client = self.client(member, address)?;
+        named(address, client.list_keys(question).await)
     }
 
     fn client(

@@ -59,7 +59,9 @@ pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
 pub use init::init;
 pub use joining::Joining;
-pub use quorum::{Answer, NamedRow, RowsAsked, rows_answer_to_proto};
+pub use quorum::{
+    Answer, KeySpan, KeysAsked, NamedRow, RowsAsked, keys_answer_to_proto, rows_answer_to_proto,
+};
 pub use reads::Columns;
 pub use refound::{Error as RefoundError, Remains};
 pub use request::{

@@ -166,8 +166,8 @@ pub struct ScanPage {
     pub keys: Vec<EntityKey>,
     /// Their features.
     pub columns: Vec<Column>,
-    /// Are there rows behind the last?
-    pub more: bool,
+    /// Behind which entity the scan goes on, with or without rows; `None` at its end.
+    pub rest: Option<EntityKey>,
 }
 
 /// A change of the catalogue.

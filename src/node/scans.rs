@@ -1,7 +1,8 @@
 //! Scans: pages of a view's rows in key order.
 //!
-//! Nothing is held between pages. At strong levels the primary reads each page as it does a lookup: it alone knows that no key is
-//! missing.
+//! Nothing is held between pages. At level primary the primary reads each page as it does a lookup: it alone knows that no key
+//! is missing. At level quorum a majority of the data members says which keys there are, then which rows they have
+//! ([quorum](super::quorum)): no primary is needed.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Serving;
+use super::quorum::KeySpan;
 use super::reads::{Deadline, ROWS_AT_ONCE, Sources, check_fresh, note_sources, records, resolve};
-use super::request::{Error, ScanPage, ScanRequest};
+use super::request::{Error, ScanPage, ScanRequest, Spent};
+use super::{Node, Serving};
 use crate::base::ReadLevel;
 use crate::base::clock::timeout;
 use crate::base::codec::DecodeError;
@@ -20,7 +22,7 @@ use crate::model::purge::Left;
 use crate::model::resolve::{Resolver, Wanted};
 use crate::model::row::RowRef;
 use crate::model::{EntityKey, ViewId, ViewPurge};
-use crate::storage::ScanStart;
+use crate::storage::{RowKeys, ScanStart};
 
 /// Some rows as they are stored.
 struct Page {
@@ -35,13 +37,6 @@ struct Page {
     sources: Option<Sources>,
     /// Behind which key it goes on.
     rest: Option<EntityKey>,
-}
-
-/// Rows of a view that lie together.
-struct KeySpan {
-    view: ViewId,
-    prefix: EntityKey,
-    after: Option<EntityKey>,
 }
 
 /// How large a page may get.
@@ -86,7 +81,24 @@ impl Page {
     }
 }
 
+impl Node {
+    /// What a scan of this level is carried out as.
+    pub fn scan_level(&self, level: ReadLevel) -> ReadLevel {
+        self.serving()
+            .map_or(level, |serving| serving.scan_level(level))
+    }
+}
+
 impl Serving {
+    /// What not all members know how to do together, the primary does.
+    fn scan_level(&self, level: ReadLevel) -> ReadLevel {
+        if self.member.standing().control.has_quorum_scans() {
+            level
+        } else {
+            level.without_quorum()
+        }
+    }
+
     pub(super) async fn scan(&self, request: ScanRequest) -> Result<ScanPage, Error> {
         let now = self.clock.wall();
         let ScanRequest {
@@ -110,16 +122,15 @@ impl Serving {
             rows: max_rows,
             bytes: max_bytes,
         };
-        let page = match level {
+        let page = match self.scan_level(level) {
             ReadLevel::Local => self.applied_page(span, room, false, deadline).await?,
             ReadLevel::Bounded(bound) => {
                 let staleness = self.member.standing().staleness(self.clock.monotonic());
                 check_fresh(staleness, bound)?;
                 self.applied_page(span, room, false, deadline).await?
             }
-            ReadLevel::Quorum | ReadLevel::Primary => {
-                self.confirmed_page(span, room, deadline).await?
-            }
+            ReadLevel::Quorum => self.agreed_page(span, room, deadline).await?,
+            ReadLevel::Primary => self.confirmed_page(span, room, deadline).await?,
         };
         let wanted = Wanted {
             defaults: false,
@@ -132,7 +143,7 @@ impl Serving {
         Ok(ScanPage {
             keys: page.keys,
             columns: resolver.finish(),
-            more: page.rest.is_some(),
+            rest: page.rest,
         })
     }
 
@@ -164,6 +175,42 @@ impl Serving {
         let confirmed = timeout(deadline.rest(), read.confirmed(sources)).await;
         let confirmed = confirmed.map_err(|_| deadline.passed())?;
         confirmed.ok_or_else(|| self.not_primary())?;
+        Ok(page)
+    }
+
+    /// Perhaps without rows though it goes on: it ends where a majority lists no further.
+    async fn agreed_page(
+        &self,
+        span: KeySpan,
+        room: Room,
+        deadline: Deadline,
+    ) -> Result<Page, Error> {
+        let view = span.view;
+        let ahead = self.keys_ahead(span, None, deadline).await?;
+        let mut keys = RowKeys::default();
+        for key in &ahead.keys {
+            keys.push(view, key.as_bytes());
+        }
+        let mut spent = Spent::default();
+        let rows = self.agreed_rows(keys, None, deadline, &mut spent).await?;
+        let purge = self.engine.purge().of(view);
+        let mut page = Page::new(view, purge, room, false);
+        let mut taken = 0;
+        // Where rows are large, not all have been read.
+        for (row, key) in rows.iter().zip(&ahead.keys) {
+            if let Some(row) = row.row()
+                && page.take(key.clone(), row)?.is_break()
+            {
+                break;
+            }
+            taken += 1;
+        }
+        page.rest = if taken == ahead.keys.len() {
+            ahead.until
+        } else {
+            let last = ahead.keys.into_iter().take(taken).last();
+            Some(last.expect("of some keys one row is always read, and a page has room for one"))
+        };
         Ok(page)
     }
 }

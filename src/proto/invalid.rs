@@ -183,6 +183,12 @@ pub enum Problem {
     /// A token made by a scan of another prefix.
     #[error("the resume token lies outside the prefix")]
     TokenOfOtherPrefix,
+    /// A key that was not asked for.
+    #[error("the key is not among those asked for")]
+    OtherKey,
+    /// Keys that are to ascend.
+    #[error("the keys do not ascend")]
+    Unordered,
 }
 
 impl Problem {
@@ -221,7 +227,9 @@ impl Problem {
             | Problem::NoName { .. }
             | Problem::HelloNotFirst
             | Problem::TokenOfOtherView { .. }
-            | Problem::TokenOfOtherPrefix => Reason::InvalidArgument,
+            | Problem::TokenOfOtherPrefix
+            | Problem::OtherKey
+            | Problem::Unordered => Reason::InvalidArgument,
         }
     }
 }

@@ -88,16 +88,11 @@ impl Edge {
         self.catalogue()
     }
 
-    /// The catalogue by which a lookup is judged, which of strong levels is the primary's, too.
-    pub(super) fn catalogue_of_lookups(&self, level: ReadLevel) -> Result<Arc<Catalogue>, Failure> {
+    /// The catalogue by which a lookup or scan is judged, which at level primary is the primary's, too.
+    pub(super) fn catalogue_of_reads(&self, level: ReadLevel) -> Result<Arc<Catalogue>, Failure> {
         self.catalogue()?;
         self.node.check_answers(level)?;
         self.catalogue()
-    }
-
-    /// The catalogue by which a scan is judged: at strong levels the primary reads, and nobody else.
-    pub(super) fn catalogue_of_scans(&self, level: ReadLevel) -> Result<Arc<Catalogue>, Failure> {
-        self.catalogue_of_lookups(level.without_quorum())
     }
 
     /// Why the node is not to be sent requests, if it is not.

@@ -100,16 +100,7 @@ impl FeatureService for Features {
         &self,
         request: Request<v1::ScanFeaturesRequest>,
     ) -> Result<Response<Self::ScanFeaturesStream>, Status> {
-        let memory = intake(&request).take();
-        let pages = if let Some(way) = self.0.forwarding.of_scan(&request) {
-            way.scan(request.into_inner(), memory).await?
-        } else {
-            let level = level_of_scan(&self.0.node, request.get_ref()).map_err(Failure::from)?;
-            let catalogue = self.0.catalogue_of_scans(level)?;
-            let scan = proto::scan_of_request(request.into_inner(), level, &catalogue);
-            scan::serve(self.0.clone(), scan.map_err(Failure::from)?, memory)
-        };
-        let mut response = Response::new(pages);
+        let mut response = Response::new(scan::begin(&self.0, request).await?);
         response.extensions_mut().insert(TimedByHandler);
         Ok(response)
     }
@@ -150,16 +141,9 @@ impl Features {
     ) -> Result<(v1::GetFeaturesResponse, ReadLevel), Failure> {
         let timed = intake.decoded("GetFeatures");
         let level = level_of_lookup(&self.0.node, &request)?;
-        let catalogue = self.0.catalogue_of_lookups(level)?;
+        let catalogue = self.0.catalogue_of_reads(level)?;
         let lookup = proto::lookup_of_get(request, level, &catalogue);
-        let lookup = match lookup.map_err(Failure::from) {
-            Err(unknown) if level == ReadLevel::Quorum && is_unknown(unknown.reason) => {
-                // A majority may know it, and this node not yet: only the primary can tell.
-                self.0.node.check_answers(ReadLevel::Primary)?;
-                return Err(unknown);
-            }
-            lookup => lookup?,
-        };
+        let lookup = judged(&self.0, level, lookup)?;
         let entities = lookup
             .selections
             .iter()
@@ -217,14 +201,28 @@ pub(super) fn level_of_lookup(
     Ok(asked.unwrap_or_else(|| node.default_level(views)))
 }
 
-/// The level at which a scan is to be answered.
+/// What is asked for at a level, unless it is wrong.
+pub(super) fn judged<T>(
+    edge: &Edge,
+    level: ReadLevel,
+    asked: Result<T, Invalid>,
+) -> Result<T, Failure> {
+    let asked = asked.map_err(Failure::from);
+    if level == ReadLevel::Quorum && asked.as_ref().is_err_and(is_unknown) {
+        // A majority may know it, and this node not yet: only the primary can tell.
+        edge.node.check_answers(ReadLevel::Primary)?;
+    }
+    asked
+}
+
+/// The level at which a scan is to be carried out.
 pub(super) fn level_of_scan(
     node: &Node,
     request: &v1::ScanFeaturesRequest,
 ) -> Result<ReadLevel, Invalid> {
     let asked = proto::read_level(request.level, request.max_staleness_ms)?;
     let view = std::iter::once(request.view.as_str());
-    Ok(asked.unwrap_or_else(|| node.default_level(view)))
+    Ok(node.scan_level(asked.unwrap_or_else(|| node.default_level(view))))
 }
 
 fn lookup_response(
@@ -237,8 +235,8 @@ fn lookup_response(
     response
 }
 
-fn is_unknown(reason: Reason) -> bool {
-    matches!(reason, Reason::UnknownView | Reason::UnknownFeature)
+fn is_unknown(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::UnknownView | Reason::UnknownFeature)
 }
 
 /// Might the same lookup be answered at another level?

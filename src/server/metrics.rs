@@ -63,7 +63,7 @@ const SERVICES: [(&str, &[&str]); 7] = [
     ("ReplicationService", &["Exchange"]),
     ("RaftService", &["Ask", "Join"]),
     ("SnapshotService", &["OfferSnapshot", "FetchFile"]),
-    ("RowService", &["NameRows"]),
+    ("RowService", &["NameRows", "ListKeys"]),
 ];
 
 /// What requests are counted and timed in.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::try_unfold;
-use tonic::Status;
+use tonic::{Request, Status};
 
+use super::admission::intake;
 use super::edge::Edge;
-use super::features::read_level_name;
+use super::features::{judged, level_of_scan, read_level_name};
 use super::status::Failure;
-use crate::base::Held;
 use crate::base::clock::now_monotonic;
+use crate::base::{Held, ReadLevel};
 use crate::node::{self, ScanPage, ScanRequest};
 use crate::proto::{self, Reason, Scan, v1};
 
@@ -21,8 +22,6 @@ use crate::proto::{self, Reason, Scan, v1};
 const PAGE_ROWS: u64 = 1_000;
 /// Bytes of one page, more or less: well below the 4 MiB that clients take by default.
 const PAGE_BYTES: usize = 1 << 20;
-/// What a page takes while it is made: its rows as stored, its columns and its message.
-const PAGE_MEMORY_BYTES: usize = 3 * PAGE_BYTES;
 /// A page that takes longer ends the scan.
 const PAGE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -30,8 +29,24 @@ const PAGE_WITHIN: Duration = Duration::from_secs(10);
 pub(super) type Pages =
     Pin<Box<dyn Stream<Item = Result<v1::ScanFeaturesResponse, Status>> + Send>>;
 
+/// Begins a scan, here or at the primary.
+pub(super) async fn begin(
+    edge: &Edge,
+    request: Request<v1::ScanFeaturesRequest>,
+) -> Result<Pages, Status> {
+    let memory = intake(&request).take();
+    if let Some(way) = edge.forwarding.of_scan(&request) {
+        return way.scan(request.into_inner(), memory).await;
+    }
+    let level = level_of_scan(&edge.node, request.get_ref()).map_err(Failure::from)?;
+    let catalogue = edge.catalogue_of_reads(level)?;
+    let scan = proto::scan_of_request(request.into_inner(), level, &catalogue);
+    let scan = judged(edge, level, scan)?;
+    Ok(serve(edge.clone(), scan, memory))
+}
+
 /// `memory` is what the request holds; each page takes more as long as it is made.
-pub(super) fn serve(edge: Edge, scan: Scan, memory: Held) -> Pages {
+fn serve(edge: Edge, scan: Scan, memory: Held) -> Pages {
     let memory = Arc::new(memory);
     Box::pin(try_unfold(Some(scan), move |scan| {
         let (edge, memory) = (edge.clone(), Arc::clone(&memory));
@@ -50,29 +65,45 @@ async fn next_page(
     mut scan: Scan,
     mut memory: Held,
 ) -> Result<Option<(v1::ScanFeaturesResponse, Option<Scan>)>, Failure> {
+    memory
+        .grow(memory_bytes(scan.level))
+        .map_err(node::Error::from)?;
+    let page = loop {
+        let page = read_page(edge, &scan).await?;
+        if page.keys.is_empty() && page.rest.is_none() {
+            return Ok(None);
+        }
+        scan.after.clone_from(&page.rest);
+        if !page.keys.is_empty() {
+            break page;
+        }
+    };
+    let rows = u64::try_from(page.keys.len()).unwrap_or(u64::MAX);
+    scan.limit = scan.limit.map(|limit| limit.saturating_sub(rows));
+    let answer = proto::page_to_proto(&scan.view, &page.keys, page.columns)?;
+    let goes_on = page.rest.is_some() && scan.limit != Some(0);
+    Ok(Some((answer, goes_on.then_some(scan))))
+}
+
+async fn read_page(edge: &Edge, scan: &Scan) -> Result<ScanPage, Failure> {
     if edge.draining.is_cancelled() {
         let message = "the node is stopping: continue with the last resume token";
         return Err(Failure::new(Reason::Stopping, message));
     }
-    memory.grow(PAGE_MEMORY_BYTES).map_err(node::Error::from)?;
     let begun = now_monotonic();
-    let page = edge.node.scan(page_request(&scan)).await?;
+    let page = edge.node.scan(page_request(scan)).await?;
     let level = read_level_name(scan.level);
     edge.metrics.observe("ScanFeatures", level, begun.elapsed());
-    let Some(last) = page.keys.last() else {
-        return Ok(None);
-    };
-    scan.after = Some(last.clone());
-    let rows = u64::try_from(page.keys.len()).unwrap_or(u64::MAX);
-    scan.limit = scan.limit.map(|limit| limit.saturating_sub(rows));
-    let ScanPage {
-        keys,
-        columns,
-        more,
-    } = page;
-    let answer = proto::page_to_proto(&scan.view, &keys, columns)?;
-    let goes_on = more && scan.limit != Some(0);
-    Ok(Some((answer, goes_on.then_some(scan))))
+    Ok(page)
+}
+
+/// What a page takes while it is made: its rows as stored, its columns and its message; at a quorum also what the members list
+/// and name.
+fn memory_bytes(level: ReadLevel) -> usize {
+    match level {
+        ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary => 3 * PAGE_BYTES,
+        ReadLevel::Quorum => 6 * PAGE_BYTES,
+    }
 }
 
 fn page_request(scan: &Scan) -> ScanRequest {

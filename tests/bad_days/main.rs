@@ -23,6 +23,7 @@ mod kills;
 mod members;
 mod pauses;
 mod reads;
+mod scans;
 mod slow;
 mod stages;
 mod traffic;

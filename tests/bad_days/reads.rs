@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use steadfast::base::Clock as _;
 use steadfast::base::clock::SystemClock;
 use steadfast::cli::network::{Cut, Service};
+use steadfast::client::Client;
 use steadfast::proto::v1;
 
 use crate::day::Day;
 use crate::history::ReadLevel;
+use crate::scans::scan_at;
 use crate::stages::decide;
 use crate::traffic::{Manner, get, put, read_at, values};
 
@@ -41,6 +43,33 @@ async fn a_quorum_reads_on_while_there_is_no_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scan_at_a_quorum_needs_no_primary() {
+    let mut day = Day::begin().await;
+    let set = &mut day.set;
+    let before = set.whole().await.unwrap();
+    let client = set.client(before.at).unwrap();
+    let mut written = BTreeMap::new();
+    for key in 0..600 {
+        let now = SystemClock::new().wall().0;
+        let write = put(key, 2 * key, now, v1::CommitLevel::Quorum);
+        client.put(write).await.unwrap();
+        written.insert(key, 2 * key);
+    }
+    // What only one of those has that are left would be decided once there is a primary again.
+    set.equal().await.unwrap();
+    decide(set, before.at, v1::FailoverPolicy::Manual).await;
+    let all = Client::connect(&*set.endpoints().join(",")).await.unwrap();
+    set.kill(before.at).await.unwrap();
+    for at in (0..3).filter(|at| *at != before.at) {
+        let client = set.client(at).unwrap();
+        let scanned = scan_at(client, ReadLevel::Quorum, 0).await.unwrap();
+        assert_eq!(scanned, written);
+    }
+    let scanned = scan_at(&all, ReadLevel::Quorum, 0).await.unwrap();
+    assert_eq!(scanned, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_behind_reads_at_a_quorum_what_the_others_have() {
     let mut day = Day::begin_apart().await;
     day.under_load(Manner::Once, async |set, traffic| {
@@ -60,6 +89,9 @@ async fn a_member_that_is_behind_reads_at_a_quorum_what_the_others_have() {
             assert!(local.is_empty(), "{local:?} although nothing arrives");
             let read = read_at(reader, &[key], ReadLevel::Quorum).await.unwrap();
             assert_eq!(read, BTreeMap::from([(key, value)]));
+            // That there is such a key at all is known to others only.
+            let scanned = scan_at(reader, ReadLevel::Quorum, 0).await.unwrap();
+            assert_eq!(scanned.get(&key), Some(&value));
         }
         // What a session has written and does not come here is read where it is.
         let write = v1::PutFeaturesRequest {

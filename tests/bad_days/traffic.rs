@@ -22,6 +22,7 @@ use crate::history::{
     Action, Fact, Healed, History, Operation, ReadLevel, ReadOutcome, Version, WriteLevel,
     WriteOutcome, judge, judge_healed,
 };
+use crate::scans::scan_at;
 
 pub const VIEW: &str = r#"
     name = "v"
@@ -171,6 +172,10 @@ impl Traffic {
             self.read(caller, row, level).await;
             sleep(PAUSE).await;
         }
+        if written.is_multiple_of(4) {
+            self.scan(caller, ReadLevel::Quorum).await;
+            sleep(PAUSE).await;
+        }
     }
 
     /// Nanoseconds since it began, on the clock of the history.
@@ -312,6 +317,32 @@ impl Traffic {
             responded,
             action: Action::Read { level, outcome },
         });
+    }
+
+    /// Scans the rows in which writes meet. They lie before all others, and what is said of each is a read of it.
+    async fn scan(&self, caller: &Caller, level: ReadLevel) {
+        let invoked = self.now();
+        let scan = Box::pin(scan_at(&caller.client, level, SHARED));
+        let scanned = match self.patiently(caller.manner, scan).await {
+            Some(Ok(scanned)) => scanned,
+            Some(Err(error)) => return self.refuse(&error),
+            None => return,
+        };
+        let responded = Some(self.now());
+        for key in 0..SHARED {
+            let outcome = ReadOutcome::Value {
+                value: scanned.get(&key).copied(),
+                version: None,
+                staleness: None,
+            };
+            self.note(Operation {
+                key,
+                session: None,
+                invoked,
+                responded,
+                action: Action::Read { level, outcome },
+            });
+        }
     }
 
     fn event_time(&self, value: u64) -> i64 {
@@ -555,11 +586,6 @@ pub fn put(
 /// A lookup of rows at a level.
 pub fn get(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
     let keys = keys.iter().map(|key| key.cast_signed()).collect();
-    let level = match level {
-        ReadLevel::Primary => v1::ReadLevel::Primary,
-        ReadLevel::Quorum => v1::ReadLevel::Quorum,
-        ReadLevel::Local | ReadLevel::Bounded(_) => v1::ReadLevel::Local,
-    };
     v1::GetFeaturesRequest {
         entities: vec![v1::KeyColumn {
             join_key: "id".to_owned(),
@@ -569,8 +595,16 @@ pub fn get(keys: &[u64], level: ReadLevel) -> v1::GetFeaturesRequest {
             view: "v".to_owned(),
             features: Vec::new(),
         }],
-        level: level.into(),
+        level: level_to_wire(level).into(),
         ..v1::GetFeaturesRequest::default()
+    }
+}
+
+pub fn level_to_wire(level: ReadLevel) -> v1::ReadLevel {
+    match level {
+        ReadLevel::Primary => v1::ReadLevel::Primary,
+        ReadLevel::Quorum => v1::ReadLevel::Quorum,
+        ReadLevel::Local | ReadLevel::Bounded(_) => v1::ReadLevel::Local,
     }
 }
 

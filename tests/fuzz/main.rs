@@ -67,6 +67,7 @@ targets! {
     any_request_is_refused_or_becomes_what_can_be_served: request,
     any_result_of_a_named_write_is_refused_or_reads_back: request_entry,
     any_rows_are_refused_or_merge_by_the_laws: row,
+    any_question_of_a_quorum_read_is_refused_or_reads_back: row_question,
     any_sealed_file_is_refused_or_reads_back: sealed,
     any_state_is_refused_or_reads_back: state,
     any_definition_is_refused_or_can_be_applied: view_file,

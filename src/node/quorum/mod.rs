@@ -6,24 +6,32 @@
 //! ```
 //! Only rows that differ from the asker's travel.
 //!
+//! A page of a scan takes two steps: members list the keys that lie ahead ([`Ahead`](crate::read::Ahead) says which keys are
+//! to be read, and why there are no others), then the rows of these are read like those of a lookup.
+//!
 //! **Invariant.** Q2 and Q3 stand with [`Gather`](crate::read::Gather): only answers to questions asked after the read began
 //! are given to it.
 
 mod inquiry;
+mod keys;
+mod listing;
 mod naming;
 mod rows;
 mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use self::wire::{Answer, NamedRow, RowsAsked, rows_answer_to_proto};
+pub use self::wire::{
+    Answer, KeySpan, KeysAsked, NamedRow, RowsAsked, keys_answer_to_proto, rows_answer_to_proto,
+};
 
 use super::request::Error;
 use super::{Node, Serving};
 use crate::base::{Held, IncarnationId};
+use crate::model::EntityKey;
 use crate::net::{RowLines, Unnamed};
 use crate::proto::Invalid;
-use crate::read::Nearness;
+use crate::read::{Listed, Nearness};
 
 /// The ways to the other members.
 #[derive(Debug, Default)]
@@ -61,6 +69,18 @@ impl Node {
         memory: &mut Held,
     ) -> Result<Answer<Vec<NamedRow>>, Error> {
         self.serving()?.name_rows(asked, memory).await
+    }
+
+    /// Lists keys to another member that scans at a quorum.
+    ///
+    /// # Errors
+    /// If stored rows cannot be read or are damaged.
+    pub async fn list_keys(
+        &self,
+        asked: KeysAsked,
+        memory: &mut Held,
+    ) -> Result<Answer<Listed<EntityKey>>, Error> {
+        self.serving()?.list_keys(asked, memory).await
     }
 }
 

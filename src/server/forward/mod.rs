@@ -78,8 +78,9 @@ impl Forwarding {
     ) -> Option<Way> {
         let asked = request.get_ref();
         let level = level_of_lookup(&self.node, asked).ok()?;
-        let is_known = level != ReadLevel::Quorum || self.is_known(asked);
-        if self.node.answers(level) && is_known {
+        let is_known = |asked: &v1::ViewSelection| self.is_known(&asked.view, &asked.features);
+        let are_known = level != ReadLevel::Quorum || asked.views.iter().all(is_known);
+        if self.node.answers(level) && are_known {
             return None;
         }
         let way = self.way(request.metadata().as_ref(), Effect::Reads)?;
@@ -88,8 +89,10 @@ impl Forwarding {
 
     /// The way of a scan that this node cannot answer and the primary may.
     pub fn of_scan(&self, request: &tonic::Request<v1::ScanFeaturesRequest>) -> Option<Way> {
-        let level = level_of_scan(&self.node, request.get_ref()).ok()?;
-        if self.node.answers(level.without_quorum()) {
+        let asked = request.get_ref();
+        let level = level_of_scan(&self.node, asked).ok()?;
+        let is_known = level != ReadLevel::Quorum || self.is_known(&asked.view, &asked.features);
+        if self.node.answers(level) && is_known {
             return None;
         }
         self.way(request.metadata().as_ref(), Effect::Reads)
@@ -108,13 +111,11 @@ impl Forwarding {
     }
 
     /// Has this node heard of what is asked for? What a quorum read asks for may be defined at a majority and not here.
-    fn is_known(&self, asked: &v1::GetFeaturesRequest) -> bool {
+    fn is_known(&self, view: &str, features: &[String]) -> bool {
         let catalogue = self.node.catalogue();
-        asked.views.iter().all(|selection| {
-            let view = catalogue.view(&selection.view);
-            let has = |feature: &String| view.is_some_and(|view| view.feature(feature).is_some());
-            view.is_some() && selection.features.iter().all(has)
-        })
+        let view = catalogue.view(view);
+        let has = |feature: &String| view.is_some_and(|view| view.feature(feature).is_some());
+        view.is_some() && features.iter().all(has)
     }
 
     /// The way of a call that is not this node's, whatever its message says.

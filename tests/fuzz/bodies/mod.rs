@@ -9,6 +9,7 @@ pub mod record;
 pub mod request;
 pub mod request_entry;
 pub mod row;
+pub mod row_question;
 pub mod sealed;
 pub mod state;
 pub mod view_file;

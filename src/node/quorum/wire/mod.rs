@@ -3,15 +3,18 @@
 //! **Invariants.** What was made from a question or answer reads back as that. No bytes make reading panic, or allocate much
 //! more than they are.
 
+mod keys;
 mod rows;
 #[cfg(test)]
 mod testing;
 
 use bytes::Bytes;
 
+pub use self::keys::{KeySpan, KeysAsked, keys_answer_to_proto};
 pub use self::rows::{NamedRow, RowsAsked, rows_answer_to_proto};
 
-pub(super) use self::rows::rows_answer_of_proto;
+pub(super) use self::keys::keys_answer_of_proto;
+pub(super) use self::rows::{KEYS, rows_answer_of_proto};
 use crate::base::Epoch;
 use crate::proto::{Invalid, packed, read_packed};
 use crate::read::Token;
