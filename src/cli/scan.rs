@@ -8,6 +8,7 @@ use super::error::CliError;
 use super::keys::prefix_of;
 use super::output::{Output, print, print_json};
 use super::rows::Rows;
+use super::session::SessionArgs;
 use crate::base::ReadLevel;
 use crate::client::{Column, Error, Pages, key_to_wire, keys_from_wire, read_level_to_wire};
 use crate::model::{JoinKey, KeyValue};
@@ -48,6 +49,8 @@ pub struct Args {
     #[arg(long)]
     level: Option<ReadLevel>,
     #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -83,6 +86,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         include_event_times: true,
         level: level.into(),
         max_staleness_ms,
+        session: args.session.token()?,
     };
     let pages = client.scan(request).await?;
     print_pages(pages, &args, &view.spec.entity).await
@@ -94,6 +98,7 @@ async fn print_pages(mut pages: Pages, args: &Args, entity: &[JoinKey]) -> Resul
     let mut token = Bytes::new();
     while let Some(page) = pages.next().await? {
         token = page.resume_token.clone();
+        args.session.keep(&page.session)?;
         let (keys, columns) = unpack(page)?;
         count += u64::try_from(keys.len()).unwrap_or(u64::MAX);
         let rows = Rows {

@@ -56,7 +56,10 @@ impl Pages {
         let Some(page) = next else {
             return Ok(None);
         };
-        self.left.resume_token = page.resume_token.clone();
+        self.left.resume_token.clone_from(&page.resume_token);
+        if !page.session.is_empty() {
+            self.left.session = Some(page.session.clone());
+        }
         if self.left.limit > 0 {
             let rows = page
                 .columns

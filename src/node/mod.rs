@@ -48,7 +48,7 @@ use self::member::Member;
 use self::quorum::Quorum;
 use self::writer::Job;
 use crate::base::disk::{DirLock, Disk};
-use crate::base::{Budget, Clock, CommitLevel, ReadLevel, Stamp, TaskGroup};
+use crate::base::{Budget, Clock, ReadLevel, TaskGroup};
 use crate::config::{Config, MemoryBound};
 use crate::engine::{self, Engine, ReplayProgress, Span, SpanSeen};
 use crate::model::{Catalogue, View, ViewId};
@@ -319,23 +319,6 @@ impl Node {
     /// If stored rows cannot be read or are damaged, or the deadline passes.
     pub async fn lookup(&self, request: LookupRequest) -> Result<Answered<Columns>, Error> {
         self.serving()?.lookup(request).await
-    }
-
-    /// Reads the token of a session; the empty text is that of one that begins.
-    ///
-    /// # Errors
-    /// If it is no token of this set.
-    pub fn open_session(&self, text: &str) -> Result<Session, Error> {
-        self.serving()?.open_session(text)
-    }
-
-    /// A session has written a record, which was acknowledged at this level.
-    pub fn wrote(&self, session: &mut Session, stamp: &Stamp, level: CommitLevel) {
-        // It is, as long as the node serves its calls.
-        if let Ok(serving) = self.serving() {
-            let is_committed = level != CommitLevel::Async;
-            serving.note(session, [(stamp.log(), stamp.seq)], is_committed);
-        }
     }
 
     /// Reads a page of a view in key order.

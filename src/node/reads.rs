@@ -67,13 +67,8 @@ impl Serving {
         let level = request.level;
         let deadline = Deadline::after(request.deadline);
         let mut session = request.session.take();
-        match &mut session {
-            // The members that name rows hold all of it.
-            Some(session) if level == ReadLevel::Quorum => {
-                self.look_for(&session.token)?;
-            }
-            Some(session) => self.hold(&mut session.token, deadline).await?,
-            None => {}
+        if let Some(session) = &mut session {
+            self.await_session(session, level, deadline).await?;
         }
         // Before the rows are read: they are at least as fresh.
         let (standing, begun) = (self.member.standing(), self.clock.monotonic());

@@ -137,7 +137,7 @@ pub struct Answered<T> {
 }
 
 /// One page of a scan.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ScanRequest {
     /// The view.
     pub view: Arc<View>,
@@ -155,12 +155,14 @@ pub struct ScanRequest {
     pub event_times: bool,
     /// How current the rows must be.
     pub level: ReadLevel,
+    /// The session that it is of.
+    pub session: Option<Session>,
     /// After this time the page is given up.
     pub deadline: Duration,
 }
 
 /// Rows in key order.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ScanPage {
     /// Their entities.
     pub keys: Vec<EntityKey>,
@@ -168,6 +170,8 @@ pub struct ScanPage {
     pub columns: Vec<Column>,
     /// Behind which entity the scan goes on, with or without rows; `None` at its end.
     pub rest: Option<EntityKey>,
+    /// The session that it is of, which has seen the rows now.
+    pub session: Option<Session>,
 }
 
 /// A change of the catalogue.

@@ -22,6 +22,7 @@ use crate::model::purge::Left;
 use crate::model::resolve::{Resolver, Wanted};
 use crate::model::row::RowRef;
 use crate::model::{EntityKey, ViewId, ViewPurge};
+use crate::read::Token;
 use crate::storage::{RowKeys, ScanStart};
 
 /// Some rows as they are stored.
@@ -110,6 +111,7 @@ impl Serving {
             max_bytes,
             event_times,
             level,
+            mut session,
             deadline,
         } = request;
         let deadline = Deadline::after(deadline);
@@ -122,16 +124,28 @@ impl Serving {
             rows: max_rows,
             bytes: max_bytes,
         };
+        if let Some(session) = &mut session {
+            self.await_session(session, level, deadline).await?;
+        }
+        let seen = session.as_ref().map(|session| &session.token);
         let page = match self.scan_level(level) {
-            ReadLevel::Local => self.applied_page(span, room, false, deadline).await?,
+            ReadLevel::Local => {
+                self.applied_page(span, room, session.is_some(), deadline)
+                    .await?
+            }
             ReadLevel::Bounded(bound) => {
                 let staleness = self.member.standing().staleness(self.clock.monotonic());
                 check_fresh(staleness, bound)?;
-                self.applied_page(span, room, false, deadline).await?
+                self.applied_page(span, room, session.is_some(), deadline)
+                    .await?
             }
-            ReadLevel::Quorum => self.agreed_page(span, room, deadline).await?,
+            ReadLevel::Quorum => self.agreed_page(span, room, seen, deadline).await?,
             ReadLevel::Primary => self.confirmed_page(span, room, deadline).await?,
         };
+        if let Some(session) = &mut session {
+            let is_committed = matches!(level, ReadLevel::Primary | ReadLevel::Quorum);
+            self.note(session, page.sources.unwrap_or_default(), is_committed);
+        }
         let wanted = Wanted {
             defaults: false,
             event_times,
@@ -144,6 +158,7 @@ impl Serving {
             keys: page.keys,
             columns: resolver.finish(),
             rest: page.rest,
+            session,
         })
     }
 
@@ -183,18 +198,21 @@ impl Serving {
         &self,
         span: KeySpan,
         room: Room,
+        session: Option<&Token>,
         deadline: Deadline,
     ) -> Result<Page, Error> {
         let view = span.view;
-        let ahead = self.keys_ahead(span, None, deadline).await?;
+        let ahead = self.keys_ahead(span, session, deadline).await?;
         let mut keys = RowKeys::default();
         for key in &ahead.keys {
             keys.push(view, key.as_bytes());
         }
         let mut spent = Spent::default();
-        let rows = self.agreed_rows(keys, None, deadline, &mut spent).await?;
+        let rows = self
+            .agreed_rows(keys, session, deadline, &mut spent)
+            .await?;
         let purge = self.engine.purge().of(view);
-        let mut page = Page::new(view, purge, room, false);
+        let mut page = Page::new(view, purge, room, session.is_some());
         let mut taken = 0;
         // Where rows are large, not all have been read.
         for (row, key) in rows.iter().zip(&ahead.keys) {

@@ -3,13 +3,15 @@
 //! **Invariant.** A call of a session is answered by rows that hold all that its token names, or told why not; what is lost is
 //! told at once.
 
+use std::time::Duration;
+
 use tracing::warn;
 
-use super::Serving;
 use super::reads::Deadline;
 use super::request::Error;
+use super::{Node, Serving};
 use crate::base::clock::timeout;
-use crate::base::{LogId, Lsn, Seq, VersionVector};
+use crate::base::{CommitLevel, LogId, Lsn, ReadLevel, Seq, Stamp, VersionVector};
 use crate::read::{SessionKey, Token, Verdict, is_recovered, judge};
 
 /// A session, as a call finds and leaves it.
@@ -27,8 +29,43 @@ impl Session {
     }
 }
 
+impl Node {
+    /// Reads the token of a session; the empty text is that of one that begins.
+    ///
+    /// # Errors
+    /// If it is no token of this set.
+    pub fn open_session(&self, text: &str) -> Result<Session, Error> {
+        self.serving()?.open_session(text)
+    }
+
+    /// Waits until a read of this level can be answered by rows that hold all that a session has seen.
+    ///
+    /// # Errors
+    /// If they do not within the limit, or what it has seen is lost, or may be.
+    pub async fn await_session(
+        &self,
+        session: &mut Session,
+        level: ReadLevel,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let deadline = Deadline::after(limit);
+        self.serving()?
+            .await_session(session, level, deadline)
+            .await
+    }
+
+    /// A session has written a record, which was acknowledged at this level.
+    pub fn wrote(&self, session: &mut Session, stamp: &Stamp, level: CommitLevel) {
+        // It is, as long as the node serves its calls.
+        if let Ok(serving) = self.serving() {
+            let is_committed = level != CommitLevel::Async;
+            serving.note(session, [(stamp.log(), stamp.seq)], is_committed);
+        }
+    }
+}
+
 impl Serving {
-    pub(super) fn open_session(&self, text: &str) -> Result<Session, Error> {
+    fn open_session(&self, text: &str) -> Result<Session, Error> {
         let control = self.agreement.state();
         let secret = control.secret.ok_or(Error::NoSessions)?;
         let key = SessionKey::derive(&secret.0);
@@ -67,9 +104,25 @@ impl Serving {
         }
     }
 
+    /// Waits until a read of this level can be answered by rows that hold all that a session has seen.
+    pub(super) async fn await_session(
+        &self,
+        session: &mut Session,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        match level {
+            // The members that name rows hold all of it.
+            ReadLevel::Quorum => self.look_for(&session.token).map(drop),
+            ReadLevel::Local | ReadLevel::Bounded(_) | ReadLevel::Primary => {
+                self.hold(&mut session.token, deadline).await
+            }
+        }
+    }
+
     /// Waits until the rows here hold all that a session has seen; half of the time if they can be read elsewhere. What need not
     /// be named to be known as held is left out of the token.
-    pub(super) async fn hold(&self, token: &mut Token, deadline: Deadline) -> Result<(), Error> {
+    async fn hold(&self, token: &mut Token, deadline: Deadline) -> Result<(), Error> {
         let standing = self.member.standing();
         let limit = match standing.primary() {
             Some(_) => deadline.left() / 2,

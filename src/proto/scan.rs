@@ -39,6 +39,8 @@ pub struct Scan {
     pub event_times: bool,
     /// How current each row must be.
     pub level: ReadLevel,
+    /// The text of a session's token.
+    pub session: Option<String>,
 }
 
 /// Checks a scan.
@@ -65,6 +67,7 @@ pub fn scan_of_request(
         limit: (request.limit != 0).then_some(request.limit),
         event_times: request.include_event_times,
         level,
+        session: request.session,
     })
 }
 
@@ -108,7 +111,7 @@ pub fn resume_token(view: ViewId, last: &EntityKey) -> Bytes {
     out.into()
 }
 
-/// The message of some rows.
+/// The message of some rows, from which the scan goes on behind `last`, and its session with this token.
 ///
 /// # Errors
 /// If a key is not one of the view's, which means that stored data is damaged.
@@ -116,14 +119,16 @@ pub fn page_to_proto(
     view: &View,
     keys: &[EntityKey],
     columns: Vec<Column>,
+    last: Option<&EntityKey>,
+    session: String,
 ) -> Result<v1::ScanFeaturesResponse, DecodeError> {
     Ok(v1::ScanFeaturesResponse {
         entities: keys_to_columns(view, keys)?,
         columns: columns.into_iter().map(column_to_proto).collect(),
-        resume_token: keys
-            .last()
+        resume_token: last
             .map(|last| resume_token(view.id, last))
             .unwrap_or_default(),
+        session,
     })
 }
 

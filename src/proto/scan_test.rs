@@ -98,7 +98,7 @@ fn a_page_has_a_column_for_each_join_key_and_the_token_of_its_last_row() {
     let catalogue = catalogue();
     let view = catalogue.view("legs").unwrap();
     let keys = [leg("AA", 1), leg("UA", -2)];
-    let page = page_to_proto(view, &keys, vec![]).unwrap();
+    let page = page_to_proto(view, &keys, vec![], keys.last(), "seen".to_owned()).unwrap();
     let column = |name: &str, items| v1::KeyColumn {
         join_key: name.into(),
         values: Some(items_to_proto(items)),
@@ -112,5 +112,6 @@ fn a_page_has_a_column_for_each_join_key_and_the_token_of_its_last_row() {
         ]
     );
     assert_eq!(page.resume_token, resume_token(view.id, &keys[1]));
-    assert!(page_to_proto(view, &[EntityKey::encode(&[])], vec![]).is_err());
+    assert_eq!(page.session, "seen");
+    assert!(page_to_proto(view, &[EntityKey::encode(&[])], vec![], None, String::new()).is_err());
 }

@@ -118,7 +118,10 @@ impl Features {
         }
         let intake = intake(&request);
         // What a session has seen and has not come here yet is at the primary, if it is anywhere.
-        let elsewhere = self.0.forwarding.of_session(&request);
+        let elsewhere = self
+            .0
+            .forwarding
+            .of_session(&request, |get| get.session.as_ref());
         let begun = now_monotonic();
         match self.look_up(request.into_inner(), limit, &intake).await {
             Ok((answer, level)) => Ok(lookup_response(answer, level)),
@@ -312,7 +315,7 @@ pub(super) async fn put(
 }
 
 /// The session of a call, if it is of one.
-fn open_session(edge: &Edge, token: Option<String>) -> Result<Option<Session>, Failure> {
+pub(super) fn open_session(edge: &Edge, token: Option<String>) -> Result<Option<Session>, Failure> {
     let session = token.map(|text| edge.node.open_session(&text));
     let session = session.transpose();
     session.map_err(|error| Failure::from(error).in_field("session"))

@@ -2,7 +2,7 @@
 
 use steadfast::model::Items;
 use steadfast::node::SetChange;
-use steadfast::proto::{items_to_proto, v1};
+use steadfast::proto::{items_from_proto, items_to_proto, v1};
 use tonic::{Code, Request};
 
 use crate::calls::{PRIMARY, get, info, put, reason};
@@ -76,6 +76,63 @@ async fn read_on(members: &[&Member], id: i64, value: i64, mut token: String) {
     }
     // What every member holds whole is not named.
     assert!(token.len() < 400, "{token}");
+}
+
+/// The values of all rows, and with what the session goes on.
+async fn scan_on(member: &Member, level: v1::ReadLevel, token: &str) -> (Vec<i64>, String) {
+    let request = v1::ScanFeaturesRequest {
+        view: "v".to_owned(),
+        level: level.into(),
+        session: Some(token.to_owned()),
+        ..v1::ScanFeaturesRequest::default()
+    };
+    let pages = member.features().await.scan_features(request).await;
+    let mut pages = pages.unwrap().into_inner();
+    let (mut scanned, mut token) = (Vec::new(), token.to_owned());
+    while let Some(page) = pages.message().await.unwrap() {
+        let values = page.columns.into_iter().next().unwrap().values.unwrap();
+        let Some(Items::Int64(values)) = items_from_proto(values) else {
+            panic!("x is an int64");
+        };
+        scanned.extend(values);
+        token = page.session;
+    }
+    (scanned, token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_scans_what_it_wrote_and_scanned_at_whatever_member_it_asks() {
+    let members = set_of_three().await;
+    have_sessions(&members.each_ref()).await;
+    let (mut token, mut written) = (String::new(), Vec::new());
+    for id in 1..=20 {
+        let write = v1::PutFeaturesRequest {
+            level: v1::CommitLevel::Async.into(),
+            session: Some(token),
+            ..put(id, id, "")
+        };
+        let writer = &members[rand::random_range(0..3)];
+        token = writer.ask_put(Request::new(write)).await.unwrap().session;
+        written.push(id);
+        for level in [v1::ReadLevel::Local, v1::ReadLevel::Quorum, PRIMARY] {
+            // One that has written nothing and scans all is to find all again.
+            let mut seen = String::new();
+            for _ in 0..2 {
+                let reader = &members[rand::random_range(0..3)];
+                let (scanned, next) = scan_on(reader, level, &token).await;
+                assert_eq!(scanned, written, "{level:?}");
+                token = next;
+                let reader = &members[rand::random_range(0..3)];
+                let (scanned, next) = scan_on(reader, v1::ReadLevel::Local, &seen).await;
+                assert!(seen.is_empty() || scanned == written);
+                let is_all = scanned == written;
+                seen = if is_all { next } else { String::new() };
+            }
+        }
+    }
+    for member in members {
+        member.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,12 +98,13 @@ impl Forwarding {
         self.way(request.metadata().as_ref(), Effect::Reads)
     }
 
-    /// The way of a session's lookup, if what the session has seen does not come here in time; and the lookup.
-    pub fn of_session(
+    /// The way of a session's read, if what the session has seen does not come here in time; and the read.
+    pub fn of_session<T: Clone>(
         &self,
-        request: &tonic::Request<v1::GetFeaturesRequest>,
-    ) -> Option<(Way, tonic::Request<v1::GetFeaturesRequest>)> {
-        request.get_ref().session.as_ref()?;
+        request: &tonic::Request<T>,
+        session: impl FnOnce(&T) -> Option<&String>,
+    ) -> Option<(Way, tonic::Request<T>)> {
+        session(request.get_ref())?;
         let way = self.way(request.metadata().as_ref(), Effect::Reads)?;
         let mut again = tonic::Request::new(request.get_ref().clone());
         again.extensions_mut().insert(intake(request));

@@ -274,6 +274,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         include_event_times: true,
         level: v1::ReadLevel::Bounded.into(),
         max_staleness_ms: 7,
+        session: Some("token".into()),
     };
     let ingest = v1::IngestFeaturesRequest {
         sequence: 3,
