@@ -69,7 +69,9 @@ impl Selected {
 
     /// The keys of the rows that come next, at most so many; none once all are resolved.
     pub fn next_keys(&self, most: usize) -> RowKeys {
-        let mut keys = RowKeys::default();
+        let left = self.views.iter().skip(self.at);
+        let left = left.map(|view| view.keys.len() - view.resolved).sum();
+        let mut keys = RowKeys::with_capacity(most.min(left));
         for view in self.views.iter().skip(self.at) {
             let id = view.resolver.view().id;
             let left = (view.resolved..view.keys.len()).filter_map(|at| view.keys.get(at));

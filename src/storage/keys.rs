@@ -41,11 +41,20 @@ impl RowKey {
     }
 }
 
+/// What a key of a row may take.
+const USUAL_BYTES: usize = 24;
+
 /// The keys of many rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RowKeys(PackedBytes);
 
 impl RowKeys {
+    /// With room for so many keys, more or less.
+    #[must_use]
+    pub fn with_capacity(keys: usize) -> RowKeys {
+        RowKeys(PackedBytes::with_capacity(keys, keys * USUAL_BYTES))
+    }
+
     /// Appends the key of a row in `view`, given its entity's encoded key.
     pub fn push(&mut self, view: ViewId, entity: &[u8]) {
         self.0.push_with(|out| {
