@@ -120,6 +120,22 @@ impl Error {
         }
     }
 
+    /// What a call comes to that failed so, was tried again, and failed with `last`: that another node is not there explains less
+    /// than what a node says.
+    pub(super) fn or_rather(self, last: Error) -> Error {
+        if self.is_of_node() && !last.is_of_node() {
+            let message = format!("{}; asked elsewhere: {last}", self.message);
+            Error { message, ..self }
+        } else {
+            last
+        }
+    }
+
+    /// Did a node answer, and say why not?
+    pub(super) fn is_of_node(&self) -> bool {
+        Reason::from_name(&self.reason).is_some()
+    }
+
     pub(super) fn from_status(status: &Status, effect: Effect) -> Error {
         match status.get_details_error_info() {
             Some(info) => Error {

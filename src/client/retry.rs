@@ -99,7 +99,7 @@ impl Attempts {
 
     /// One of two attempts failed while the other goes on.
     pub fn failed_beside(&mut self, failure: Error) {
-        if is_of_node(&failure) {
+        if failure.is_of_node() {
             self.explained = Some(failure);
         }
     }
@@ -127,7 +127,7 @@ impl Attempts {
             self.wait(chance)
         };
         let left = self.deadline.saturating_sub(elapsed).saturating_sub(wait);
-        if fate == Fate::Passing && is_of_node(&failure) {
+        if fate == Fate::Passing && failure.is_of_node() {
             self.explained = Some(failure.clone());
         }
         let goes_on = fate == Fate::Passing || (fate == Fate::Unknown && self.is_harmless);
@@ -178,20 +178,11 @@ impl Attempts {
                 ..unknown.clone()
             },
             _ => match &self.explained {
-                // That another node is not there explains less.
-                Some(explained) if !is_of_node(&failure) => Error {
-                    message: format!("{}; asked elsewhere: {failure}", explained.message),
-                    ..explained.clone()
-                },
-                _ => failure,
+                Some(explained) => explained.clone().or_rather(failure),
+                None => failure,
             },
         }
     }
-}
-
-/// Did a node answer, and say why not?
-fn is_of_node(failure: &Error) -> bool {
-    Reason::from_name(&failure.reason).is_some()
 }
 
 fn fate(failure: &Error) -> Fate {

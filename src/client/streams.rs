@@ -1,12 +1,14 @@
 //! What comes bit by bit: rows, stages.
 
+use std::time::Instant;
+
 use tonic::{Request, Status, Streaming};
 
 use super::call::features;
 use super::error::{Effect, Error, Kind};
 use super::lines::{Lines, Manner};
 use super::routes::Wish;
-use crate::base::clock::timeout;
+use crate::base::clock::{now_monotonic, timeout};
 use crate::proto::v1;
 
 /// The rows of a scan, some at a time.
@@ -38,20 +40,17 @@ impl Pages {
     /// The next rows; `None` at the end.
     ///
     /// # Errors
-    /// If the stream broke, and no node goes on with it.
+    /// If they do not come within the deadline of a call, or the stream broke, and no node goes on with it.
     pub async fn next(&mut self) -> Result<Option<v1::ScanFeaturesResponse>, Error> {
-        let next = match self.stream.message().await {
+        let due = now_monotonic() + self.lines.options().deadline;
+        let next = match by(due, self.stream.message()).await {
             Ok(page) => page,
             Err(_) if self.is_whole => None,
-            Err(status) => {
-                let broken = Error::from_status(&status, Effect::Reads);
-                if broken.kind != Kind::Unavailable {
-                    return Err(broken);
-                }
-                self.stream = open_scan(&self.lines, &self.left).await?;
-                let again = self.stream.message().await;
-                again.map_err(|status| Error::from_status(&status, Effect::Reads))?
-            }
+            Err(broken) if broken.kind != Kind::Unavailable => return Err(broken),
+            Err(broken) => match self.again(due).await {
+                Ok(page) => page,
+                Err(failure) => return Err(broken.or_rather(failure)),
+            },
         };
         let Some(page) = next else {
             return Ok(None);
@@ -71,6 +70,25 @@ impl Pages {
         }
         Ok(Some(page))
     }
+
+    /// The next rows by a stream of their own.
+    async fn again(&mut self, due: Instant) -> Result<Option<v1::ScanFeaturesResponse>, Error> {
+        let left = due.saturating_duration_since(now_monotonic());
+        let stream = timeout(left, open_scan(&self.lines, &self.left)).await;
+        self.stream = stream.unwrap_or_else(|_| Err(late()))?;
+        by(due, self.stream.message()).await
+    }
+}
+
+/// What a stream brings, unless that takes too long.
+async fn by<T>(due: Instant, coming: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
+    let left = due.saturating_duration_since(now_monotonic());
+    let come = timeout(left, coming).await.map_err(|_| late())?;
+    come.map_err(|status| Error::from_status(&status, Effect::Reads))
+}
+
+fn late() -> Error {
+    Error::unavailable("no page within the deadline".to_owned())
 }
 
 async fn open_scan(

@@ -23,8 +23,8 @@ use crate::proto::{self, Reason, Scan, v1};
 const PAGE_ROWS: u64 = 1_000;
 /// Bytes of one page, more or less: well below the 4 MiB that clients take by default.
 const PAGE_BYTES: usize = 1 << 20;
-/// A page that takes longer ends the scan.
-const PAGE_WITHIN: Duration = Duration::from_secs(10);
+/// A page that takes longer ends the scan. A little less than what clients wait by default, so that they hear why.
+const PAGE_WITHIN: Duration = Duration::from_secs(9);
 
 /// The answers of a scan.
 pub(super) type Pages =

@@ -1,6 +1,7 @@
 //! Scans at every level, at every member.
 
 use steadfast::base::CommitLevel;
+use steadfast::client::Client;
 use steadfast::control::Role;
 use steadfast::model::Items;
 use steadfast::proto::{items_from_proto, v1};
@@ -125,4 +126,24 @@ async fn a_scan_at_a_quorum_goes_over_many_pages_and_deletions_while_others_writ
     for member in members {
         member.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_does_not_come_is_waited_for_no_longer_than_a_call() {
+    let first = Member::first().await;
+    let second = first.join_as(Manner::default()).await;
+    first.put(1, 7, CommitLevel::Quorum).await.unwrap();
+    let target = format!("steadfast://{}/?deadline=300ms", first.addresses.client);
+    let client = Client::connect(&*target).await.unwrap();
+    second.stop().await;
+    let request = v1::ScanFeaturesRequest {
+        view: "v".to_owned(),
+        level: QUORUM.into(),
+        ..v1::ScanFeaturesRequest::default()
+    };
+    let mut pages = client.scan(request).await.unwrap();
+    // The node would say NO_QUORUM, much later.
+    let failure = pages.next().await.unwrap_err();
+    assert_eq!(failure.message, "no page within the deadline", "{failure}");
+    first.stop().await;
 }
