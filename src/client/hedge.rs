@@ -106,6 +106,7 @@ mod tests {
         let mut hedges = Hedges::new();
         assert_eq!(hedges.delay(), AT_FIRST);
         for millis in 1..=64 {
+            assert_eq!(hedges.delay(), AT_FIRST, "too few are known");
             hedges.answered(Duration::from_millis(millis));
         }
         assert_eq!(hedges.delay(), Duration::from_millis(61));

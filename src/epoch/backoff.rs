@@ -71,4 +71,16 @@ mod tests {
         backoff.succeeded();
         assert!(backoff.wait() < FIRST);
     }
+
+    /// The outputs that others' `SplitMix64` gives for this seed, too.
+    #[test]
+    fn chance_is_that_of_the_published_generator() {
+        let mut backoff = Backoff::new(1_234_567);
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
+        assert_eq!([(); 3].map(|()| backoff.random()), expected);
+    }
 }
