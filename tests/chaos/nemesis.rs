@@ -35,6 +35,9 @@ pub struct Nemesis {
     pub counts: BTreeMap<String, u64>,
     /// The numbers that those have that answered since they joined, by host.
     pub numbers: BTreeMap<usize, u64>,
+    /// The members that counted when one was heard last, and those of them that have been asked to leave in this round.
+    counting: BTreeSet<u64>,
+    leaving: BTreeSet<u64>,
     pub facts: Vec<Fact>,
     /// Processes that ended by themselves, by host.
     pub ended: BTreeMap<usize, String>,
@@ -60,6 +63,8 @@ impl Nemesis {
             timeline,
             counts: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            counting: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             facts: Vec::new(),
             ended: BTreeMap::new(),
             may_end: BTreeSet::new(),
@@ -72,6 +77,7 @@ impl Nemesis {
         let begun = now_monotonic();
         let mut planned = VecDeque::from(plan);
         let mut ongoing: Vec<Ongoing> = Vec::new();
+        self.leaving.clear();
         loop {
             let first = ongoing.iter().enumerate().min_by_key(|(_, one)| one.until);
             let ends = first.map(|(at, one)| (one.until, at));
@@ -118,13 +124,16 @@ impl Nemesis {
     }
 
     fn is_senseless(&self, fault: Fault, hosts: &[usize]) -> bool {
-        let members = self.set.homes().count();
-        let is_joining = members > self.numbers.len();
+        let processes = self.set.homes().count();
+        let is_joining = processes > self.numbers.len();
+        // A process may be of a member that has left.
+        let members = self.counting.difference(&self.leaving).count();
         match fault {
-            Fault::Add => members >= MOST_MEMBERS,
+            Fault::Add => processes >= MOST_MEMBERS,
             Fault::Remove(_) => members <= LEAST_MEMBERS || is_joining,
             Fault::Replace(_) | Fault::LoseDirectory(_) => {
-                is_joining || hosts.iter().any(|host| !self.numbers.contains_key(host))
+                let is_unknown = |host| !self.numbers.contains_key(host);
+                members < LEAST_MEMBERS || is_joining || hosts.iter().any(is_unknown)
             }
             Fault::SwitchOver => hosts.is_empty(),
             Fault::Kill(_)
@@ -163,6 +172,7 @@ impl Nemesis {
                 }
                 Fault::Remove(_) => {
                     let number = self.numbers[&host];
+                    self.leaving.insert(number);
                     self.ask("remove", async |client| client.remove_member(number).await)
                         .await?;
                 }
@@ -255,6 +265,7 @@ impl Nemesis {
         let newest = self.hosts().pop().filter(|newest| *newest != host);
         let new = newest.and_then(|newest| self.numbers.get(&newest).copied());
         let new = new.context("nobody has come")?;
+        self.leaving.insert(old);
         self.ask("replace", async |client| {
             client.replace_member(old, new).await
         })
@@ -282,6 +293,11 @@ impl Nemesis {
     pub async fn look(&mut self) -> Option<usize> {
         let views = self.set.look().await;
         let hosts = self.hosts();
+        let latest = views.iter().flatten().max_by_key(|view| view.epoch);
+        if let Some(view) = latest {
+            let counting = view.members.iter().filter(|member| member.counts);
+            self.counting = counting.map(|member| member.number).collect();
+        }
         let mut primary = None;
         for (host, view) in hosts.into_iter().zip(&views) {
             if let Ok(view) = view {
