@@ -7,9 +7,10 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::convert::view_from_wire;
+use super::course::Manner;
 use super::error::{Effect, Error};
 use super::ingest::Acks;
-use super::lines::{Lines, Manner};
+use super::lines::Lines;
 use super::routes::Wish;
 use super::streams::{Pages, Stages};
 use super::target::{BadTarget, DEADLINE, Options, Target};

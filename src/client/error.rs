@@ -39,7 +39,7 @@ pub struct Error {
 
 /// Does a call change anything?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
+pub enum Effect {
     /// No: a call without an answer did no harm.
     Reads,
     /// Yes: a call without an answer may have been carried out.
@@ -136,7 +136,9 @@ impl Error {
         Reason::from_name(&self.reason).is_some()
     }
 
-    pub(super) fn from_status(status: &Status, effect: Effect) -> Error {
+    /// What a status says of a call with this effect.
+    #[must_use]
+    pub fn from_status(status: &Status, effect: Effect) -> Error {
         match status.get_details_error_info() {
             Some(info) => Error {
                 kind: kind(&info.reason, status.code()),

@@ -12,16 +12,16 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures::Stream;
 use tonic::{Status, Streaming};
 
 use super::call::{ANSWER_BYTES, request_id};
+use super::course::{Course, Manner};
 use super::error::{Effect, Error, Kind};
-use super::lines::{Lines, Manner};
-use super::retry::{Attempt, Attempts};
-use crate::base::clock::{now_monotonic, sleep, timeout};
+use super::lines::Lines;
+use super::retry::Attempt;
+use crate::base::clock::{sleep, timeout};
 use crate::proto::v1;
 use v1::feature_service_client::FeatureServiceClient;
 use v1::ingest_features_response::Outcome;
@@ -59,10 +59,7 @@ pub struct Acks {
     setback: Option<Setback>,
 }
 
-struct Setback {
-    attempts: Attempts,
-    begun: Instant,
-}
+struct Setback(Course);
 
 impl Acks {
     /// Opens a stream.
@@ -137,7 +134,6 @@ impl Acks {
             return Err(failure);
         }
         let (lines, flow) = (&self.lines, &self.flow);
-        let failure = lines.learn(&self.endpoint, failure);
         let setback = self
             .setback
             .get_or_insert_with(|| Setback::begin(lines, true).0);
@@ -156,11 +152,13 @@ impl Acks {
 
 impl Setback {
     fn begin(lines: &Lines, is_kept: bool) -> (Setback, Attempt) {
-        let manner = Manner::writes(Effect::WritesNamed);
-        let deadline = lines.options().deadline;
-        let (attempts, first) = Attempts::begin(lines.order(manner.wish), is_kept, deadline);
-        let begun = now_monotonic();
-        (Setback { attempts, begun }, first)
+        let effect = if is_kept {
+            Effect::WritesNamed
+        } else {
+            Effect::Writes
+        };
+        let (course, first) = lines.begin(Manner::writes(effect));
+        (Setback(course), first)
     }
 
     async fn after(
@@ -169,8 +167,8 @@ impl Setback {
         endpoint: &str,
         failure: Error,
     ) -> Result<Attempt, Error> {
-        let elapsed = self.begun.elapsed();
-        let next = lines.after(&mut self.attempts, endpoint, failure, elapsed)?;
+        let next = lines.failed(&mut self.0, endpoint, failure)?;
+        let next = next.expect("there is one stream at a time");
         sleep(next.wait).await;
         Ok(next)
     }
@@ -194,10 +192,7 @@ async fn start(
         opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer within the deadline")));
     match opened {
         Ok(answers) => Ok(answers.into_inner()),
-        Err(status) => {
-            let failure = Error::from_status(&status, Effect::WritesNamed);
-            Err(lines.learn(&attempt.endpoint, failure))
-        }
+        Err(status) => Err(Error::from_status(&status, Effect::WritesNamed)),
     }
 }
 

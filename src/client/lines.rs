@@ -1,6 +1,6 @@
 //! The nodes of a set, the connections to them, and asking one after the other.
 //!
-//! What is decided is decided in [`routes`](super::routes), [`hedge`](super::hedge) and [`retry`](super::retry).
+//! What is decided is decided in [`course`](super::course).
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,27 +8,22 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use futures::future::{Either, join_all, select};
+use futures::stream::FuturesUnordered;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::convert::{commit_level_to_wire, read_level_to_wire};
-use super::error::{Effect, Error, Kind};
-use super::hedge::{Budget, Hedges};
+use super::course::{Course, Known, Manner};
+use super::error::Error;
 use super::reach::{connect, endpoint, leads_there};
-use super::retry::{Attempt, Attempts};
-use super::routes::{Routes, Wish};
-use super::survey::{self, EVERY, FIRST, SOON};
+use super::retry::Attempt;
+use super::survey;
 use super::target::{Options, Target};
 use crate::base::clock::{now_monotonic, sleep};
 use crate::base::task::TaskGroup;
-use crate::proto::{Reason, v1};
-
-/// One lookup in so many may be sent to a second node, and so many at once.
-const HEDGED: (f64, f64) = (0.1, 10.0);
-/// So many retries for each call, and so many at once: enough to get through a failover, too few to keep an overloaded set
-/// from recovering.
-const RETRIED: (f64, f64) = (0.5, 1_000.0);
+use crate::proto::v1;
 
 /// Lines to nodes, each made when it is needed. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
@@ -38,53 +33,21 @@ pub(super) struct Lines(Arc<Shared>);
 struct Shared {
     options: Options,
     begun: Instant,
-    /// Guards what is known of the nodes; never held across a call.
-    known: Mutex<Known>,
+    /// Never held across a call.
+    state: Mutex<State>,
     surveys: TaskGroup,
 }
 
 #[derive(Debug)]
-struct Known {
-    routes: Routes,
-    hedges: Hedges,
-    second_calls: Budget,
-    retries: Budget,
+struct State {
+    known: Known,
     channels: HashMap<String, Channel>,
-    /// When the nodes are asked for their set next, if they ever are.
-    next_survey: Option<Duration>,
 }
 
-/// How a call is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Manner {
-    pub effect: Effect,
-    pub wish: Wish,
-    /// May a second node be asked while the first has not answered yet?
-    pub is_hedged: bool,
-}
-
-impl Manner {
-    /// A call that any node answers.
-    pub const READS: Manner = Manner {
-        effect: Effect::Reads,
-        wish: Wish::Anyone,
-        is_hedged: false,
-    };
-
-    /// A call that changes something.
-    pub fn writes(effect: Effect) -> Manner {
-        Manner {
-            effect,
-            wish: Wish::Primary,
-            is_hedged: false,
-        }
-    }
-}
-
-/// A call that failed, and at which node it did last.
-struct Failed {
-    at: String,
-    failure: Box<Error>,
+/// A call on its course, which may be given up at any time.
+struct Running<'a> {
+    lines: &'a Lines,
+    course: Course,
 }
 
 impl Lines {
@@ -99,10 +62,10 @@ impl Lines {
             match connect(current).await {
                 Ok(channel) => {
                     let lines = Lines::new(&endpoints, options);
-                    let mut known = lines.lock();
-                    known.routes.answered(current);
-                    known.channels.insert(current.clone(), channel);
-                    drop(known);
+                    let mut state = lines.lock();
+                    state.known.routes.answered(current);
+                    state.channels.insert(current.clone(), channel);
+                    drop(state);
                     return Ok(lines);
                 }
                 Err(cause) => failures.push(format!("{current}: {cause}")),
@@ -117,18 +80,14 @@ impl Lines {
     }
 
     fn new(endpoints: &[String], options: Options) -> Lines {
-        let known = Known {
-            routes: Routes::new(endpoints, options.zone.clone()),
-            hedges: Hedges::new(),
-            second_calls: Budget::new(HEDGED.0, HEDGED.1),
-            retries: Budget::new(RETRIED.0, RETRIED.1),
+        let state = State {
+            known: Known::new(endpoints, options.zone.clone()),
             channels: HashMap::new(),
-            next_survey: None,
         };
         Lines(Arc::new(Shared {
             options,
             begun: now_monotonic(),
-            known: Mutex::new(known),
+            state: Mutex::new(state),
             surveys: TaskGroup::new(),
         }))
     }
@@ -136,9 +95,8 @@ impl Lines {
     /// Learns from the node that answers who else is in the set, and goes on to do so now and then. Where that cannot be told,
     /// as while a node starts, the nodes that were given are all there is.
     pub async fn follow(&self) {
-        let current = self.lock().routes.last().cloned();
-        self.look(&current.unwrap_or_default()).await;
-        self.lock().next_survey = Some(self.now().saturating_add(FIRST));
+        self.look(&self.last()).await;
+        self.decide(Known::follow);
     }
 
     /// What calls ask for that do not say it themselves.
@@ -167,7 +125,7 @@ impl Lines {
 
     /// Are there several nodes to ask?
     pub fn are_several(&self) -> bool {
-        self.lock().routes.endpoints().len() > 1
+        self.lock().known.routes.endpoints().len() > 1
     }
 
     /// The line to the node that answered last.
@@ -175,8 +133,12 @@ impl Lines {
     /// # Errors
     /// If its address is none.
     pub fn current(&self) -> Result<Channel, Error> {
-        let current = self.lock().routes.last().cloned();
-        self.channel(&current.unwrap_or_default())
+        self.channel(&self.last())
+    }
+
+    fn last(&self) -> String {
+        let last = self.lock().known.routes.last().cloned();
+        last.unwrap_or_default()
     }
 
     /// Asks nodes one after the other as long as that makes sense.
@@ -193,170 +155,94 @@ impl Lines {
         M: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let begun = now_monotonic();
-        let order = self.order(manner.wish);
-        let is_harmless = manner.effect != Effect::Writes;
-        let deadline = self.0.options.deadline;
-        let (mut attempts, mut attempt) = Attempts::begin(order, is_harmless, deadline);
+        let (course, first) = self.begin(manner);
+        let lines = self;
+        let mut call = Running { lines, course };
+        let mut under_way = FuturesUnordered::new();
+        let mut next = Some(first);
         loop {
-            // Even to wait for no time takes a timer a millisecond.
-            if !attempt.wait.is_zero() {
-                sleep(attempt.wait).await;
+            let mut second_due = None;
+            if let Some(attempt) = next.take() {
+                // Even to wait for no time takes a timer a millisecond.
+                if !attempt.wait.is_zero() {
+                    sleep(attempt.wait).await;
+                }
+                second_due = call.asked(attempt.clone());
+                under_way.push(self.once(attempt, message.clone(), manner, &ask));
             }
-            let outcome = if manner.is_hedged && attempts.are_several() {
-                let asked = self.hedged(&mut attempts, &attempt, begun, &message, manner, &ask);
-                asked.await
-            } else {
-                self.once(&attempt, message.clone(), manner, &ask).await
+            let outcome = match second_due {
+                None => under_way.next().await,
+                Some(delay) => match select(under_way.next(), pin!(sleep(delay))).await {
+                    Either::Left((outcome, _)) => outcome,
+                    Either::Right(_) => {
+                        next = call.second();
+                        continue;
+                    }
+                },
             };
-            let Failed { at, failure } = match outcome {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
-            };
-            attempt = self.after(&mut attempts, &at, *failure, begun.elapsed())?;
+            match outcome.expect("an attempt is under way until the call is over") {
+                (endpoint, Ok(answer)) => {
+                    call.answered(&endpoint);
+                    return Ok(answer);
+                }
+                (endpoint, Err(failure)) => {
+                    next = self.failed(&mut call.course, &endpoint, failure)?;
+                }
+            }
         }
     }
 
-    /// The order in which a call that begins tries the nodes.
-    pub fn order(&self, wish: Wish) -> Vec<String> {
+    /// A call begins, with this attempt.
+    pub fn begin(&self, manner: Manner) -> (Course, Attempt) {
         self.survey_if_due();
-        let now = self.now();
-        let mut known = self.lock();
-        known.retries.earn();
-        known.second_calls.earn();
+        let deadline = self.0.options.deadline;
         let chances = [rand::random(), rand::random()];
-        known.routes.order(wish, now, chances)
+        self.decide(|known, now| Course::begin(known, manner, deadline, now, chances))
     }
 
-    /// The next attempt of a call, if there may be one.
+    /// The next attempt of a call of which one failed, or `None` if another is under way.
     ///
     /// # Errors
-    /// What the call came to otherwise.
-    pub fn after(
+    /// What the call came to.
+    pub fn failed(
         &self,
-        attempts: &mut Attempts,
-        at: &str,
-        failure: Error,
-        elapsed: Duration,
-    ) -> Result<Attempt, Error> {
-        let next = attempts.after(at, failure.clone(), elapsed, rand::random())?;
-        if self.lock().retries.take() {
-            Ok(next)
-        } else {
-            Err(attempts.told(failure))
-        }
-    }
-
-    /// An attempt, and a second one at another node if the first takes longer than usual. The first answer counts.
-    async fn hedged<M, T, F>(
-        &self,
-        attempts: &mut Attempts,
-        attempt: &Attempt,
-        begun: Instant,
-        message: &M,
-        manner: Manner,
-        ask: &impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, Failed>
-    where
-        M: Clone,
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        let sent = now_monotonic();
-        let delay = self.lock().hedges.delay();
-        let first = pin!(self.once(attempt, message.clone(), manner, ask));
-        let first = match select(first, pin!(sleep(delay))).await {
-            Either::Left((outcome, _)) => return self.timed(sent, outcome),
-            Either::Right(((), first)) => first,
-        };
-        let is_allowed = self.lock().second_calls.take();
-        let second = is_allowed.then(|| attempts.beside(attempt, begun.elapsed()));
-        let Some(second) = second.flatten() else {
-            return self.timed(sent, first.await);
-        };
-        let other = Box::pin(self.once(&second, message.clone(), manner, ask));
-        let (failed, rest) = match select(first, other).await {
-            Either::Left((Err(failed), other)) => (failed, Either::Left(other)),
-            Either::Right((Err(failed), first)) => (failed, Either::Right(first)),
-            Either::Left((answer, _)) => return self.timed(sent, answer),
-            Either::Right((answer, _)) => {
-                let now = self.now();
-                self.lock().routes.overtaken(&attempt.endpoint, now);
-                return self.timed(sent, answer);
-            }
-        };
-        attempts.failed_beside(*failed.failure);
-        self.timed(sent, rest.await)
-    }
-
-    /// Remembers how long an answer took.
-    fn timed<T>(&self, sent: Instant, outcome: Result<T, Failed>) -> Result<T, Failed> {
-        if outcome.is_ok() {
-            self.lock().hedges.answered(sent.elapsed());
-        }
-        outcome
+        course: &mut Course,
+        endpoint: &str,
+        mut failure: Error,
+    ) -> Result<Option<Attempt>, Error> {
+        let named = failure.primary.take();
+        failure.primary = named.filter(|named| leads_there(named, endpoint));
+        let chance = rand::random();
+        self.decide(|known, now| course.failed(known, endpoint, failure, now, chance))
     }
 
     async fn once<M, T, F>(
         &self,
-        attempt: &Attempt,
+        attempt: Attempt,
         message: M,
         manner: Manner,
         ask: &impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, Failed>
+    ) -> (String, Result<T, Error>)
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let Attempt {
-            endpoint, limit, ..
-        } = attempt;
-        let failed = |failure| Failed {
-            at: endpoint.clone(),
-            failure: Box::new(failure),
+        let channel = match self.channel(&attempt.endpoint) {
+            Ok(channel) => channel,
+            Err(failure) => return (attempt.endpoint, Err(failure)),
         };
-        let channel = self.channel(endpoint).map_err(failed)?;
         let mut request = Request::new(message);
-        request.set_timeout(*limit);
-        let _under_way = UnderWay::new(self, endpoint);
-        match ask(channel, request).await {
-            Ok(answer) => {
-                self.lock().routes.answered(endpoint);
-                Ok(answer.into_inner())
-            }
-            Err(status) => {
-                let failure = Error::from_status(&status, manner.effect);
-                Err(failed(self.learn(endpoint, failure)))
-            }
-        }
-    }
-
-    /// What a failure says of its node.
-    pub fn learn(&self, endpoint: &str, mut failure: Error) -> Error {
-        let named = failure.primary.take();
-        failure.primary = named.filter(|named| leads_there(named, endpoint));
-        let now = self.now();
-        let mut known = self.lock();
-        if failure.reason == Reason::NotPrimary.name() {
-            known.routes.not_primary(endpoint, failure.primary.as_ref());
-        } else if matches!(failure.kind, Kind::Unavailable | Kind::UnknownOutcome) {
-            known.routes.failed(endpoint, now);
-        } else {
-            return failure;
-        }
-        let soon = now.saturating_add(SOON);
-        known.next_survey = known.next_survey.map(|next| next.min(soon));
-        failure
+        request.set_timeout(attempt.limit);
+        let answer = ask(channel, request).await.map(Response::into_inner);
+        let answer = answer.map_err(|status| Error::from_status(&status, manner.effect));
+        (attempt.endpoint, answer)
     }
 
     /// Has the nodes asked how the set is, if it is time, beside the calls.
     fn survey_if_due(&self) {
-        let now = self.now();
-        let mut known = self.lock();
-        if known.next_survey.is_none_or(|next| now < next) {
+        let endpoints = self.decide(Known::survey);
+        if endpoints.is_empty() {
             return;
         }
-        known.next_survey = Some(now.saturating_add(EVERY));
-        let endpoints: Vec<String> = known.routes.endpoints().cloned().collect();
-        drop(known);
         let lines = self.clone();
         self.0.surveys.spawn_finite("survey", async move {
             join_all(endpoints.iter().map(|endpoint| lines.look(endpoint))).await;
@@ -375,51 +261,56 @@ impl Lines {
         let round_trip = begun.elapsed();
         let zone = survey::zone(&set);
         let told = survey::told(set, |address| leads_there(address, endpoint));
-        let mut known = self.lock();
-        known.routes.measured(endpoint, round_trip, &zone);
-        known.routes.told(told);
+        let routes = &mut self.lock().known.routes;
+        routes.measured(endpoint, round_trip, &zone);
+        routes.told(told);
     }
 
-    /// Since it began.
-    fn now(&self) -> Duration {
-        self.0.begun.elapsed()
+    /// Decides by what is known, at this time since it began.
+    fn decide<T>(&self, decide: impl FnOnce(&mut Known, Duration) -> T) -> T {
+        let now = self.0.begun.elapsed();
+        decide(&mut self.lock().known, now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The line to a node, connected when it is used.
     pub fn channel(&self, address: &str) -> Result<Channel, Error> {
-        let mut known = self.lock();
-        if let Some(channel) = known.channels.get(address) {
+        let channels = &mut self.lock().channels;
+        if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
         let endpoint = endpoint(address);
         let endpoint =
             endpoint.map_err(|cause| Error::unavailable(format!("{address}: {cause}")))?;
         let channel = endpoint.connect_lazy();
-        known.channels.insert(address.to_owned(), channel.clone());
+        channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
 }
 
-/// A call to a node, counted as long as it lasts.
-struct UnderWay<'a> {
-    lines: &'a Lines,
-    endpoint: &'a str,
-}
+impl Running<'_> {
+    fn asked(&mut self, attempt: Attempt) -> Option<Duration> {
+        self.lines
+            .decide(|known, now| self.course.asked(known, attempt, now))
+    }
 
-impl UnderWay<'_> {
-    fn new<'a>(lines: &'a Lines, endpoint: &'a str) -> UnderWay<'a> {
-        lines.lock().routes.begun(endpoint);
-        UnderWay { lines, endpoint }
+    fn second(&mut self) -> Option<Attempt> {
+        self.lines
+            .decide(|known, now| self.course.second(known, now))
+    }
+
+    fn answered(&mut self, endpoint: &str) {
+        self.lines
+            .decide(|known, now| self.course.answered(known, endpoint, now));
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.lines.lock().routes.ended(self.endpoint);
+        self.lines.decide(|known, _| self.course.abandoned(known));
     }
 }
 
@@ -428,6 +319,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+    use crate::client::Kind;
 
     #[tokio::test]
     async fn the_first_node_is_asked_without_waiting_for_anything() {

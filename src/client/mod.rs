@@ -4,6 +4,8 @@
 //! is sent a second time only under the request id it had. It knows the wire's messages and the model, nothing of a node's
 //! inside, and compiles without the server (`default-features = false`).
 //!
+//! What is decided is decided in [`course`], [`routes`] and [`retry`], which are pure; connections do as they say.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), steadfast::client::Error> {
 //! use steadfast::client::Client;
@@ -18,13 +20,14 @@
 mod answer;
 mod call;
 mod convert;
+pub mod course;
 mod error;
 mod hedge;
 mod ingest;
 mod lines;
 mod reach;
-mod retry;
-mod routes;
+pub mod retry;
+pub mod routes;
 mod streams;
 mod survey;
 mod target;
@@ -35,7 +38,7 @@ pub use convert::{
     BadView, commit_level_name, commit_level_to_wire, key_columns, key_to_wire, keys_from_wire,
     read_level_name, read_level_to_wire, value_to_wire, view_from_wire,
 };
-pub use error::{Error, Kind};
+pub use error::{Effect, Error, Kind};
 pub use ingest::Acks;
 pub use streams::{Pages, Stages};
 pub use target::{BadTarget, Options, Target};

@@ -37,7 +37,7 @@ pub(super) struct Attempts {
 
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attempt {
+pub struct Attempt {
     /// At which node.
     pub endpoint: String,
     /// After which wait.

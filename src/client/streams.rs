@@ -5,8 +5,9 @@ use std::time::Instant;
 use tonic::{Request, Status, Streaming};
 
 use super::call::features;
+use super::course::Manner;
 use super::error::{Effect, Error, Kind};
-use super::lines::{Lines, Manner};
+use super::lines::Lines;
 use super::routes::Wish;
 use crate::base::clock::{now_monotonic, timeout};
 use crate::proto::v1;

@@ -11,11 +11,6 @@ use v1::admin_service_client::AdminServiceClient;
 
 /// How long a node may take to answer.
 const LIMIT: Duration = Duration::from_secs(1);
-/// A client that lives on asks all nodes for the first time, and again after each such span.
-pub(super) const FIRST: Duration = Duration::from_secs(1);
-pub(super) const EVERY: Duration = Duration::from_secs(10);
-/// So soon after a failure.
-pub(super) const SOON: Duration = Duration::from_millis(500);
 
 pub(super) async fn ask(channel: Channel) -> Result<v1::GetReplicaSetResponse, Status> {
     let mut request = Request::new(v1::GetReplicaSetRequest {});
