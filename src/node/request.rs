@@ -9,7 +9,7 @@ use crate::base::{
     CommitLevel, Epoch, Held, IncarnationId, NodeNumber, PackedBytes, ReadLevel, Stamp, budget,
     explained,
 };
-use crate::control::{Rejection, raft};
+use crate::control::{ControlState, Rejection, raft};
 use crate::engine;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
@@ -18,7 +18,7 @@ use crate::model::resolve::{Column, Wanted};
 use crate::model::view_file::ViewFileError;
 use crate::model::{Batch, EntityKey, Feature, View, ViewSpec};
 use crate::read::SessionError;
-use crate::replica::Unfit;
+use crate::replica::{Refused, Unfit};
 
 /// A write.
 #[derive(Debug)]
@@ -241,6 +241,20 @@ pub struct Primary {
     pub address: String,
 }
 
+impl Primary {
+    /// The primary of the open epoch as this member knows it, if that is another one.
+    #[must_use]
+    pub fn elsewhere(control: &ControlState, me: IncarnationId) -> Option<Primary> {
+        let primary = control.primary().filter(|who| *who != me)?;
+        let member = control.members.get(&primary)?;
+        let address = &member.addresses.client;
+        (!address.is_empty()).then(|| Primary {
+            number: member.number,
+            address: address.clone(),
+        })
+    }
+}
+
 impl fmt::Display for Primary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "member {} at {}", self.number, self.address)
@@ -421,6 +435,18 @@ pub enum Error {
     /// The node is stopping; nothing was written.
     #[error("the node is stopping")]
     Stopping,
+}
+
+impl Error {
+    /// What a refusal of the member's core means to whoever asked; `primary` is who is, if that is another.
+    #[must_use]
+    pub fn refused(refused: Refused, primary: Option<Primary>) -> Error {
+        match refused {
+            Refused::NotPrimary => Error::NotPrimary { primary },
+            Refused::TooFew { present, needed } => Error::TooFewMembers { present, needed },
+            Refused::HandingOver | Refused::AtCeiling => Error::HandingOver,
+        }
+    }
 }
 
 impl From<super::agreement::Error> for Error {

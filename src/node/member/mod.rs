@@ -387,13 +387,9 @@ impl Member {
     /// What a refusal of the core means to whoever asked.
     pub fn refusal(&self, refused: Refused) -> Error {
         let standing = self.standing();
-        match (&standing.halted, refused) {
-            (Some(halt), _) => halt.clone().into(),
-            (None, Refused::NotPrimary) => Error::NotPrimary {
-                primary: standing.primary(),
-            },
-            (None, Refused::TooFew { present, needed }) => Error::TooFewMembers { present, needed },
-            (None, Refused::HandingOver | Refused::AtCeiling) => Error::HandingOver,
+        match &standing.halted {
+            Some(halt) => halt.clone().into(),
+            None => Error::refused(refused, standing.primary()),
         }
     }
 

@@ -69,13 +69,7 @@ impl Standing {
 
     /// The primary of the open epoch, if that is another member.
     pub fn primary(&self) -> Option<Primary> {
-        let primary = self.control.primary().filter(|who| *who != self.who)?;
-        let member = self.control.members.get(&primary)?;
-        let address = &member.addresses.client;
-        (!address.is_empty()).then(|| Primary {
-            number: member.number,
-            address: address.clone(),
-        })
+        Primary::elsewhere(&self.control, self.who)
     }
 
     /// Does this node hold rows?
