@@ -335,21 +335,24 @@ proptest! {
         let is_read = |o: &Operation| value(o).is_some_and(|(value, _)| acked.contains(&value));
         let at = pick(&after(&history, is_read, |_, _| true), &index).unwrap();
         let (found, version) = value(&history.operations[at]).unwrap();
-        answer(
-            &mut history,
-            at,
-            Some((
-                found,
-                Version {
-                    hlc: version.hlc + 1,
-                    ..version
-                },
-            )),
-        );
+        let other = Version {
+            hlc: version.hlc + 1,
+            ..version
+        };
+        answer(&mut history, at, Some((found, other)));
         // Where the log has another write at this hybrid time, the version is its.
         prop_assert!(
             judge(&history)
                 .is_err_and(|fault| [Rule::OtherVersion, Rule::VersionTwice].contains(&fault.rule))
+        );
+        history.facts.push(Fact::AlsoWritten {
+            value: found,
+            version: other,
+        });
+        prop_assert!(
+            judge(&history)
+                .err()
+                .is_none_or(|fault| fault.rule != Rule::OtherVersion)
         );
     }
 

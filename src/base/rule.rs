@@ -1,4 +1,4 @@
-//! The rules of the replication protocol, each of which a test can leave out.
+//! The rules of the replication protocol, and of clients that repeat what they ask for, each of which a test can leave out.
 //!
 //! A simulator that finds nothing proves nothing: it must notice every rule that is missing. Where the code holds a rule
 //! it asks [`Rule::holds`]. That is always so, in a release build by definition; where debug assertions are compiled in,
@@ -80,6 +80,10 @@ pub enum Rule {
     SnapshotCovers,
     /// I5: what may be on too few members comes with a snapshot as records, too.
     SnapshotTail,
+    /// A client sends what may have been carried out again only under its request id.
+    RepeatNamed,
+    /// Once the outcome of an attempt is unknown, a client tells no later failure in its place.
+    StaysUnknown,
 }
 
 #[cfg(debug_assertions)]
@@ -125,6 +129,8 @@ impl Rule {
         Rule::KeepTail,
         Rule::SnapshotCovers,
         Rule::SnapshotTail,
+        Rule::RepeatNamed,
+        Rule::StaysUnknown,
     ];
 
     /// Is the rule in force?

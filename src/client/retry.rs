@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::error::{Error, Kind};
+use crate::base::rule::Rule;
 use crate::proto::{Reason, Retry};
 
 /// How long is waited after the first attempt, at the most; twice as long after each further one, up to the limit.
@@ -130,11 +131,12 @@ impl Attempts {
         if fate == Fate::Passing && failure.is_of_node() {
             self.explained = Some(failure.clone());
         }
-        let goes_on = fate == Fate::Passing || (fate == Fate::Unknown && self.is_harmless);
+        let may_repeat = self.is_harmless || !Rule::RepeatNamed.holds();
+        let goes_on = fate == Fate::Passing || (fate == Fate::Unknown && may_repeat);
         if !goes_on || !has_others || left < LEAST {
             return Err(self.told(failure));
         }
-        if fate == Fate::Unknown {
+        if fate == Fate::Unknown && Rule::StaysUnknown.holds() {
             self.unknown = Some(failure);
         }
         self.follows = named.is_some();

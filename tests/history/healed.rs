@@ -33,8 +33,12 @@ fn promised(operation: &Operation, facts: &[Fact]) -> Option<Version> {
 }
 
 fn excuses(fact: &Fact, acked_by: u64, write: &Operation) -> bool {
-    let (Fact::DiskLost { node, time } | Fact::Evicted { node, time }) = *fact;
-    node == acked_by && time >= write.invoked
+    match *fact {
+        Fact::DiskLost { node, time } | Fact::Evicted { node, time } => {
+            node == acked_by && time >= write.invoked
+        }
+        Fact::AlsoWritten { .. } => false,
+    }
 }
 
 fn is_held(operation: &Operation, promised: Version, healed: &Healed) -> Result<(), Fault> {

@@ -96,11 +96,23 @@ pub struct Operation {
     pub action: Action,
 }
 
-/// What happened to a node, named by its incarnation.
+/// What happened besides; nodes are named by their incarnations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
-    DiskLost { node: u64, time: Nanos },
-    Evicted { node: u64, time: Nanos },
+    DiskLost {
+        node: u64,
+        time: Nanos,
+    },
+    Evicted {
+        node: u64,
+        time: Nanos,
+    },
+    /// A write that was sent again under its request id has this record, too: a primary that did not hold the one wrote the
+    /// other.
+    AlsoWritten {
+        value: u64,
+        version: Version,
+    },
 }
 
 #[derive(Debug, Clone, Default)]

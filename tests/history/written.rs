@@ -1,9 +1,10 @@
 //! Values and versions: what is read was written to this key, by a write that was invoked before the read ended and was
-//! not refused, under the version of its acknowledgement. One version belongs to one value.
+//! not refused, under the version of its acknowledgement, or that of another record that it is known to have. One version
+//! belongs to one value.
 
 use std::collections::HashMap;
 
-use super::{Action, Fault, History, Operation, ReadOutcome, Rule, Version, WriteOutcome};
+use super::{Action, Fact, Fault, History, Operation, ReadOutcome, Rule, Version, WriteOutcome};
 
 pub fn judge(history: &History) -> Result<(), Fault> {
     let writes = writes(history)?;
@@ -18,9 +19,10 @@ pub fn judge(history: &History) -> Result<(), Fault> {
         if first_value != value {
             return Err(Fault::new(Rule::VersionTwice, [first, operation]));
         }
+        let also = Fact::AlsoWritten { value, version };
         match writes.get(&value) {
             Some(write) if write.key == operation.key => {
-                fits(write, operation, version)
+                fits(write, operation, version, history.facts.contains(&also))
                     .map_err(|rule| Fault::new(rule, [*write, operation]))?;
             }
             Some(write) => return Err(Fault::new(Rule::ValueFromNowhere, [*write, operation])),
@@ -62,7 +64,12 @@ fn seen(operation: &Operation) -> Result<Option<(u64, Version)>, Fault> {
     }
 }
 
-fn fits(write: &Operation, seen: &Operation, version: Version) -> Result<(), Rule> {
+fn fits(
+    write: &Operation,
+    seen: &Operation,
+    version: Version,
+    is_also_written: bool,
+) -> Result<(), Rule> {
     let Action::Write {
         event_time,
         outcome,
@@ -76,7 +83,7 @@ fn fits(write: &Operation, seen: &Operation, version: Version) -> Result<(), Rul
     }
     let is_other = match outcome {
         WriteOutcome::Refused => return Err(Rule::RefusedWriteRead),
-        WriteOutcome::Acked { version: acked, .. } => acked != version,
+        WriteOutcome::Acked { version: acked, .. } => acked != version && !is_also_written,
         WriteOutcome::Unknown => false,
     };
     if is_other || version.event_time != event_time {

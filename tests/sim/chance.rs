@@ -34,6 +34,11 @@ impl Chance {
         self.below(times) == 0
     }
 
+    /// From 0 to 1.
+    pub fn share(&mut self) -> f64 {
+        self.below(1 << 32) as f64 / (1u64 << 32) as f64
+    }
+
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

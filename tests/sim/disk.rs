@@ -17,6 +17,8 @@ use crate::chance::Chance;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Store {
     pub rows: BTreeMap<(ViewId, EntityKey), Vec<u8>>,
+    /// The results of named writes, by their operations. Of two records the one of the greater stamp is kept.
+    pub requests: BTreeMap<usize, Stamp>,
     pub held: Heads,
     pub opening: Option<HeldOpening>,
     pub newest: Hlc,
@@ -42,6 +44,11 @@ impl Store {
                     }
                 }
             }
+        }
+        if let Some(request) = &record.request {
+            let op = request.id.parse().unwrap();
+            let stamp = self.requests.entry(op).or_insert(record.stamp);
+            *stamp = record.stamp.max(*stamp);
         }
         self.held.advance(logged);
         self.newest = self.newest.max(logged.stamp.hlc);

@@ -31,6 +31,7 @@ pub struct Plan {
     pub slow_disks: bool,
     pub changes: bool,
     pub releases: bool,
+    pub client_cuts: bool,
 }
 
 impl Plan {
@@ -57,6 +58,7 @@ impl Plan {
             slow_disks: on(),
             changes: on(),
             releases: on(),
+            client_cuts: on(),
         };
         plan.nodes = [2, 3, 3, 3, 4, 5][chance.index(6)];
         plan.loss = [0, 0, 1, 5, 15][chance.index(5)];
@@ -84,6 +86,7 @@ impl Plan {
             slow_disks: false,
             changes: false,
             releases: false,
+            client_cuts: false,
         }
     }
 }
@@ -96,6 +99,8 @@ pub struct Faults {
     /// Nothing gets from one to the other.
     cuts: BTreeSet<(usize, usize)>,
     off_agreement: BTreeSet<usize>,
+    /// No client reaches these.
+    cut_from_clients: BTreeSet<usize>,
 }
 
 impl Faults {
@@ -106,6 +111,7 @@ impl Faults {
             operator_is_away: false,
             cuts: BTreeSet::new(),
             off_agreement: BTreeSet::new(),
+            cut_from_clients: BTreeSet::new(),
         }
     }
 
@@ -146,7 +152,16 @@ impl Faults {
         Some(delay)
     }
 
-    pub fn way_to_client(&self, chance: &mut Chance) -> Option<u64> {
+    /// Between a client and a node.
+    pub fn way_to_client(&self, at: usize, chance: &mut Chance) -> Option<u64> {
+        if self.cut_from_clients.contains(&at) {
+            return None;
+        }
+        self.way_of_rows(chance)
+    }
+
+    /// Between nodes, for a quorum read.
+    pub fn way_of_rows(&self, chance: &mut Chance) -> Option<u64> {
         if !self.is_over && chance.percent(self.plan.loss) {
             return None;
         }
@@ -189,6 +204,7 @@ impl World {
             ("slow disk", plan.slow_disks),
             ("switch over", plan.changes),
             ("change members", plan.changes),
+            ("cut from clients", plan.client_cuts),
         ];
         let on: Vec<&'static str> = kinds
             .iter()
@@ -293,6 +309,11 @@ impl World {
                 self.go_on(primary);
                 return begun;
             }
+            "cut from clients" => {
+                let whom = if self.chance.one_in(2) { primary } else { at };
+                self.faults.cut_from_clients.insert(whom);
+                self.push(span, Event::Ease(2 * nodes + whom));
+            }
             "change members" => return self.change_members(primary, at),
             other => panic!("no fault {other}"),
         }
@@ -315,6 +336,8 @@ impl World {
         let nodes = self.nodes.len();
         if what == usize::MAX {
             self.faults.cuts.clear();
+        } else if what >= 2 * nodes {
+            self.faults.cut_from_clients.remove(&(what - 2 * nodes));
         } else if what >= nodes {
             self.nodes[what - nodes].slowness = 1;
         } else {
@@ -464,16 +487,7 @@ impl World {
             .iter()
             .map(|node| node.disk.incarnation)
             .collect();
-        let replica = &self.nodes[primary].live.as_ref().unwrap().replica;
-        let have = replica.member().durable().clone();
-        let behind = |node: &crate::node::Node| {
-            let Some(live) = &node.live else { return true };
-            let missing = control.missing(&have, live.replica.member().durable());
-            missing.is_none_or(|missing| {
-                missing.iter().map(|m| m.through.0 - m.after.0).sum::<u64>() > 50
-            })
-        };
-        if let Some(at) = self.nodes.iter().position(behind) {
+        if let Some(at) = self.behind(primary) {
             self.log(|| format!("the operator waits for node {at}"));
             return;
         }
@@ -492,6 +506,20 @@ impl World {
         }
     }
 
+    /// A node that is not there, or lacks many of the primary's records.
+    pub fn behind(&self, primary: usize) -> Option<usize> {
+        let control = self.agreement.now();
+        let replica = &self.nodes[primary].live.as_ref().unwrap().replica;
+        let have = replica.member().durable();
+        self.nodes.iter().position(|node| {
+            let Some(live) = &node.live else { return true };
+            let missing = control.missing(have, live.replica.member().durable());
+            missing.is_none_or(|missing| {
+                missing.iter().map(|m| m.through.0 - m.after.0).sum::<u64>() > 50
+            })
+        })
+    }
+
     fn approve_now_and_then(&mut self) {
         let open = self.agreement.now().open_epoch();
         if !self.faults.is_over && !self.chance.one_in(20) {
@@ -508,6 +536,7 @@ impl World {
     /// Everything works again.
     pub fn heal(&mut self) {
         self.faults.is_over = true;
+        self.faults.cut_from_clients.clear();
         self.faults.operator_is_away = false;
         self.faults.cuts.clear();
         self.agreement.leaderless_until = 0;

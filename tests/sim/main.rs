@@ -12,6 +12,7 @@
 )]
 
 mod agreement;
+mod caller;
 mod chance;
 mod check;
 mod disk;
@@ -31,6 +32,7 @@ mod operation;
 mod process;
 mod reads;
 mod scripts;
+mod serve;
 mod wires;
 mod world;
 

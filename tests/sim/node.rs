@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast::base::{BootToken, IncarnationId, VersionVector};
+use steadfast::base::{BootToken, IncarnationId, Stamp, VersionVector};
 use steadfast::control::{Addresses, BootClaim, ControlState, LEVEL};
 use steadfast::replica::{Found, ReadId, Replica};
 
+use crate::caller::endpoint;
 use crate::disk::{Disk, Store};
 
 pub struct Node {
@@ -38,8 +39,10 @@ pub struct Live {
     pub durable: VersionVector,
     pub is_syncing: bool,
     pub is_applying: bool,
-    /// Reads under way: the operation, and the row once it is read.
+    /// Reads under way: the attempt, and the row once it is read.
     pub reads: BTreeMap<ReadId, (usize, Option<Vec<u8>>)>,
+    /// Writes that this process has logged and may not have applied yet.
+    pub recent: BTreeMap<usize, Stamp>,
 }
 
 impl Node {
@@ -58,8 +61,8 @@ impl Node {
         }
     }
 
-    /// Starts a process on the disk.
-    pub fn start(&mut self, control: &Arc<ControlState>, now: Duration, chance: u64) {
+    /// Starts a process on the disk of this node.
+    pub fn start(&mut self, at: usize, control: &Arc<ControlState>, now: Duration, chance: u64) {
         let store = self.disk.recover();
         let token = BootToken(chance);
         let known = self.disk.tokens.clone();
@@ -71,7 +74,10 @@ impl Node {
                 known,
                 token,
                 held: store.held.vector().clone(),
-                addresses: Addresses::default(),
+                addresses: Addresses {
+                    peer: String::new(),
+                    client: endpoint(at),
+                },
                 level: LEVEL,
             },
             promise: self.disk.promise,
@@ -91,6 +97,7 @@ impl Node {
             is_syncing: false,
             is_applying: false,
             reads: BTreeMap::new(),
+            recent: BTreeMap::new(),
         });
     }
 

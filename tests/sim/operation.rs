@@ -3,7 +3,9 @@
 use steadfast::base::{CommitLevel, Stamp};
 use steadfast::model::Order;
 
-use crate::history::{self, Action, ReadLevel, ReadOutcome, Version, WriteLevel, WriteOutcome};
+use crate::history::{
+    self, Action, Fact, ReadLevel, ReadOutcome, Version, WriteLevel, WriteOutcome,
+};
 
 /// Event time, then stamp; in arrival order the event time is 0. Greater wins.
 pub type Rank = (i64, Stamp);
@@ -13,6 +15,8 @@ pub enum Ask {
     Write {
         value: u64,
         level: CommitLevel,
+        /// Has it a request id?
+        is_named: bool,
     },
     ReadPrimary,
     ReadQuorum,
@@ -51,6 +55,9 @@ pub struct Operation {
     pub begun: u64,
     pub ended: u64,
     pub outcome: Outcome,
+    /// Of a write, what nodes have made of it. A second record of a named one is possible: a primary that does not hold the
+    /// first writes it again, and the first may come later with a tail.
+    pub records: Vec<Stamp>,
 }
 
 impl Operation {
@@ -99,7 +106,7 @@ impl Operation {
     pub fn judged(&self, sessions: bool) -> history::Operation {
         let version = |rank| self.version(rank);
         let action = match (&self.ask, &self.outcome) {
-            (Ask::Write { value, level }, outcome) => Action::Write {
+            (Ask::Write { value, level, .. }, outcome) => Action::Write {
                 value: *value,
                 level: match level {
                     CommitLevel::Async => WriteLevel::Async,
@@ -147,5 +154,23 @@ impl Operation {
             responded: is_answered.then_some(self.ended),
             action,
         }
+    }
+
+    /// A named write may have several records; its version is that of the one that was acknowledged.
+    pub fn also_written(&self) -> impl Iterator<Item = Fact> {
+        let value = match self.ask {
+            Ask::Write {
+                value,
+                is_named: true,
+                ..
+            } => Some(value),
+            _ => None,
+        };
+        value.into_iter().flat_map(move |value| {
+            self.records.iter().map(move |stamp| Fact::AlsoWritten {
+                value,
+                version: self.version(self.rank_of(self.event_time, *stamp)),
+            })
+        })
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use steadfast::base::{IncarnationId, LogId, Missing};
 use steadfast::control::{Command, Rejection, Role};
-use steadfast::replica::{Action, Fault as Halted, Wanted, WriteId};
+use steadfast::node;
+use steadfast::replica::{Action, Fault as Halted, Refused, Wanted, WriteId};
 use steadfast::replication::Logged;
 
 use crate::disk::{Disk, Snapshot};
-use crate::operation::Outcome;
 use crate::reads::outcome_of_row;
 use crate::world::{Event, MILLI, World};
 
@@ -21,7 +21,7 @@ impl World {
         let token = self.chance.next();
         let control = Arc::clone(&self.agreement.states[self.nodes[at].learnt]);
         let now = self.clock();
-        self.nodes[at].start(&control, now, token);
+        self.nodes[at].start(at, &control, now, token);
         let life = self.nodes[at].life;
         self.log(|| format!("node {at} starts, life {life}"));
         self.push(MILLI, Event::Tick(at, life));
@@ -36,6 +36,7 @@ impl World {
         }
         self.log(|| format!("node {at} crashes"));
         self.counts.crashes += 1;
+        self.reset(at);
         let mut chance = self.chance.clone();
         self.nodes[at].disk.crash(&mut chance);
         self.chance = chance;
@@ -179,28 +180,36 @@ impl World {
                 }
             }
             Action::Acknowledge {
-                write: WriteId(op),
+                write: WriteId(number),
                 stamp,
                 copies,
             } => {
-                let op = usize::try_from(op).unwrap();
+                let number = usize::try_from(number).unwrap();
+                let op = self.clients.sent[number].op;
                 let outcome = self.acknowledge(at, op, stamp, copies);
-                self.respond(op, outcome);
+                self.respond(number, Ok(outcome));
             }
-            Action::Unknown(WriteId(op)) => {
-                self.respond(usize::try_from(op).unwrap(), Outcome::Unknown);
+            Action::Unknown(WriteId(number)) => {
+                let reason = "this node ceased to be primary before it was acknowledged".to_owned();
+                let stamp = None;
+                let unknown = node::Error::Unknown { reason, stamp };
+                self.fail_call(usize::try_from(number).unwrap(), unknown);
             }
             Action::ReadRows(read) => self.read_rows(at, read),
             Action::Answer(read) => {
                 let live = self.nodes[at].live.as_mut().unwrap();
-                if let Some((op, row)) = live.reads.remove(&read) {
-                    self.respond(op, outcome_of_row(&self.operations[op], row.as_deref()));
+                if let Some((number, row)) = live.reads.remove(&read) {
+                    let op = self.clients.sent[number].op;
+                    let outcome = outcome_of_row(&self.operations[op], row.as_deref());
+                    self.respond(number, Ok(outcome));
                 }
             }
             Action::Abandon(read) => {
                 let live = self.nodes[at].live.as_mut().unwrap();
-                if let Some((op, _)) = live.reads.remove(&read) {
-                    self.respond(op, Outcome::Failed);
+                if let Some((number, _)) = live.reads.remove(&read)
+                    && !self.clients.gathers.contains_key(&number)
+                {
+                    self.refuse(number, at, Refused::NotPrimary);
                 }
             }
             Action::Halt(Halted::Evicted) => {

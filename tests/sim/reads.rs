@@ -1,13 +1,14 @@
-//! Strong reads, from a node's rows to a client's answer.
+//! Reads, from a node's rows to a client's answer.
 
 use steadfast::base::IncarnationId;
-use steadfast::read::{Verdict, judge};
+use steadfast::node;
+use steadfast::read::{Gather, Verdict, judge};
 use steadfast::replica::ReadId;
 use steadfast::replication::Vouched;
 
 use crate::disk::read_row;
-use crate::operation::{Operation, Outcome};
-use crate::world::{Event, World};
+use crate::operation::{Ask, Operation, Outcome};
+use crate::world::{Event, MILLI, World};
 
 impl World {
     pub fn new_read(&mut self) -> ReadId {
@@ -18,17 +19,18 @@ impl World {
     pub fn read_rows(&mut self, at: usize, read: ReadId) {
         let now = self.clock();
         let live = self.nodes[at].live.as_mut().unwrap();
-        let Some((op, row)) = live.reads.get_mut(&read) else {
+        let Some((number, row)) = live.reads.get_mut(&read) else {
             return;
         };
-        let op = *op;
+        let number = *number;
+        let op = self.clients.sent[number].op;
         let found = live.store.rows.get(&self.clients.place(op)).cloned();
-        if self.clients.is_quorum_read(op) {
+        if self.operations[op].ask == Ask::ReadQuorum {
             live.reads.remove(&read);
             let vouched = live.replica.vouch();
             let from = live.replica.incarnation();
-            if let Some(delay) = self.faults.way_to_client(&mut self.chance) {
-                self.push(delay, Event::Vouched(op, from, vouched, found));
+            if let Some(delay) = self.faults.way_of_rows(&mut self.chance) {
+                self.push(delay, Event::Vouched(number, from, vouched, found));
             }
             return;
         }
@@ -41,22 +43,19 @@ impl World {
         live.replica.rows(now, read, records);
     }
 
-    pub fn respond(&mut self, op: usize, outcome: Outcome) {
-        if let Some(delay) = self.faults.way_to_client(&mut self.chance) {
-            self.push(delay, Event::Response(op, outcome));
-        }
-    }
-
     /// Reads a node's own row, if the node holds what the client's session has seen.
-    pub fn read_local(&mut self, op: usize, at: usize) -> Outcome {
+    pub fn read_local(&mut self, op: usize, at: usize) -> Result<Outcome, node::Error> {
         let now = self.clock();
         let live = self.nodes[at].live.as_ref().unwrap();
-        let token = &mut self.clients.tokens[self.operations[op].client];
+        let client = self.operations[op].client;
+        let token = &mut self.clients.callers[client].token;
         let (control, store) = (live.replica.control(), &live.store);
         match judge(token, control, store.held.vector(), store.opening.as_ref()) {
             Verdict::Satisfied => token.settle(store.held.vector()),
-            Verdict::Unrecovered | Verdict::Forgotten => return Outcome::Unrecovered,
-            Verdict::Wait | Verdict::OtherLineage => return Outcome::Failed,
+            Verdict::Wait => return Err(node::Error::SessionBehind),
+            Verdict::Unrecovered => return Err(node::Error::Unrecovered),
+            Verdict::Forgotten => return Err(node::Error::PerhapsUnrecovered),
+            Verdict::OtherLineage => return Err(node::Error::OtherHistory),
         }
         let row = store.rows.get(&self.clients.place(op));
         let mut outcome = outcome_of_row(&self.operations[op], row.map(Vec::as_slice));
@@ -64,27 +63,62 @@ impl World {
             let known = live.replica.staleness(now);
             *staleness = known.map(|known| u64::try_from(known.as_nanos()).unwrap());
         }
-        outcome
+        Ok(outcome)
+    }
+
+    /// The node that carries a quorum read out asks all nodes, members or not, until enough name one row. Rows have ways of
+    /// their own, which no partition cuts: so more of them meet than would.
+    pub fn on_ask_again(&mut self, number: usize) {
+        if self.gather(number).is_none() {
+            return;
+        }
+        for at in 0..self.nodes.len() {
+            if let Some(delay) = self.faults.way_of_rows(&mut self.chance) {
+                self.push(delay, Event::Ask(number, at));
+            }
+        }
+        self.push(100 * MILLI, Event::AskAgain(number));
+    }
+
+    /// What a quorum read was named, as long as somebody waits for it and its node's process lives.
+    fn gather(&mut self, number: usize) -> Option<&mut Gather<Vec<u8>>> {
+        let (life, gather) = self.clients.gathers.get_mut(&number)?;
+        let node = &self.nodes[self.clients.sent[number].at];
+        (node.live.is_some() && node.life == *life).then_some(gather)
+    }
+
+    pub fn on_ask(&mut self, number: usize, at: usize) {
+        let now = self.clock();
+        let read = self.new_read();
+        let Some(live) = &mut self.nodes[at].live else {
+            return;
+        };
+        if !live.replica.takes_part() {
+            return;
+        }
+        live.reads.insert(read, (number, None));
+        live.replica.read_for_quorum(now, read);
+        self.go_on(at);
     }
 
     /// Q2 and Q3: the row that W members of one epoch name as theirs.
     pub fn on_vouched(
         &mut self,
-        op: usize,
+        number: usize,
         from: IncarnationId,
         vouched: Option<Vouched>,
         row: Option<Vec<u8>>,
     ) {
-        let Some(vouched) = vouched else { return };
-        if self.operations[op].outcome != Outcome::Open {
+        let (Some(vouched), Some(gather)) = (vouched, self.gather(number)) else {
             return;
-        }
-        let answers = self.clients.answers(op);
-        answers.on_answer(from, vouched, [(0, row)]);
-        let decided = answers.decided(0).map(|row| row.cloned());
+        };
+        gather.on_answer(from, vouched, [(0, row)]);
+        let decided = gather.decided(0).map(|row| row.cloned());
         if let Some(row) = decided {
+            self.clients.gathers.remove(&number);
+            let op = self.clients.sent[number].op;
             let outcome = outcome_of_row(&self.operations[op], row.as_deref());
-            self.on_response(op, outcome);
+            self.respond(number, Ok(outcome));
         }
     }
 }

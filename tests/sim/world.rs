@@ -7,17 +7,20 @@ use std::fmt;
 use std::time::Duration;
 
 use steadfast::base::{Epoch, IncarnationId, VersionVector};
+use steadfast::client::retry::Attempt;
+use steadfast::client::routes::Told;
 use steadfast::control::{Command, FailoverPolicy, Rejection, SettingsChange, TwoNode};
 use steadfast::replication::{Message, Vouched};
 
 use crate::agreement::Agreement;
+use crate::caller::Answer;
 use crate::chance::Chance;
 use crate::check::Seen;
 use crate::disk::Snapshot;
 use crate::faults::{Faults, Plan};
 use crate::load::Clients;
 use crate::node::{Live, Node};
-use crate::operation::{Operation, Outcome};
+use crate::operation::Operation;
 
 pub const MILLI: u64 = 1_000_000;
 
@@ -35,12 +38,20 @@ pub enum Event {
     Gone(usize, IncarnationId),
     Start(usize),
     Client(usize),
+    /// Of an operation.
+    Send(usize, Attempt),
+    Overdue(usize),
+    /// Of an attempt.
     Request(usize, usize),
+    Response(usize, Answer),
+    Second(usize),
+    Limit(usize),
+    Reset(usize),
+    Survey(usize, usize, u64),
+    Surveyed(usize, usize, u64, Told),
     Ask(usize, usize),
     Vouched(usize, IncarnationId, Option<Vouched>, Option<Vec<u8>>),
-    Response(usize, Outcome),
     AskAgain(usize),
-    Timeout(usize),
     Fault,
     Ease(usize),
     /// The disk as it was before this node's last start takes the place of the one there.
@@ -63,6 +74,10 @@ pub struct Counts {
     pub strong_reads: u64,
     pub local_reads: u64,
     pub unrecovered: u64,
+    /// Attempts of calls, those of them beside others, and writes that were found to be written.
+    pub attempts: u64,
+    pub beside: u64,
+    pub repeated: u64,
     pub replaced: u64,
     pub seconds: u64,
 }
@@ -78,6 +93,9 @@ impl Counts {
         self.strong_reads += other.strong_reads;
         self.local_reads += other.local_reads;
         self.unrecovered += other.unrecovered;
+        self.attempts += other.attempts;
+        self.beside += other.beside;
+        self.repeated += other.repeated;
         self.replaced += other.replaced;
         self.seconds += other.seconds;
         for (kind, times) in &other.faults {
@@ -106,6 +124,11 @@ impl fmt::Display for Counts {
             self.unrecovered,
             self.unknown,
             self.refused
+        )?;
+        writeln!(
+            f,
+            "calls made by {} attempts, {} of them beside others; {} times a write was repeated and found",
+            self.attempts, self.beside, self.repeated
         )?;
         write!(
             f,
@@ -150,7 +173,7 @@ impl World {
             made: 0,
             agreement: Agreement::new(first),
             faults: Faults::new(plan),
-            clients: Clients::new(&mut chance),
+            clients: Clients::new(plan.nodes, &mut chance),
             operations: Vec::new(),
             seen: Seen::default(),
             unsound: BTreeMap::new(),
@@ -180,7 +203,7 @@ impl World {
             world.register(at);
             world.push(0, Event::Start(at));
         }
-        for client in 0..world.clients.count {
+        for client in 0..world.clients.callers.len() {
             world.push(500 * MILLI, Event::Client(client));
         }
         world.push(300 * MILLI, Event::Operator);
@@ -260,7 +283,10 @@ impl World {
             | Event::Refused(at, ..)
             | Event::Gone(at, _)
             | Event::Flush(at) => Some(*at),
-            Event::Ask(_, at) | Event::Request(_, at) => Some(*at),
+            Event::Ask(_, at) | Event::Request(_, at) | Event::Survey(_, at, _) => Some(*at),
+            Event::AskAgain(number) | Event::Vouched(number, ..) => {
+                Some(self.clients.sent[*number].at)
+            }
             _ => None,
         };
         if let Some(at) = about {
@@ -292,12 +318,20 @@ impl World {
             }
             Event::Start(at) => self.on_start(at),
             Event::Client(client) => self.on_client(client),
-            Event::Request(op, at) => self.on_request(op, at),
-            Event::Ask(op, at) => self.on_ask(op, at),
-            Event::Vouched(op, from, vouched, row) => self.on_vouched(op, from, vouched, row),
-            Event::Response(op, outcome) => self.on_response(op, outcome),
-            Event::AskAgain(op) => self.on_ask_again(op),
-            Event::Timeout(op) => self.on_timeout(op),
+            Event::Send(op, attempt) => self.on_send(op, attempt),
+            Event::Overdue(op) => self.on_overdue(op),
+            Event::Request(number, at) => self.on_request(number, at),
+            Event::Response(number, answer) => self.on_response(number, answer),
+            Event::Second(number) => self.on_second(number),
+            Event::Limit(number) => self.on_limit(number),
+            Event::Reset(number) => self.on_reset(number),
+            Event::Survey(client, at, begun) => self.on_survey(client, at, begun),
+            Event::Surveyed(client, at, begun, told) => self.on_surveyed(client, at, begun, told),
+            Event::Ask(number, at) => self.on_ask(number, at),
+            Event::Vouched(number, from, vouched, row) => {
+                self.on_vouched(number, from, vouched, row)
+            }
+            Event::AskAgain(number) => self.on_ask_again(number),
             Event::Fault => self.on_fault(),
             Event::Ease(what) => self.ease(what),
             Event::RollBack(at) => {

@@ -1,4 +1,4 @@
-//! I22: equal positions mean equal rows.
+//! I22: equal positions mean equal rows, and equal results of named writes.
 
 use steadfast::base::VersionVector;
 
@@ -12,7 +12,10 @@ impl World {
         for live in self.nodes.iter().filter_map(|node| node.live.as_ref()) {
             let held = live.store.held.vector();
             let other = seen.iter().find(|(other, _)| *other == held);
-            if other.is_some_and(|(_, other)| other.rows != live.store.rows) {
+            let is_like = |other: &Store| {
+                other.rows == live.store.rows && other.requests == live.store.requests
+            };
+            if other.is_some_and(|(_, other)| !is_like(other)) {
                 differ = Some(held.to_string());
             }
             seen.push((held, &live.store));

@@ -7,6 +7,7 @@ use steadfast::control::LogState;
 
 use crate::disk::read_row;
 use crate::history::{Fact, Healed, History, judge, judge_healed};
+use crate::operation::Operation;
 use crate::world::World;
 
 impl World {
@@ -19,7 +20,9 @@ impl World {
         for at in 0..self.nodes.len() {
             let ours = self.nodes[at].live.as_ref().map(|live| &live.store);
             let is_caught_up = ours.is_some_and(|ours| {
-                control.covers(ours.held.vector(), theirs.held.vector()) && ours.rows == theirs.rows
+                control.covers(ours.held.vector(), theirs.held.vector())
+                    && ours.rows == theirs.rows
+                    && ours.requests == theirs.requests
             });
             if !is_caught_up {
                 let held = ours.map(|ours| ours.held.vector().to_string());
@@ -52,13 +55,16 @@ impl World {
                 node: incarnation.0 as u64,
                 time: *time,
             });
+        let again = self.operations.iter().filter(|op| op.records.len() > 1);
         History {
             operations: self
                 .operations
                 .iter()
                 .map(|op| op.judged(self.unsound.is_empty()))
                 .collect(),
-            facts: lost.collect(),
+            facts: lost
+                .chain(again.flat_map(Operation::also_written))
+                .collect(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The invariants, held after every step of a run. One file each; each looks at disks and cores, not at what anybody says.
 
 mod booted;
+mod calls;
 mod closed;
 mod committed;
 mod contact;
@@ -43,6 +44,8 @@ pub struct Seen {
     opened: BTreeMap<Epoch, u64>,
     /// Epochs whose primary an operator let others replace.
     approved: BTreeSet<Epoch>,
+    /// Since when everything works, and all nodes are members.
+    whole_since: Option<u64>,
     /// How often a primary was replaced without that, though its policy is hybrid.
     pub replaced: u64,
 }
@@ -60,6 +63,7 @@ impl World {
     /// From time to time.
     pub fn check_all(&mut self) {
         self.check_equal();
+        self.note_whole();
     }
 
     /// After something has been agreed.
@@ -75,11 +79,17 @@ impl World {
 
     /// When a write is acknowledged; gives what its client is told.
     pub fn acknowledge(&mut self, at: usize, op: usize, stamp: Stamp, copies: usize) -> Outcome {
+        // A repetition may be acknowledged in a later epoch than it was written in.
+        let serves = self.nodes[at]
+            .live
+            .as_ref()
+            .and_then(|live| live.replica.serves());
+        let epoch = serves.unwrap_or(stamp.epoch);
         let operation = &self.operations[op];
         let level = operation.level();
         let rank = operation.rank_of(operation.event_time, stamp);
         self.check_copies(stamp, copies);
-        self.check_contact(stamp, level);
+        self.check_contact(epoch, stamp, level);
         if level != CommitLevel::Async {
             self.seen.committed.push((stamp.log(), stamp.seq));
         }
