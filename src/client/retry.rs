@@ -310,6 +310,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_of_an_unknown_outcome_says_what_came_of_asking_again() {
+        let unknown = || failure(Reason::OutcomeUnknown);
+        let told = |last: Error| {
+            let (mut attempts, _) = Attempts::begin(endpoints(&["a", "b"]), true, DEADLINE);
+            attempts.after("a", unknown(), Duration::ZERO, 0.0).unwrap();
+            let told = attempts.after("b", last, DEADLINE, 0.0).unwrap_err();
+            told.message
+        };
+        let gone = Error::unavailable("connection refused".to_owned());
+        let expected = "no; asked again: UNAVAILABLE: connection refused";
+        assert_eq!(told(gone), expected);
+        assert_eq!(told(unknown()), "no", "it says all by itself");
+    }
+
+    #[test]
+    fn beside_an_attempt_another_node_is_asked_if_there_is_one_and_time() {
+        let begin = |names: &[&str]| Attempts::begin(endpoints(names), true, DEADLINE);
+        let (mut lone, first) = begin(&["a"]);
+        assert_eq!(lone.beside(&first, Duration::ZERO), None);
+        for (left, is_time) in [(LEAST, true), (LEAST - Duration::from_nanos(1), false)] {
+            let (mut attempts, first) = begin(&["a", "b"]);
+            let second = attempts.beside(&first, DEADLINE - left);
+            assert_eq!(second.is_some(), is_time);
+            let expected = ("b".to_owned(), Duration::ZERO, left);
+            let told = second.map(|second| (second.endpoint, second.wait, second.limit));
+            assert!(told.is_none_or(|told| told == expected));
+        }
+        // The one that is named comes out of turn.
+        let (mut attempts, _) = begin(&["a", "b", "c"]);
+        let named = attempts.after("a", primary_is("b"), Duration::ZERO, 0.0);
+        let second = attempts.beside(&named.unwrap(), Duration::ZERO);
+        assert_eq!(second.unwrap().endpoint, "c");
+    }
+
+    #[test]
+    fn what_a_node_says_while_another_is_asked_is_told_if_nobody_says_more() {
+        let (mut attempts, first) = Attempts::begin(endpoints(&["a", "b"]), true, DEADLINE);
+        attempts.beside(&first, Duration::ZERO).unwrap();
+        attempts.failed_beside(failure(Reason::NoQuorum));
+        let gone = Error::unavailable("connection refused".to_owned());
+        let told = attempts.after("a", gone, DEADLINE, 0.0).unwrap_err();
+        assert_eq!(told.reason, "NO_QUORUM");
+    }
+
+    #[test]
     fn what_a_node_says_is_told_rather_than_that_another_is_not_there() {
         let (mut attempts, _) = Attempts::begin(endpoints(&["a", "b"]), true, DEADLINE);
         let no_quorum = failure(Reason::NoQuorum);
