@@ -58,12 +58,20 @@ impl World {
         }
     }
 
-    /// From time to time: nothing goes wrong any more, and one primary serves all nodes, of which none lags.
+    /// From time to time: nothing goes wrong any more, and one primary serves all nodes, of which none lags or waits for a
+    /// snapshot.
     pub fn note_whole(&mut self) {
         let nodes = self.nodes.iter().map(|node| node.disk.incarnation);
         let nodes: BTreeSet<_> = nodes.collect();
         let open = self.agreement.now().open.as_ref();
-        let is_open = open.is_some_and(|open| open.members == nodes);
+        let is_open = open.is_some_and(|open| {
+            let follows = self.nodes.iter().all(|node| {
+                let live = node.live.as_ref();
+                let opening = live.and_then(|live| live.replica.member().opening());
+                opening.is_some_and(|held| held.log.epoch == open.epoch)
+            });
+            follows && open.members == nodes
+        });
         let is_caught_up = |primary| self.behind(primary).is_none();
         let is_whole = self.faults.is_over && is_open && self.primary().is_some_and(is_caught_up);
         let since = self.seen.whole_since.unwrap_or(self.now);
