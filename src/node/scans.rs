@@ -61,6 +61,13 @@ impl Page {
         }
     }
 
+    /// Where all that was looked at comes from. Whoever asks has had the page note it: nothing noted would be taken for nothing
+    /// to be confirmed.
+    fn sources(&self) -> &Sources {
+        let sources = self.sources.as_ref();
+        sources.expect("a page of a session, or one to be confirmed, notes its sources")
+    }
+
     /// Takes the next row of the view, of which perhaps nothing is shown; breaks at one that there is no room to show.
     fn take(&mut self, key: EntityKey, row: &[u8]) -> Result<ControlFlow<()>, Error> {
         let view = self.view;
@@ -144,7 +151,7 @@ impl Serving {
         };
         if let Some(session) = &mut session {
             let is_committed = matches!(level, ReadLevel::Primary | ReadLevel::Quorum);
-            self.note(session, page.sources.unwrap_or_default(), is_committed);
+            self.note(session, records(page.sources()), is_committed);
         }
         let wanted = Wanted {
             defaults: false,
@@ -186,8 +193,8 @@ impl Serving {
     ) -> Result<Page, Error> {
         let mut read = self.begin_primary_read().await?;
         let page = self.applied_page(span, room, true, deadline).await?;
-        let sources = page.sources.as_ref().map(records).unwrap_or_default();
-        let confirmed = timeout(deadline.rest(), read.confirmed(sources)).await;
+        let confirmed = read.confirmed(records(page.sources()));
+        let confirmed = timeout(deadline.rest(), confirmed).await;
         let confirmed = confirmed.map_err(|_| deadline.passed())?;
         confirmed.ok_or_else(|| self.not_primary())?;
         Ok(page)
