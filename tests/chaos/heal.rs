@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const WHOLE_SOON: Duration = Duration::from_secs(10);
 /// Who has not joined by then will not: the member that let it in may be gone.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Nemesis {
     /// Ends all faults and waits until the set is whole.

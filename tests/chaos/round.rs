@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use steadfast::base::clock::{now_monotonic, sleep};
 use steadfast::base::{CommitLevel, ReadLevel};
 use steadfast::client::Client;
 
+use crate::heal::LOOK_EVERY;
 use crate::history::{self, Healed, History};
 use crate::load::{self, KEYS, Load, Shared};
 use crate::nemesis::Nemesis;
@@ -23,6 +25,8 @@ use crate::summary::Summary;
 pub type Held = BTreeMap<u64, (u64, Option<i64>)>;
 /// Keys that are looked up at once.
 const LOOKUP: usize = 1_000;
+/// An epoch that was begun before the faults ended opens by then, or another one.
+const REST_LIMIT: Duration = Duration::from_secs(30);
 /// What no log of a node may say.
 const ALARMS: [&str; 2] = [
     "panicked",
@@ -140,13 +144,7 @@ impl Rounds<'_> {
         round: u64,
     ) -> anyhow::Result<BTreeMap<u64, Held>> {
         self.beacon(nemesis, round).await?;
-        let primary = nemesis.set.equal().await?;
-        nemesis.look().await;
-        for view in nemesis.set.look().await {
-            let view = view?;
-            let is_open = view.epoch == primary.epoch && view.attempt.is_none();
-            ensure!(is_open, "more than one epoch is under way: {view:#?}");
-        }
+        self.at_rest(nemesis).await?;
         let digests = nemesis.set.digests().await?;
         ensure!(
             digests.iter().all(|digest| *digest == digests[0]),
@@ -158,6 +156,27 @@ impl Rounds<'_> {
             held.insert(number, held_by(nemesis.set.client(at)?, round).await?);
         }
         Ok(held)
+    }
+
+    /// Waits until all hold the same records and one epoch is under way: a member that suspected the primary before the faults
+    /// ended may have begun another one just now, which opens soon.
+    async fn at_rest(&self, nemesis: &mut Nemesis) -> anyhow::Result<()> {
+        let begun = now_monotonic();
+        loop {
+            let primary = nemesis.set.equal().await?;
+            nemesis.look().await;
+            let views = nemesis.set.look().await.into_iter();
+            let views = views.collect::<Result<Vec<_>, _>>()?;
+            let other = views
+                .iter()
+                .find(|view| view.epoch != primary.epoch || view.attempt.is_some());
+            let Some(view) = other else { return Ok(()) };
+            ensure!(
+                begun.elapsed() < REST_LIMIT,
+                "more than one epoch is under way, {REST_LIMIT:?} after the set was whole: {view:#?}"
+            );
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// A healed set acknowledges a write at quorum. Its key belongs to no round.
