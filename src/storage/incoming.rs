@@ -1,9 +1,9 @@
 //! A store that is being received, file by file, in a directory beside the one in use.
 //!
 //! ```text
-//!   Incoming ── next ──► Part ── write … ──► finish ──┐      when nothing is missing:
-//!      ▲            (a file, from an offset)           │      verify ──► Received
-//!      └───────────────────────────────────────────────┘
+//!   Incoming ── part ──► Part ── write … ──► finish ──► Whole      when nothing is missing:
+//!      ▲            (a file, from an offset)              │       verify ──► Received
+//!      └────────────────────── take ──────────────────────┘
 //! ```
 //! What is there already is kept as far as it is the same: a transfer that was broken off goes on where it was, after a
 //! restart too, and one of a later snapshot begins with the files that the two have in common.
@@ -43,6 +43,10 @@ pub struct Part {
     hasher: blake3::Hasher,
 }
 
+/// A file that is all there, and is what was offered.
+#[derive(Debug)]
+pub struct Whole(FileName);
+
 /// A store that has been received and verified, and that nobody uses yet.
 #[derive(Debug)]
 pub struct Received {
@@ -77,46 +81,37 @@ impl Incoming {
         self.missing.iter().map(|file| file.bytes).sum()
     }
 
+    /// The files that are not known to be whole.
+    pub fn missing(&self) -> impl Iterator<Item = &StoreFile> {
+        self.missing.iter()
+    }
+
+    /// What there is of a file. Several files may be received at once, but none twice at once. Reads what is there.
+    ///
+    /// # Errors
+    /// If the file system fails.
+    pub fn part(&self, file: &StoreFile) -> Result<Part, Error> {
+        Part::open(&self.dir, file.clone())
+    }
+
     /// The next file of which something is missing; `None` once all are whole. Reads what is there.
     ///
     /// # Errors
     /// If the file system fails.
     pub fn next_part(&mut self) -> Result<Option<Part>, Error> {
         while let Some(expected) = self.missing.front() {
-            let part = Part::open(&self.dir, expected.clone())?;
-            if part.written < part.expected.bytes {
+            let part = self.part(expected)?;
+            if !part.is_complete() {
                 return Ok(Some(part));
             }
-            self.finish(part)?;
+            self.take(part.finish()?);
         }
         Ok(None)
     }
 
-    /// Takes the file that was [`next_part`](Self::next_part) as whole.
-    ///
-    /// # Errors
-    /// [`Error::Differs`] if it is not what was offered, or something of it is still missing; it is `next` again then.
-    /// Otherwise if the file system fails.
-    pub fn finish(&mut self, part: Part) -> Result<(), Error> {
-        let Part {
-            expected,
-            path,
-            file,
-            written,
-            hasher,
-        } = part;
-        let digest = hasher.finalize();
-        if (written, digest) != (expected.bytes, expected.digest) {
-            let says = |bytes, digest| format!("{bytes} bytes with digest {digest}");
-            return Err(Error::Differs {
-                path,
-                found: says(written, digest),
-                offered: says(expected.bytes, expected.digest),
-            });
-        }
-        file.sync_data().map_err(failed("sync", &path))?;
-        self.missing.retain(|file| file.name != expected.name);
-        Ok(())
+    /// Takes note that a file is whole.
+    pub fn take(&mut self, Whole(name): Whole) {
+        self.missing.retain(|file| file.name != name);
     }
 
     /// Checks that all that has been received is the store that was offered.
@@ -196,6 +191,12 @@ impl Part {
         self.written
     }
 
+    /// Is nothing missing?
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.written >= self.expected.bytes
+    }
+
     /// Takes the bytes at the [offset](Self::offset).
     ///
     /// # Errors
@@ -216,6 +217,32 @@ impl Part {
         self.hasher.update(bytes);
         self.written = written;
         Ok(())
+    }
+
+    /// Takes the file as whole.
+    ///
+    /// # Errors
+    /// [`Error::Differs`] if it is not what was offered, or something of it is still missing. Otherwise if the file system
+    /// fails.
+    pub fn finish(self) -> Result<Whole, Error> {
+        let Part {
+            expected,
+            path,
+            file,
+            written,
+            hasher,
+        } = self;
+        let digest = hasher.finalize();
+        if (written, digest) != (expected.bytes, expected.digest) {
+            let says = |bytes, digest| format!("{bytes} bytes with digest {digest}");
+            return Err(Error::Differs {
+                path,
+                found: says(written, digest),
+                offered: says(expected.bytes, expected.digest),
+            });
+        }
+        file.sync_data().map_err(failed("sync", &path))?;
+        Ok(Whole(expected.name))
     }
 }
 

@@ -64,7 +64,7 @@ fn receive(from: &Path, to: &Path, snapshot: &Snapshot, limit: u64, piece: usize
             part.write(piece).unwrap();
             sent += piece.len() as u64;
         }
-        incoming.finish(part).unwrap();
+        incoming.take(part.finish().unwrap());
     }
     sent
 }
@@ -207,7 +207,7 @@ fn what_was_damaged_on_the_way_or_on_the_disk_is_sent_again() {
         assert_eq!((part.name(), part.offset()), (&file.name, 0));
         // On the way.
         part.write(&bytes).unwrap();
-        assert!(matches!(incoming.finish(part), Err(Error::Differs { .. })));
+        assert!(matches!(part.finish(), Err(Error::Differs { .. })));
         let part = incoming.next_part().unwrap().unwrap();
         assert_eq!((part.name(), part.offset()), (&file.name, 0));
         drop(part);
@@ -260,7 +260,7 @@ fn a_file_is_neither_shorter_nor_longer_than_offered() {
     let bytes = std::fs::read(from.join(part.name().as_str())).unwrap();
     part.write(&bytes[1..]).unwrap();
     assert!(matches!(part.write(b"ab"), Err(Error::Differs { .. })));
-    assert!(matches!(incoming.finish(part), Err(Error::Differs { .. })));
+    assert!(matches!(part.finish(), Err(Error::Differs { .. })));
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod survey;
 mod walk;
 
 pub use checkpoint::{FileName, NotAFileName, Snapshot, StoreFile};
-pub use incoming::{Incoming, Part, Received};
+pub use incoming::{Incoming, Part, Received, Whole};
 pub use keys::{RowKey, RowKeys, behind_view, view_of};
 pub use options::Options;
 pub use state::{State, Sweep};

@@ -205,7 +205,8 @@ impl Taker {
                 while let Some(chunk) = queued.blocking_recv() {
                     part.write(&chunk)?;
                 }
-                incoming.finish(part)
+                incoming.take(part.finish()?);
+                Ok(())
             };
             let written = write();
             (incoming, written)
