@@ -3,6 +3,8 @@
 //! One crate, one binary. Modules stand in layers, lower ones first; `docs/ARCHITECTURE.md` is the map and
 //! `tests/layering.rs` holds the code to it.
 
+#[cfg(feature = "server")]
+pub mod backup;
 pub mod base;
 #[cfg(feature = "server")]
 pub mod cli;

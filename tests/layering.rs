@@ -18,23 +18,27 @@ const LAYERS: &[(&str, &str)] = &[
     ("net", "base proto"),
     ("engine", "base model wal storage"),
     ("control", "base proto net"),
-    ("config", "base model proto wal storage net engine control"),
+    ("backup", "base model wal storage engine control"),
+    (
+        "config",
+        "base model proto wal storage net engine control backup",
+    ),
     ("replication", "base model proto control"),
     ("epoch", "base control replication"),
     ("read", "base model control replication"),
     ("replica", "base model control replication epoch read"),
     (
         "node",
-        "base model proto wal storage net engine control config replication epoch read replica",
+        "base model proto wal storage net engine control backup config replication epoch read replica",
     ),
     (
         "server",
-        "base model proto wal storage net engine control config replication epoch read replica node",
+        "base model proto wal storage net engine control backup config replication epoch read replica node",
     ),
     ("client", "base model proto"),
     (
         "cli",
-        "base model proto wal storage net engine control config node server client",
+        "base model proto wal storage net engine control backup config node server client",
     ),
 ];
 
@@ -67,6 +71,7 @@ const PLACES: &[(&str, &[&str])] = &[
         &["storage/", "control/raft/store.rs", "cli/bench/bare.rs"],
     ),
     ("openraft", &["control/raft/"]),
+    ("object_store", &["backup/bucket/"]),
     (
         "tonic::",
         &[
