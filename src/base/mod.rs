@@ -1,5 +1,5 @@
 //! What every other module stands on: identities and positions, levels, hybrid logical time, clocks, checked decoding,
-//! durable file operations, watermarks, budgets of memory and owned tasks.
+//! durable file operations, watermarks, budgets of memory, paces and owned tasks.
 //!
 //! **Invariants.** Positions of different kinds never convert into each other. Only [`clock`] reads a clock, only
 //! [`disk`] renames files. Nothing here knows of features, records or peers.
@@ -12,6 +12,7 @@ pub mod explain;
 pub mod hlc;
 pub mod ids;
 pub mod level;
+pub mod pace;
 pub mod packed;
 pub mod rule;
 pub mod sealed;
@@ -28,6 +29,7 @@ pub use ids::{
     SnapshotId,
 };
 pub use level::{CommitLevel, ReadLevel, UnknownLevel};
+pub use pace::Pace;
 pub use packed::PackedBytes;
 pub use task::TaskGroup;
 pub use vv::{AppliedVv, DurableVv, FlushedVv, Missing, VersionVector};

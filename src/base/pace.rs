@@ -1,22 +1,24 @@
-//! How fast snapshots are sent, all together.
+//! How fast bytes go that are not urgent, all together: snapshots, backups.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::base::clock::{now_monotonic, sleep};
+use super::clock::{now_monotonic, sleep};
 
 /// What was not sent for want of something to send may be made up for, for so long.
 const CREDIT: Duration = Duration::from_millis(50);
 
 /// Lets bytes go at a given rate.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     bytes_per_second: u64,
     /// Guards when the next bytes may go.
     next: Mutex<Instant>,
 }
 
 impl Pace {
+    /// At so many bytes in a second.
+    #[must_use]
     pub fn new(bytes_per_second: u64) -> Pace {
         Pace {
             bytes_per_second,

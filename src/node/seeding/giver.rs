@@ -17,10 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{info, warn};
 
 use super::offer::read_name;
-use super::pace::Pace;
 use super::{Error, blocking, failed};
 use crate::base::clock::{now_monotonic, timeout};
-use crate::base::{IncarnationId, SnapshotId};
+use crate::base::{IncarnationId, Pace, SnapshotId};
 use crate::control::ControlState;
 use crate::engine::{Checkpoint, Engine};
 use crate::net::{CHUNK_BYTES, FILES_AT_ONCE};

@@ -15,7 +15,6 @@
 
 mod giver;
 mod offer;
-mod pace;
 mod taker;
 
 use std::path::{Path, PathBuf};
