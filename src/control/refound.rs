@@ -14,7 +14,7 @@ use super::window::WINDOW_MILLIS;
 use crate::base::{Epoch, Hlc, IncarnationId, LineageId, LogId, NodeNumber, Seq, VersionVector};
 
 /// By so many the numbers of epochs rise: more than a set that lives on elsewhere will ever begin.
-const GENERATION: u64 = 1_000_000;
+pub(super) const GENERATION: u64 = 1_000_000;
 
 /// What a directory has to make a set of.
 #[derive(Debug)]
