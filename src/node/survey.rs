@@ -123,8 +123,10 @@ impl Serving {
             Some(halt) => Err(format!("this node takes no part: {}", explained(halt))),
             None => can_fail_over(&control, agreement.as_ref(), &members),
         };
+        // One that was evicted is a member no more, but still who it was.
+        let was = agreement.as_ref().map(|status| status.number);
         SetStatus {
-            by: number(&me).unwrap_or(NodeNumber::FIRST),
+            by: number(&me).or(was).unwrap_or(NodeNumber::FIRST),
             zone: self.config.set.zone.clone(),
             lineage: control.lineage.to_string(),
             epoch: control.open_epoch(),
