@@ -1,5 +1,24 @@
-//! Backups: what is kept in a bucket so that a set can come back from the loss of everything.
+//! Backups: what is kept of a set in a bucket, and how a set is made of that again.
 //!
-//! So far there is the bucket itself ([`bucket`]).
+//! ```text
+//!   take:     checkpoint ─► files, by what they hold ─► manifest, last          = a restore point
+//!   restore:  restore point ─► store ─► archived records up to a moment ─► a set of a new lineage
+//! ```
+//! What is decided is pure: [`layout`] says what objects are called, [`plan`] what a restore takes, [`follow`] which records
+//! count. [`repository`] is the bucket by what it holds; [`take`] and [`mod@restore`] move bytes.
+//!
+//! **Invariants** (I25). Objects are created and never replaced. What is read is checked against its name or its manifest. A
+//! restored set has a lineage of its own.
 
 pub mod bucket;
+pub mod follow;
+pub mod inventory;
+pub mod layout;
+pub mod manifest;
+pub mod plan;
+pub mod records;
+pub mod repository;
+pub mod restore;
+pub mod stretch;
+pub mod take;
+pub mod way;

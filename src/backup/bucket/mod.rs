@@ -45,9 +45,9 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 
 use self::error::{Shown, Trouble};
 use self::url::Place;
-use crate::base::Micros;
 use crate::base::clock::timeout;
 use crate::base::disk::{Disk, RealDisk};
+use crate::base::{Micros, Pace};
 
 pub use self::credentials::Environment;
 pub use self::error::{Error, Kind};
@@ -68,6 +68,8 @@ pub struct Bucket {
     is_sorted: bool,
     shown: Shown,
     patience: Patience,
+    /// How fast files are sent.
+    pace: Option<Arc<Pace>>,
 }
 
 /// What came of creating an object.
@@ -122,6 +124,7 @@ impl Bucket {
                     is_sorted: true,
                     shown: shown.clone(),
                     patience,
+                    pace: None,
                 }
             }),
         };
@@ -145,6 +148,13 @@ impl Bucket {
         Bucket::open(url, environment, patience)
     }
 
+    /// The same bucket, into which files are sent no faster than this.
+    #[must_use]
+    pub fn paced(self, pace: Arc<Pace>) -> Bucket {
+        let pace = Some(pace);
+        Bucket { pace, ..self }
+    }
+
     /// A bucket that ends with its last copy, for tests.
     #[must_use]
     pub fn in_memory() -> Bucket {
@@ -155,6 +165,7 @@ impl Bucket {
             is_sorted: true,
             shown: Shown("memory".into()),
             patience: Patience::default(),
+            pace: None,
         }
     }
 
@@ -310,6 +321,7 @@ fn directory(path: &Path, shown: Shown, patience: Patience) -> Result<Bucket, Tr
         is_sorted: false,
         shown,
         patience,
+        pace: None,
     })
 }
 

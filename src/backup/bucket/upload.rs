@@ -38,7 +38,7 @@ impl Bucket {
         check_length(file, bytes).map_err(refused)?;
         let Some(parts) = Parts::of(bytes) else {
             let all = Part::whole(bytes);
-            let content = read(Arc::clone(file), all).await.map_err(refused)?;
+            let content = self.read_part(file, all).await.map_err(refused)?;
             return self.put_new(name, content).await;
         };
         // Sending all of it only to hear at the end that it is there would be a waste.
@@ -97,12 +97,21 @@ impl Bucket {
         outcome
     }
 
+    /// Reads a part that is about to be sent, once it may be.
+    async fn read_part(&self, file: &Arc<File>, part: Part) -> Result<Bytes, Trouble> {
+        if let Some(pace) = &self.pace {
+            let bytes = u64::try_from(part.bytes).unwrap_or(u64::MAX);
+            pace.wait(bytes).await;
+        }
+        read(Arc::clone(file), part).await
+    }
+
     /// Writes a file under a name beside its place, then moves it there.
     async fn put_beside(&self, key: &Key, file: &Arc<File>, parts: Parts) -> Result<Put, Trouble> {
         let beside = Key::from(format!("{key}+{:08x}", rand::random::<u32>()));
         let mut upload = self.once(0, self.store.put_multipart(&beside)).await?;
         for part in parts.all() {
-            let content = read(Arc::clone(file), part).await?;
+            let content = self.read_part(file, part).await?;
             let bytes = length(&content);
             self.once(bytes, upload.put_part(content.into())).await?;
         }
@@ -145,7 +154,7 @@ impl Upload<'_> {
 
     async fn send_part(&self, file: &Arc<File>, part: Part) -> Result<PartId, Error> {
         let (bucket, name) = (self.bucket, self.name);
-        let content = read(Arc::clone(file), part).await;
+        let content = bucket.read_part(file, part).await;
         let content = content.map_err(|trouble| bucket.error("put", name, trouble, 1))?;
         let attempt = || {
             let content = content.clone();
