@@ -41,6 +41,8 @@ pub struct Config {
     pub disk: DiskOptions,
     /// What members send each other.
     pub replication: ReplicationOptions,
+    /// What backups may take of this node.
+    pub backup: BackupOptions,
     /// Caching and flushing.
     pub engine: engine::Options,
     /// The log on disk.
@@ -144,6 +146,7 @@ impl Default for Config {
             purge: PurgeOptions::default(),
             disk: DiskOptions::default(),
             replication: ReplicationOptions::default(),
+            backup: BackupOptions::default(),
             engine: engine::Options::default(),
             wal: wal::Options::default(),
             store: storage::Options::default(),
@@ -211,6 +214,22 @@ impl Default for ReplicationOptions {
     fn default() -> Self {
         ReplicationOptions {
             snapshot_bytes_per_second: 200 << 20,
+        }
+    }
+}
+
+/// What backups may take of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupOptions {
+    /// Bytes that this node sends to a bucket in a second. 50 MiB: lookups beside it are hardly kept waiting.
+    pub bytes_per_second: u64,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        BackupOptions {
+            bytes_per_second: 50 << 20,
         }
     }
 }
@@ -378,6 +397,12 @@ impl Config {
         at_least(
             "replication.snapshot_bytes_per_second",
             self.replication.snapshot_bytes_per_second,
+            1 << 20,
+            "at least 1048576",
+        )?;
+        at_least(
+            "backup.bytes_per_second",
+            self.backup.bytes_per_second,
             1 << 20,
             "at least 1048576",
         )?;

@@ -54,6 +54,6 @@ pub use metrics::Metrics;
 pub use options::Options;
 pub use recovered::Recovered;
 pub use replay::ReplayProgress;
-pub use reseed::{incoming_dir, reseed};
+pub use reseed::{incoming_dir, reseed, store_dir, wal_dir};
 pub use retention::Need;
 pub use service::{Engine, Places};

@@ -27,12 +27,14 @@ use crate::wal::{self, Log, Wal};
 const OLD: &str = "store.old";
 
 /// Where the store is in a node's directory.
-pub(super) fn store_dir(dir: &Path) -> PathBuf {
+#[must_use]
+pub fn store_dir(dir: &Path) -> PathBuf {
     dir.join("store")
 }
 
 /// Where the WAL is in a node's directory.
-pub(super) fn wal_dir(dir: &Path) -> PathBuf {
+#[must_use]
+pub fn wal_dir(dir: &Path) -> PathBuf {
     dir.join("wal")
 }
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::backup::Backups;
 use super::quorum::Quorum;
 use super::start::{self, Started};
 use super::writer::Writer;
@@ -200,6 +201,10 @@ impl Serving {
             seeding.register(&mut registry);
         }
         let gauges = status::Gauges::register(&mut registry);
+        let backups = Backups::new(
+            shared.config.data_dir.join("backup.checkpoint"),
+            shared.config.backup.bytes_per_second,
+        );
         Ok(Serving {
             memory_bound: shared.config.memory_bound(threads()),
             budgets: shared.budgets.clone(),
@@ -212,6 +217,7 @@ impl Serving {
             member,
             wires,
             engine,
+            backups,
             quorum: Quorum::default(),
             disk_available: AtomicU64::new(u64::MAX),
             disk_is_low: AtomicBool::new(false),

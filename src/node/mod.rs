@@ -8,6 +8,7 @@
 //! or control nothing more is acknowledged, while reads go on (I20).
 
 mod agreement;
+mod backup;
 mod forget;
 mod history;
 mod horizons;
@@ -22,6 +23,7 @@ mod quorum;
 mod reads;
 mod refound;
 mod request;
+mod restore;
 mod scans;
 mod seeding;
 mod selected;
@@ -44,6 +46,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use self::agreement::{Agreement, RaftPlace};
+use self::backup::Backups;
 use self::member::Member;
 use self::quorum::Quorum;
 use self::writer::Job;
@@ -55,6 +58,7 @@ use crate::model::{Catalogue, View, ViewId};
 use crate::net::Wires;
 
 pub use crate::control::Addresses;
+pub use backup::{BackupError, BackupOrder};
 pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
 pub use init::init;
@@ -68,6 +72,7 @@ pub use request::{
     Answered, CatalogueChange, Error, Health, LookupRequest, Primary, Replay, ScanPage,
     ScanRequest, Selection, Spent, WriteRequest, Written,
 };
+pub use restore::{Error as RestoreError, restore};
 pub use seeding::{Error as SeedingError, Given, Seed, Seeding};
 pub use sessions::Session;
 pub use set::{Applicant, JoinToken, Joined, SetChange};
@@ -125,6 +130,7 @@ struct Serving {
     member: Arc<Member>,
     wires: Wires,
     engine: Arc<Engine>,
+    backups: Backups,
     quorum: Quorum,
     /// Bytes available on the disk when last looked; `u64::MAX` before.
     disk_available: AtomicU64,
