@@ -5,7 +5,8 @@
 //!   restore:  restore point ─► store ─► archived records up to a moment ─► a set of a new lineage
 //! ```
 //! What is decided is pure: [`layout`] says what objects are called, [`plan`] what a restore takes, [`follow`] which records
-//! count. [`repository`] is the bucket by what it holds; [`take`] and [`mod@restore`] move bytes.
+//! count. [`repository`] is the bucket by what it holds; [`take`] and [`mod@restore`] move bytes. Whether a bucket does what all
+//! this relies on, [`trial`] finds out.
 //!
 //! **Invariants** (I25). Objects are created and never replaced. What is read is checked against its name or its manifest. A
 //! restored set has a lineage of its own.
@@ -21,4 +22,5 @@ pub mod repository;
 pub mod restore;
 pub mod stretch;
 pub mod take;
+pub mod trial;
 pub mod way;

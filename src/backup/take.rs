@@ -117,12 +117,10 @@ pub async fn take(
         snapshot: source.checkpoint.snapshot().clone(),
     };
     progress.total.store(manifest.bytes(), Ordering::Relaxed);
-    let files = manifest.snapshot.files.iter();
+    let files = manifest.snapshot.files.clone().into_iter();
     let sending = files.map(|file| send(repository, &manifest, source, file, &there, progress));
-    stream::iter(sending)
-        .buffer_unordered(FILES_AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+    let sending = stream::iter(sending).buffer_unordered(FILES_AT_ONCE);
+    sending.try_collect::<()>().await?;
     let there = repository.points(lineage).await?;
     check(&manifest, &there, lineage)?;
     repository.put_manifest(&manifest).await?;
@@ -156,11 +154,11 @@ async fn send(
     repository: &Repository,
     manifest: &Manifest,
     source: &Source,
-    file: &StoreFile,
+    file: StoreFile,
     there: &Holdings,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let id = manifest.object(file);
+    let id = manifest.object(&file);
     if !there.holds(id, file.bytes) {
         let opened = source.checkpoint.open(&file.name);
         let opened = opened.map_err(|source| Error::File {

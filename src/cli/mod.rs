@@ -7,6 +7,7 @@
 //!
 //! What starts and hurts sets of child processes is public for the tests that do it, too.
 
+mod backup;
 mod bench;
 mod check;
 pub mod child;
@@ -80,6 +81,7 @@ enum Command {
     Status(status::Args),
     Rs(rs::Args),
     Check(check::Args),
+    Backup(backup::Args),
     Demo(demo::Args),
     Bench(bench::Args),
 }
@@ -121,6 +123,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Status(args) => status::run(args).await,
             Command::Rs(args) => rs::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Backup(args) => Box::pin(backup::run(args)).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Bench(args) => Box::pin(bench::run(args)).await,
         }

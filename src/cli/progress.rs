@@ -43,7 +43,7 @@ impl Position {
     }
 }
 
-/// Shows how an import or export goes.
+/// Shows how an import or export goes, or other work that takes long.
 pub struct Progress {
     name: String,
     position: Position,
@@ -75,7 +75,15 @@ impl Progress {
 
     /// Shows how far it is: rows, and bytes if any are written.
     pub fn update(&mut self, rows: u64, bytes: u64) {
-        let message = self.message(rows, bytes);
+        self.show(self.message(rows, bytes));
+    }
+
+    /// Shows what is being done now, where no rows are counted.
+    pub fn step(&mut self, what: &str) {
+        self.show(format!("{}: {what}", self.name));
+    }
+
+    fn show(&mut self, message: String) {
         if let Some(bar) = &self.bar {
             bar.set_position(self.position.done());
             bar.set_message(message);

@@ -12,7 +12,7 @@ use super::error::{Effect, Error};
 use super::ingest::Acks;
 use super::lines::Lines;
 use super::routes::Wish;
-use super::streams::{Pages, Stages};
+use super::streams::{BackupStages, Pages, Stages};
 use super::target::{BadTarget, DEADLINE, Options, Target};
 use crate::model::View;
 use crate::proto::v1;
@@ -271,6 +271,17 @@ impl Client {
     /// As the node or the transport reports; without an answer the outcome is unknown.
     pub async fn forget(&self, request: v1::ForgetRequest) -> Result<Stages, Error> {
         write(self.admin()?.forget(request).await).map(Stages)
+    }
+
+    /// Has the member that is connected to make a restore point of its store. Dropping the stages gives it up.
+    ///
+    /// # Errors
+    /// As the node or the transport reports.
+    pub async fn create_backup(
+        &self,
+        request: v1::CreateBackupRequest,
+    ) -> Result<BackupStages, Error> {
+        read(self.admin()?.create_backup(request).await).map(BackupStages)
     }
 
     /// The replica set as the node sees it.

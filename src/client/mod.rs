@@ -40,5 +40,5 @@ pub use convert::{
 };
 pub use error::{Effect, Error, Kind};
 pub use ingest::Acks;
-pub use streams::{Pages, Stages};
+pub use streams::{BackupStages, Pages, Stages};
 pub use target::{BadTarget, Options, Target};

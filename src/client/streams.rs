@@ -121,6 +121,21 @@ async fn open_scan(
 #[derive(Debug)]
 pub struct Stages(pub(super) Streaming<v1::ForgetResponse>);
 
+/// A backup that is being made.
+#[derive(Debug)]
+pub struct BackupStages(pub(super) Streaming<v1::CreateBackupResponse>);
+
+impl BackupStages {
+    /// How far it has come, or what was made, which is the last.
+    ///
+    /// # Errors
+    /// If it is not made, or the stream broke.
+    pub async fn next(&mut self) -> Result<Option<v1::CreateBackupResponse>, Error> {
+        let next = self.0.message().await;
+        next.map_err(|status| Error::from_status(&status, Effect::Reads))
+    }
+}
+
 impl Stages {
     /// The next stage that is done; `None` when all are.
     ///

@@ -75,6 +75,10 @@ pub enum Reason {
     NoCommonFormat,
     /// The member keeps no such snapshot, or no longer.
     UnknownSnapshot,
+    /// The bucket does not answer, or asks to be left alone for a while.
+    BucketUnavailable,
+    /// The bucket does not do what backups need, or does not hold what it should.
+    BucketRefused,
     /// There is no such method.
     Unimplemented,
     /// A bug.
@@ -94,7 +98,7 @@ pub enum Retry {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 33] = [
+    pub const ALL: [Reason; 35] = [
         Reason::InvalidArgument,
         Reason::UnknownView,
         Reason::UnknownFeature,
@@ -126,6 +130,8 @@ impl Reason {
         Reason::WrongIncarnation,
         Reason::NoCommonFormat,
         Reason::UnknownSnapshot,
+        Reason::BucketUnavailable,
+        Reason::BucketRefused,
         Reason::Unimplemented,
         Reason::Internal,
     ];
@@ -165,6 +171,8 @@ impl Reason {
             Reason::WrongIncarnation => "WRONG_INCARNATION",
             Reason::NoCommonFormat => "NO_COMMON_FORMAT",
             Reason::UnknownSnapshot => "UNKNOWN_SNAPSHOT",
+            Reason::BucketUnavailable => "BUCKET_UNAVAILABLE",
+            Reason::BucketRefused => "BUCKET_REFUSED",
             Reason::Unimplemented => "UNIMPLEMENTED",
             Reason::Internal => "INTERNAL",
         }
@@ -197,7 +205,8 @@ impl Reason {
             | Reason::Unrecovered
             | Reason::WrongLineage
             | Reason::WrongIncarnation
-            | Reason::NoCommonFormat => Code::FailedPrecondition,
+            | Reason::NoCommonFormat
+            | Reason::BucketRefused => Code::FailedPrecondition,
             Reason::OutcomeUnknown => Code::Unknown,
             Reason::LowDisk | Reason::Overloaded => Code::ResourceExhausted,
             Reason::NotWritable
@@ -206,7 +215,8 @@ impl Reason {
             | Reason::TooStale
             | Reason::SessionBehind
             | Reason::Starting
-            | Reason::Stopping => Code::Unavailable,
+            | Reason::Stopping
+            | Reason::BucketUnavailable => Code::Unavailable,
             Reason::Damaged => Code::DataLoss,
             Reason::DeadlineExceeded => Code::DeadlineExceeded,
             Reason::Unimplemented => Code::Unimplemented,
@@ -227,7 +237,8 @@ impl Reason {
             | Reason::TooStale
             | Reason::SessionBehind
             | Reason::Starting
-            | Reason::Stopping => Retry::AfterDelay,
+            | Reason::Stopping
+            | Reason::BucketUnavailable => Retry::AfterDelay,
             Reason::InvalidArgument
             | Reason::UnknownView
             | Reason::UnknownFeature
@@ -248,6 +259,7 @@ impl Reason {
             | Reason::WrongIncarnation
             | Reason::NoCommonFormat
             | Reason::UnknownSnapshot
+            | Reason::BucketRefused
             | Reason::Unimplemented
             | Reason::Internal => Retry::Never,
         }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::deadline::budget;
 use super::edge::Edge;
 use super::status::Failure;
-use super::{comparison, history, set};
+use super::{backup, comparison, history, set};
 use crate::base::{Epoch, NodeNumber};
 use crate::node::{Entity, Forgotten, SetChange, Tombstone};
 use crate::proto::v1::admin_service_server::AdminService;
@@ -21,6 +21,7 @@ const STAGES: usize = 3;
 
 #[tonic::async_trait]
 impl AdminService for Admin {
+    type CreateBackupStream = backup::Answers;
     type ForgetStream = ReceiverStream<Result<v1::ForgetResponse, Status>>;
 
     async fn get_status(
@@ -58,6 +59,14 @@ impl AdminService for Admin {
         let tasks = self.0.tasks.clone();
         tasks.spawn_finite("erase", erase(self.0.clone(), entities, outbox));
         Ok(Response::new(ReceiverStream::new(stages)))
+    }
+
+    async fn create_backup(
+        &self,
+        request: Request<v1::CreateBackupRequest>,
+    ) -> Result<Response<Self::CreateBackupStream>, Status> {
+        let order = backup::order(request.into_inner())?;
+        Ok(Response::new(backup::start(self.0.clone(), order)))
     }
 
     async fn get_replica_set(

@@ -6,6 +6,7 @@
 
 mod admin;
 mod admission;
+mod backup;
 mod comparison;
 mod connection;
 mod deadline;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::backup::{repository, take};
 use crate::base::codec::DecodeError;
+use crate::base::explained;
 use crate::model::batch::Refusal;
 use crate::model::catalogue::CatalogueError;
 use crate::model::view_file::ViewFileError;
@@ -157,6 +159,35 @@ impl From<node::SeedingError> for Failure {
             | Seeding::NoSpace { .. } => Reason::Internal,
         };
         Failure::new(reason, error.to_string())
+    }
+}
+
+/// A backup that is not made.
+impl From<node::BackupError> for Failure {
+    fn from(error: node::BackupError) -> Failure {
+        use node::BackupError as Backup;
+        let reason = match &error {
+            Backup::Starting => Reason::Starting,
+            Backup::NoRows => Reason::SetRefused,
+            Backup::Quarantined => Reason::Damaged,
+            Backup::UnderWay => Reason::Overloaded,
+            Backup::NotSpread { .. } => Reason::NoQuorum,
+            Backup::Engine(cause) => reason_of_engine(cause),
+            Backup::Bucket(cause)
+            | Backup::Take(take::Error::Repository(repository::Error::Bucket(cause))) => {
+                if cause.is_transient() {
+                    Reason::BucketUnavailable
+                } else {
+                    Reason::BucketRefused
+                }
+            }
+            Backup::Take(take::Error::File { .. }) => Reason::Internal,
+            Backup::Take(take::Error::Repository(_) | take::Error::Vanished { .. }) => {
+                Reason::BucketRefused
+            }
+            Backup::Stopping => Reason::Stopping,
+        };
+        Failure::new(reason, explained(&error))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Listing the objects of a bucket, in the order of their names.
 
+use std::time::Duration;
+
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path as Key;
 use object_store::{ObjectMeta, ObjectStore};
@@ -95,7 +97,7 @@ impl Listing {
             Some(entries) => entries,
             None => self.entries().await?,
         };
-        let next = self.next_of(&mut entries).await?;
+        let next = next_of(self.bucket.patience.answer_limit, &mut entries).await?;
         self.entries = Some(entries);
         if let (Some(last), Some(meta)) = (&self.last, &next)
             && meta.location.as_ref() <= last.as_ref()
@@ -107,7 +109,7 @@ impl Listing {
     }
 
     /// All that follows the last one.
-    async fn entries(&self) -> Result<Entries, Trouble> {
+    async fn entries(&mut self) -> Result<Entries, Trouble> {
         let store = &self.bucket.store;
         let entries = match &self.last {
             Some(last) => store.list_with_offset(self.under.as_ref(), last),
@@ -118,20 +120,12 @@ impl Listing {
             return Ok(entries);
         }
         let mut all = Vec::new();
-        while let Some(meta) = self.next_of(&mut entries).await? {
+        let limit = self.bucket.patience.answer_limit;
+        while let Some(meta) = next_of(limit, &mut entries).await? {
             all.push(meta);
         }
         all.sort_by(|one, other| one.location.as_ref().cmp(other.location.as_ref()));
         Ok(Entries(stream::iter(all.into_iter().map(Ok)).boxed()))
-    }
-
-    async fn next_of(&self, entries: &mut Entries) -> Result<Option<ObjectMeta>, Trouble> {
-        let limit = self.bucket.patience.answer_limit;
-        match timeout(limit, entries.0.next()).await {
-            Err(_) => Err(Trouble::new(Kind::Unavailable, "there is no answer")),
-            Ok(None) => Ok(None),
-            Ok(Some(meta)) => Ok(Some(meta.map_err(Trouble::from)?)),
-        }
     }
 
     fn listed(&self, meta: &ObjectMeta) -> Listed {
@@ -157,6 +151,14 @@ impl Listing {
             Some(under) => self.bucket.shown.object(under.as_ref()),
             None => self.bucket.shown.bucket(),
         }
+    }
+}
+
+async fn next_of(limit: Duration, entries: &mut Entries) -> Result<Option<ObjectMeta>, Trouble> {
+    match timeout(limit, entries.0.next()).await {
+        Err(_) => Err(Trouble::new(Kind::Unavailable, "there is no answer")),
+        Ok(None) => Ok(None),
+        Ok(Some(meta)) => Ok(Some(meta.map_err(Trouble::from)?)),
     }
 }
 
