@@ -87,10 +87,23 @@ async fn a_bucket_that_nothing_can_be_written_to_is_not_tried_further() {
     assert_eq!(first.verdict, Verdict::Refused);
     assert!(first.is_fatal() && first.said.contains("AccessDenied"));
     assert_eq!(verdict_of(&findings, Check::Race), Verdict::Skipped);
-    assert_eq!(server.seen(&[]).len(), 1);
-    // It cannot be known whether the only attempt left something, so it is said.
     let left = trial.clean_up().await;
-    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(server.seen(&[]).len(), 1);
+}
+
+#[tokio::test]
+async fn what_may_be_there_and_cannot_be_removed_is_named() {
+    let server = BadServer::start([refusal("500 Internal Server Error", "InternalError")]).await;
+    let mut trial = Trial::new(open_quickly(&server));
+    let finding = trial.run(Check::ReadAfterWrite).await;
+    assert_eq!(finding.verdict, Verdict::Failed);
+    let left = trial.clean_up().await;
+    let [left] = left.as_slice() else {
+        panic!("{left:?}")
+    };
+    assert!(left.name.ends_with("/written"), "{left:?}");
+    assert!(left.error.as_ref().unwrap().is_transient(), "{left:?}");
 }
 
 /// The command, with credentials for the server of tests.

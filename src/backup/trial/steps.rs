@@ -11,7 +11,7 @@ use futures::future::join_all;
 use futures::stream;
 use rand::RngCore;
 
-use super::super::bucket::{Listed, ObjectName, Put};
+use super::super::bucket::{Error, Kind, Listed, ObjectName, Put};
 use super::{AT_ONCE, Check, Trial, Trouble};
 use crate::base::clock::{Clock, SystemClock};
 
@@ -228,7 +228,11 @@ impl Trial {
 
     async fn create(&self, name: &ObjectName, content: &Bytes) -> Result<(), Trouble> {
         self.note(name);
-        require_created(self.bucket.put_new(name, content.clone()).await?)
+        let put = self.bucket.put_new(name, content.clone()).await;
+        if put.as_ref().is_err_and(is_refusal) {
+            self.strike_out(name);
+        }
+        require_created(put?)
     }
 
     async fn expect(&self, name: &ObjectName, content: &Bytes) -> Result<(), Trouble> {
@@ -292,6 +296,14 @@ fn file(content: &[u8]) -> Result<Arc<File>, Trouble> {
 
 fn below(prefix: &ObjectName, name: &str) -> ObjectName {
     prefix.join(name).expect("short names of letters are names")
+}
+
+/// Did the store not even begin with it?
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Denied | Kind::Misconfigured | Kind::ReadOnly | Kind::Unsupported
+    )
 }
 
 fn require_created(put: Put) -> Result<(), Trouble> {
