@@ -1,4 +1,4 @@
-# make demo | test | model | sim | chaos | fuzz | mutants | bench | build | check | deps | env. Works on a fresh Debian machine with a Rust toolchain.
+# make demo | test | test-s3 | model | sim | chaos | fuzz | mutants | bench | build | check | deps | env. Works on a fresh Debian machine with a Rust toolchain.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,7 +17,7 @@ export LIBCLANG_PATH = $(shell ls -d /usr/lib/llvm-*/lib 2>/dev/null | tail -n 1
 # The model of the protocol needs std alone, so rustc compiles it, optimised, in seconds.
 MODEL := $(CARGO_TARGET_DIR)/model/protocol
 
-.PHONY: demo test model sim chaos fuzz mutants bench build check deps chaos-deps env
+.PHONY: demo test test-s3 model sim chaos fuzz mutants bench build check deps chaos-deps env
 
 # The main job on real flights; ARGS=--once ends instead of staying up.
 demo: deps
@@ -32,6 +32,28 @@ test: check $(MODEL)
 	else \
 		cargo test --locked --no-fail-fast; \
 	fi
+
+# The tests of buckets against a second, independent S3 server, which ends with them.
+MOTO := $(HOME)/.cache/steadfast/moto
+test-s3: deps $(MOTO)/bin/moto_server
+	cargo test --locked --test backup --no-run
+	port="$$("$(MOTO)/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"; \
+	"$(MOTO)/bin/moto_server" --host 127.0.0.1 --port "$$port" >"$(CARGO_TARGET_DIR)/moto.log" 2>&1 & \
+	server=$$!; \
+	trap 'kill "$$server" 2>/dev/null || true' EXIT; \
+	for try in {1..150}; do \
+		if (exec 3<>"/dev/tcp/127.0.0.1/$$port") 2>/dev/null; then break; fi; \
+		kill -0 "$$server" 2>/dev/null && [ "$$try" -lt 150 ] || { \
+			echo "moto_server does not start; it says:" >&2; cat "$(CARGO_TARGET_DIR)/moto.log" >&2; exit 1; }; \
+		sleep 0.2; \
+	done; \
+	STEADFAST_TEST_S3_ENDPOINT="http://127.0.0.1:$$port" cargo test --locked --test backup
+
+$(MOTO)/bin/moto_server:
+	@command -v python3 >/dev/null || { echo "python3 is missing: install it, and its module venv" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "the module venv of python3 is missing: install python3-venv" >&2; exit 1; }
+	python3 -m venv "$(MOTO)"
+	"$(MOTO)/bin/pip" install --quiet 'moto[server]==5.2.5'
 
 # The large searches of the models, one after the other: states, transitions, exhaustive or capped.
 model: deps $(MODEL)

@@ -6,7 +6,7 @@
 //!                            ▼
 //!                 object_store: S3 over http::Way │ files │ memory
 //! ```
-//! Requests go through one place ([`http`]), answers are read in one ([`answer`]), and what fails is told as one closed list
+//! Requests go through one place (`http`), answers are read in one (`answer`), and what fails is told as one closed list
 //! of kinds ([`Kind`]), always with the bucket, the object and what was attempted.
 //!
 //! **Invariants.** Only this module names `object_store`. What the operations return as created was created by one of their

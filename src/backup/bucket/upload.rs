@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
-use object_store::{MultipartId, ObjectStoreExt};
+use object_store::{MultipartId, MultipartUpload, ObjectStoreExt};
 
 use super::error::{Error, Kind, Trouble};
 use super::parts::{Part, Parts};
@@ -110,24 +110,35 @@ impl Bucket {
     async fn put_beside(&self, key: &Key, file: &Arc<File>, parts: Parts) -> Result<Put, Trouble> {
         let beside = Key::from(format!("{key}+{:08x}", rand::random::<u32>()));
         let mut upload = self.once(0, self.store.put_multipart(&beside)).await?;
+        if let Err(trouble) = self.fill(upload.as_mut(), file, parts).await {
+            // At once, so that a full disk has room for others. What is left if that fails is foreign to everything here.
+            let _aborted = self.once(0, upload.abort()).await;
+            return Err(trouble);
+        }
+        let moved = self.store.rename_if_not_exists(&beside, key);
+        let Err(trouble) = self.once(0, moved).await else {
+            return Ok(Put::Created);
+        };
+        let _removed = self.once(0, self.store.delete(&beside)).await;
+        if trouble.kind == Kind::AlreadyThere {
+            return self.already_there(key).await;
+        }
+        Err(trouble)
+    }
+
+    async fn fill(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        file: &Arc<File>,
+        parts: Parts,
+    ) -> Result<(), Trouble> {
         for part in parts.all() {
             let content = self.read_part(file, part).await?;
             let bytes = length(&content);
             self.once(bytes, upload.put_part(content.into())).await?;
         }
         self.once(parts.bytes(), upload.complete()).await?;
-        let moved = self.store.rename_if_not_exists(&beside, key);
-        match self.once(0, moved).await {
-            Ok(()) => Ok(Put::Created),
-            Err(trouble) => {
-                // What is left if that fails is foreign to everything here.
-                let _removed = self.once(0, self.store.delete(&beside)).await;
-                match trouble.kind {
-                    Kind::AlreadyThere => self.already_there(key).await,
-                    _ => Err(trouble),
-                }
-            }
-        }
+        Ok(())
     }
 }
 

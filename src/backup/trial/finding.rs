@@ -208,8 +208,13 @@ impl Finding {
     /// What it means for backups.
     #[must_use]
     pub fn meaning(&self) -> &'static str {
+        let is_about_conditions = matches!(
+            self.check,
+            Check::CreateOnly | Check::Race | Check::CreateOnlyMultipart
+        );
         match self.verdict {
             Verdict::Works => self.check.promise(),
+            Verdict::Failed if is_about_conditions => "not known, because the attempt failed",
             Verdict::Ignored | Verdict::Refused | Verdict::Failed => self.check.loss(),
             Verdict::Skipped => "not known",
         }

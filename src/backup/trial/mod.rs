@@ -75,12 +75,6 @@ impl Trial {
         }
     }
 
-    /// What the names of all that is made begin with.
-    #[must_use]
-    pub fn prefix(&self) -> &ObjectName {
-        &self.prefix
-    }
-
     /// Tries one thing. Nothing more is tried once it is clear that nothing can be written and read.
     pub async fn run(&mut self, check: Check) -> Finding {
         let begun = now_monotonic();
@@ -108,6 +102,12 @@ impl Trial {
     fn note(&self, name: &ObjectName) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.push(name.clone());
+    }
+
+    /// After its making was refused, so that it is certain not to be there.
+    fn strike_out(&self, name: &ObjectName) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|noted| noted != name);
     }
 
     /// Removes all that was made, and looks whether something is left.

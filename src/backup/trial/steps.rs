@@ -11,15 +11,16 @@ use futures::future::join_all;
 use futures::stream;
 use rand::RngCore;
 
-use super::super::bucket::{Listed, ObjectName, Put};
+use super::super::bucket::{Error, Kind, Listed, ObjectName, Put};
 use super::{AT_ONCE, Check, Trial, Trouble};
 use crate::base::clock::{Clock, SystemClock};
 
 /// How many create one object at once, and how often. Each time is another chance to see that more than one succeeds.
 const RACERS: usize = 32;
 const ROUNDS: usize = 4;
-/// Three parts.
+/// Three parts, and two.
 const LARGE_BYTES: usize = 17 * 1024 * 1024;
+const TWO_PARTS_BYTES: usize = 8 * 1024 * 1024 + 1;
 /// More than stores name in one answer, which is 1,000 by the books.
 const MANY: usize = 1_100;
 /// More than a clock that is set well differs, and than a slow request takes.
@@ -132,7 +133,7 @@ impl Trial {
     async fn create_only_multipart(&self) -> Result<String, Trouble> {
         let (name, content) = (self.name("create-only-large"), random(1_000));
         self.create(&name, &content).await?;
-        let large = random(LARGE_BYTES);
+        let large = random(TWO_PARTS_BYTES);
         let file = file(&large)?;
         let upload = self.bucket.upload_unseen(&name, &file, length(&large));
         let put = upload.await?;
@@ -150,7 +151,7 @@ impl Trial {
         let is_kept = stays.as_ref().is_ok_and(|stays| stays == content);
         match (put, is_kept) {
             (Put::AlreadyThere(_), true) => Ok(String::new()),
-            (Put::AlreadyThere(_), false) => Err(Trouble::Wrong(
+            (Put::AlreadyThere(_), false) => Err(Trouble::Ignored(
                 "it is told to be there already, and is replaced all the same".to_owned(),
             )),
             (Put::Created, _) => Err(Trouble::Ignored(
@@ -227,7 +228,11 @@ impl Trial {
 
     async fn create(&self, name: &ObjectName, content: &Bytes) -> Result<(), Trouble> {
         self.note(name);
-        require_created(self.bucket.put_new(name, content.clone()).await?)
+        let put = self.bucket.put_new(name, content.clone()).await;
+        if put.as_ref().is_err_and(is_refusal) {
+            self.strike_out(name);
+        }
+        require_created(put?)
     }
 
     async fn expect(&self, name: &ObjectName, content: &Bytes) -> Result<(), Trouble> {
@@ -291,6 +296,14 @@ fn file(content: &[u8]) -> Result<Arc<File>, Trouble> {
 
 fn below(prefix: &ObjectName, name: &str) -> ObjectName {
     prefix.join(name).expect("short names of letters are names")
+}
+
+/// Did the store not even begin with it?
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Denied | Kind::Misconfigured | Kind::ReadOnly | Kind::Unsupported
+    )
 }
 
 fn require_created(put: Put) -> Result<(), Trouble> {

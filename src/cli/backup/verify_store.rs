@@ -15,12 +15,13 @@ const ATTEMPTS: u32 = 5;
 
 const DETAILS: &str = "\
 Everything that backups rely on is done once below a new prefix, verify-store-…, and removed again; nothing else in the \
-bucket is read or changed. Some 70 MB are sent and 20 MB read, with --long-listing 1,100 small objects more. A \
+bucket is read or changed. Some 26 MB are sent and as many read, with --long-listing 1,100 small objects more. A \
 directory that is missing is made.
 
 Of each check it says whether it works; is silently ignored, so that the store says it did what it did not; is refused; \
-or failed. The checks whose names begin with create-only race: of 32 who create one object at the same moment exactly one \
-must succeed. Stores that only look whether an object is there, and then write, do not pass.
+or failed. Objects that are there must not be replaced by mistake, so creating one is tried in three ways: where there \
+is one already, by 32 at the same moment, of whom exactly one must succeed, and in parts. Stores that look whether an \
+object is there, and then write, do not pass the second.
 
 Exit codes:
   0  backups can be kept there; what does not work but is not needed is a warning
@@ -52,7 +53,7 @@ struct Report {
 /// Tries a bucket and prints what was found.
 ///
 /// # Errors
-/// `BAD_URL` if it cannot be used; `BUCKET_UNFIT` if backups cannot be kept there; `NOT_REMOVED` if something is left.
+/// `BAD_URL` and `BAD_BUCKET` if it cannot be used; `BUCKET_UNFIT` if backups cannot be kept there; `NOT_REMOVED` if something is left.
 pub async fn run(args: Args) -> Result<(), CliError> {
     let url = super::parse_url(&args.url)?;
     let patience = Patience {
@@ -60,7 +61,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         ..Patience::default()
     };
     let bucket = Bucket::create(&url, &Environment::of_process(), patience)
-        .map_err(|error| CliError::wrong("BAD_URL", error.to_string()))?;
+        .map_err(|error| CliError::wrong("BAD_BUCKET", error.to_string()))?;
     let checks = Check::ALL.into_iter();
     let checks = checks.filter(|check| args.long_listing || *check != Check::LongListing);
     let report = try_out(url, bucket, checks.collect()).await?;
