@@ -35,6 +35,11 @@ impl VersionVector {
         self.base.get(&region).copied().unwrap_or(Epoch::NONE)
     }
 
+    /// The regions of which logs are folded, each with the epoch up to which they are.
+    pub fn bases(&self) -> impl Iterator<Item = (RegionId, Epoch)> + '_ {
+        self.base.iter().map(|(region, epoch)| (*region, *epoch))
+    }
+
     /// The last held record of `log`; `None` if the log is folded into the base, where only the registry knows its end.
     #[must_use]
     pub fn last(&self, log: LogId) -> Option<Seq> {

@@ -303,13 +303,16 @@ impl ControlState {
         base.max(closed.min(first_short))
     }
 
-    /// What a holder of `held` lacks of `wanted`. Says `None` if the end of a folded log is needed that has been
-    /// forgotten, because every member had folded it: only a snapshot helps then.
+    /// What a holder of `held` lacks of `wanted`. Says `None` if the end of a folded log is needed that is not known: it has
+    /// been forgotten, because every member had folded it, or is of another region, such as that of the set before a restore.
+    /// Only a snapshot helps then.
     #[must_use]
     pub fn missing(&self, wanted: &VersionVector, held: &VersionVector) -> Option<Vec<Missing>> {
         let base = wanted.base(self.region);
         let folded = self.foldable(held);
-        if base > folded && self.forgotten > folded {
+        let mut elsewhere = wanted.bases().filter(|(region, _)| *region != self.region);
+        let lacks_others = elsewhere.any(|(region, epoch)| held.base(region) < epoch);
+        if base > folded && self.forgotten > folded || lacks_others {
             return None;
         }
         let ends = self

@@ -558,3 +558,20 @@ fn what_is_missing_is_told_across_folded_logs() {
     assert!(!forgetful.covers(&VersionVector::new(), &folded));
     assert!(forgetful.covers(&folded, &held(first, 7)));
 }
+
+/// A restored set holds the logs of the set before as those of another region, folded.
+#[test]
+fn folded_logs_of_another_region_come_by_a_snapshot_only() {
+    let mut state = set_of(2);
+    let first = begin(&mut state, 1, &[1, 2]).epoch;
+    state.apply(Command::Open { epoch: first }).unwrap();
+    let mut whole = held(first, 3);
+    whole.fold(RegionId(REGION.0 + 1), Epoch(40));
+    assert_eq!(state.missing(&whole, &held(first, 3)), None);
+    assert!(!state.covers(&held(first, 3), &whole));
+    let mut short = held(first, 1);
+    short.fold(RegionId(REGION.0 + 1), Epoch(40));
+    let lacks = state.missing(&whole, &short).unwrap();
+    assert_eq!(lacks.len(), 1, "{lacks:?}");
+    assert!(state.covers(&whole, &held(first, 3)));
+}
