@@ -107,7 +107,7 @@ async fn a_set_comes_back_from_the_loss_of_every_member() {
     let joined = new.join(Role::Data).await;
     until("two count", || new.counting().len() == 2).await;
     new.put(1_001, 6, CommitLevel::All).await.unwrap();
-    holds(&joined, &rows, ReadLevel::Primary).await;
+    holds(&joined, &rows, ReadLevel::Quorum).await;
     assert_eq!(joined.get(1_000, ReadLevel::Quorum).await.unwrap(), Some(5));
     for member in [joined, new] {
         member.stop().await;
@@ -180,8 +180,10 @@ async fn what_is_missing_cut_off_altered_or_swapped_is_not_restored() {
     first.put_all(rows, CommitLevel::Quorum).await.unwrap();
     let (made, _) = back_up(&first, bucket.path(), false).await.unwrap();
     first.stop().await;
-    let files = stored(bucket.path());
+    let mut files = stored(bucket.path());
     assert_eq!(files.len(), made.snapshot.files.len());
+    // Of one that is empty nothing can be altered.
+    files.retain(|path| std::fs::metadata(path).unwrap().len() > 0);
     let mut random = rand::rng();
     let (home, data) = place();
     for round in 0..12 {
@@ -199,6 +201,11 @@ async fn what_is_missing_cut_off_altered_or_swapped_is_not_restored() {
                 let other = files.iter().filter(|other| *other != path);
                 std::fs::copy(other.choose(&mut random).unwrap(), path).unwrap();
             }
+        }
+        // Nothing that arrived before is used.
+        let partial = data.with_extension("partial");
+        if partial.exists() {
+            std::fs::remove_dir_all(&partial).unwrap();
         }
         let refused = restore_into(bucket.path(), Target::Latest, &data).await;
         assert!(

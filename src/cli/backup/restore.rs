@@ -26,7 +26,7 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 const DETAILS: &str = "\
 Makes a directory that `steadfast serve` starts as a set of one; other nodes join it empty (`steadfast rs add`). It is a \
 new history: it has a lineage and a region of its own, so nodes, session tokens and archives of the old set are refused. \
-Settings come along, but for those of backups and of single members.
+Settings come along, but for priorities of members.
 
 --to takes
   latest                     all that there is
