@@ -73,7 +73,7 @@ impl Holdings {
             Named::Dropped(point) => {
                 self.dropped.insert(point);
             }
-            Named::File(FileId { generation, digest }) => {
+            Named::StoreFile(FileId { generation, digest }) => {
                 let files = self.files.entry(generation).or_default();
                 files.insert(digest.into(), bytes);
             }
@@ -159,9 +159,9 @@ mod tests {
             FileId { generation, digest }
         };
         let objects = [
-            (1, Named::File(file(point(10)))),
+            (1, Named::StoreFile(file(point(10)))),
             (1, Named::Point(point(10))),
-            (1, Named::File(file(point(20)))),
+            (1, Named::StoreFile(file(point(20)))),
         ];
         let inventory = inventory(&objects);
         let holdings = &inventory.lineages[&LineageId(1)];

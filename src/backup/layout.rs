@@ -12,7 +12,7 @@
 //!
 //! **Invariants.** A name says enough to plan by: which records there are, up to which stamp, and which chain they belong to, so
 //! that records that do not belong together are seen before anything is fetched. Names that nothing here is called by are
-//! told apart ([`Named::Strange`]) and left alone.
+//! told apart and left alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -142,7 +142,7 @@ pub enum Named {
     /// That a restore point is not kept any more.
     Dropped(PointId),
     /// A file of a store.
-    File(FileId),
+    StoreFile(FileId),
     /// Records of one log.
     Segment(Segment),
     /// Where a log ends.
@@ -166,7 +166,7 @@ impl Named {
         let named = match *parts.as_slice() {
             ["points", point] => Named::Point(point.parse().ok()?),
             ["dropped", point] => Named::Dropped(point.parse().ok()?),
-            ["files", generation, digest] => Named::File(FileId {
+            ["files", generation, digest] => Named::StoreFile(FileId {
                 generation: generation.parse().ok()?,
                 digest: blake3::Hash::from_hex(digest).ok()?,
             }),
@@ -221,7 +221,9 @@ impl fmt::Display for Named {
         match self {
             Named::Point(point) => write!(f, "points/{point}"),
             Named::Dropped(point) => write!(f, "dropped/{point}"),
-            Named::File(FileId { generation, digest }) => write!(f, "files/{generation}/{digest}"),
+            Named::StoreFile(FileId { generation, digest }) => {
+                write!(f, "files/{generation}/{digest}")
+            }
             Named::Segment(segment) => segment.fmt(f),
             Named::End(End { log, last, chain }) => {
                 write!(f, "{}end.{:020}.{:032x}", folder(*log), last.0, chain.0)
@@ -294,7 +296,7 @@ mod tests {
 
     fn names() -> impl Strategy<Value = Named> {
         let files = (points(), any::<[u8; 32]>()).prop_map(|(generation, digest)| {
-            Named::File(FileId {
+            Named::StoreFile(FileId {
                 generation,
                 digest: digest.into(),
             })

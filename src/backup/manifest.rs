@@ -1,6 +1,6 @@
 //! Pure: the manifest of a restore point: which files make its store, and what that store holds.
 //!
-//! It is a [sealed](crate::base::sealed) text, so that people and tools can read it without this program. What it says of the
+//! It is a [sealed] text, so that people and tools can read it without this program. What it says of the
 //! store, the store says of itself in its `state`; both must agree.
 //!
 //! **Invariants.** A manifest is written once, when all its files are there, and never changed. It holds no secret: neither the

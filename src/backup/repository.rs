@@ -145,7 +145,7 @@ impl Repository {
         file: &Arc<File>,
         bytes: u64,
     ) -> Result<bool, Error> {
-        let name = named(lineage, Named::File(id));
+        let name = named(lineage, Named::StoreFile(id));
         let put = self.bucket.put_new_file(&name, file, bytes).await?;
         match put {
             Put::Created => Ok(true),
@@ -168,7 +168,7 @@ impl Repository {
         from: u64,
     ) -> Result<Reading, Error> {
         let id = manifest.object(file);
-        let name = named(manifest.control.lineage, Named::File(id));
+        let name = named(manifest.control.lineage, Named::StoreFile(id));
         Ok(self.bucket.read(&name, from).await?)
     }
 
