@@ -1,0 +1,270 @@
+//! A replica on a disk that syncs and applies at once, beside an agreement that always answers.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test picks out what it is about"
+)]
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::base::{BootToken, CommitLevel, LineageId, RegionId, Stamp};
+use crate::control::{Addresses, Cause, LEVEL, Role, SettingsChange, grant};
+use crate::model::record::{Body, Rows};
+use crate::replication::{Append, Held, SealAck};
+
+pub const ME: IncarnationId = IncarnationId(1);
+pub const OTHERS: [IncarnationId; 2] = [IncarnationId(2), IncarnationId(3)];
+pub const ALL: [IncarnationId; 3] = [ME, OTHERS[0], OTHERS[1]];
+
+pub fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn claim(incarnation: IncarnationId) -> BootClaim {
+    BootClaim {
+        incarnation,
+        known: BTreeSet::new(),
+        token: BootToken(1),
+        held: VersionVector::new(),
+        addresses: Addresses::default(),
+        level: LEVEL,
+    }
+}
+
+/// Members of which all are registered and have started, before the first epoch.
+pub fn members(members: &[IncarnationId]) -> ControlState {
+    let mut control = ControlState::new(LineageId(1), RegionId(7), ME);
+    for member in members {
+        let role = Role::Data;
+        let incarnation = *member;
+        let register = Command::Register { incarnation, role };
+        control.apply(register).unwrap();
+        control.apply(Command::Boot(claim(*member))).unwrap();
+    }
+    control
+}
+
+/// A candidate begins an epoch with these data members.
+pub fn begin(control: &mut ControlState, candidate: IncarnationId, members: &[IncarnationId]) {
+    let begin = Command::Begin {
+        candidate,
+        boot: BootNumber(1),
+        members: members.iter().copied().collect(),
+        expected_open: control.open_epoch(),
+        expected_attempt: control.attempt_epoch(),
+        cause: Cause::Unrecorded,
+    };
+    control.apply(begin).unwrap();
+}
+
+/// The same, and it opens.
+pub fn open(control: &mut ControlState, candidate: IncarnationId, members: &[IncarnationId]) {
+    begin(control, candidate, members);
+    let epoch = control.attempt_epoch();
+    control.apply(Command::Open { epoch }).unwrap();
+}
+
+pub struct Bench {
+    pub replica: Replica,
+    pub control: ControlState,
+    pub now: Duration,
+    /// What it has asked for, but for appends, proposals and ceilings.
+    pub asked: Vec<Action>,
+}
+
+impl Bench {
+    /// Just started, with nothing on its disk.
+    pub fn start(control: ControlState, seed: u64) -> Bench {
+        let found = Found {
+            incarnation: ME,
+            claim: claim(ME),
+            promise: Epoch::NONE,
+            held: Heads::default(),
+            opening: None,
+            applied: VersionVector::new(),
+            newest: Hlc::ZERO,
+        };
+        let now = Duration::ZERO;
+        let replica = Replica::new(found, Arc::new(control.clone()), now, seed);
+        let mut bench = Bench {
+            replica,
+            control,
+            now,
+            asked: vec![],
+        };
+        bench.settle();
+        bench
+    }
+
+    /// One of three; the second of them is primary.
+    pub fn member() -> Bench {
+        let mut control = members(&ALL);
+        open(&mut control, OTHERS[0], &ALL);
+        Bench::start(control, 1)
+    }
+
+    /// The primary of these by an operator's word, of whom the others have promised its epoch and reported nothing since.
+    pub fn primary(of: &[IncarnationId]) -> Bench {
+        let mut control = members(of);
+        open(&mut control, OTHERS[0], of);
+        let mut bench = Bench::start(control, 1);
+        let before = bench.control.open_epoch();
+        bench.replica.force(bench.now, before).unwrap();
+        bench.settle();
+        bench.seal();
+        bench.pass(0);
+        assert!(bench.replica.serves() > Some(before));
+        bench
+    }
+
+    /// The other members promise the attempt, and hold nothing.
+    pub fn seal(&mut self) {
+        let epoch = self.control.attempt_epoch();
+        for other in OTHERS {
+            let ack = SealAck {
+                epoch,
+                boot: BootNumber(1),
+                durable: VersionVector::new(),
+                appended: Heads::default(),
+            };
+            self.hear(other, Message::SealAck(ack));
+        }
+    }
+
+    pub fn settle(&mut self) {
+        loop {
+            let actions = self.replica.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Append(records) => {
+                let (mut durable, mut newest) = (VersionVector::new(), Hlc::ZERO);
+                durable.join(self.replica.member().durable());
+                for record in &records {
+                    durable.advance(record.log(), record.seq());
+                    newest = newest.max(record.stamp.hlc);
+                }
+                self.replica.synced(self.now, &durable);
+                self.replica.applied(self.now, &durable, newest);
+            }
+            Action::Propose(command) => self.agree(command),
+            Action::Extend {
+                epoch,
+                number,
+                acked,
+            } => {
+                let clock = u64::try_from(self.now.as_millis()).unwrap();
+                let ceiling = grant(clock, self.control.ceiling);
+                self.agree(Command::Extend {
+                    epoch,
+                    number,
+                    ceiling,
+                    acked,
+                });
+            }
+            action => self.asked.push(action),
+        }
+    }
+
+    /// Refused or not, it is heard of.
+    pub fn agree(&mut self, command: Command) {
+        let _refused = self.control.apply(command);
+        self.learn();
+    }
+
+    pub fn set(&mut self, change: SettingsChange) {
+        self.agree(Command::Set(change));
+        self.settle();
+    }
+
+    /// The agreed state comes to be known.
+    pub fn learn(&mut self) {
+        self.replica.agree(self.now, Arc::new(self.control.clone()));
+    }
+
+    /// Time passes, by a tick each 50 ms.
+    pub fn pass(&mut self, time: u64) {
+        let until = self.now + millis(time);
+        loop {
+            self.replica.tick(self.now);
+            self.settle();
+            if self.now >= until {
+                return;
+            }
+            self.now += millis(50);
+        }
+    }
+
+    pub fn hear(&mut self, from: IncarnationId, message: Message) {
+        self.replica.hear(self.now, from, message);
+        self.settle();
+    }
+
+    /// The primary of an epoch, which holds this and has nothing to send, is heard.
+    pub fn ping(&mut self, from: IncarnationId, epoch: Epoch, vector: VersionVector) {
+        let ping = Append {
+            epoch,
+            number: 1,
+            round: Round(1),
+            vector,
+            records: vec![],
+        };
+        self.hear(from, Message::Append(ping));
+    }
+
+    /// Another member reports that it holds all that is held here, and has heard the latest ping.
+    pub fn report(&mut self, from: IncarnationId) {
+        let pings = self.asked.iter().filter_map(|action| match action {
+            Action::Send(to, Message::Append(ping)) if *to == from => Some(ping.round),
+            _ => None,
+        });
+        let held = Held {
+            epoch: self.replica.serves().unwrap(),
+            number: 0,
+            round: pings.max().unwrap_or(Round::NONE),
+            durable: self.replica.member().durable().clone(),
+            appended: self.replica.member().appended().clone(),
+            applied: self.replica.member().durable().clone(),
+        };
+        self.hear(from, Message::Held(held));
+    }
+
+    /// A write without rows.
+    pub fn write(&mut self, write: u64, level: CommitLevel) -> Stamp {
+        let turn = self.replica.stamp(0).unwrap();
+        let body = Body::Rows(Rows::default());
+        let write = Some((WriteId(write), level));
+        let stamp = self.replica.append(self.now, turn, None, body, write);
+        self.settle();
+        stamp.unwrap()
+    }
+
+    /// Which of the writes have been acknowledged since this was asked last, in order.
+    pub fn acknowledged(&mut self) -> Vec<u64> {
+        let acknowledged = self
+            .asked
+            .extract_if(.., |action| matches!(action, Action::Acknowledge { .. }));
+        let name = |action| match action {
+            Action::Acknowledge { write, .. } => Some(write.0),
+            _ => None,
+        };
+        acknowledged.filter_map(name).collect()
+    }
+
+    /// Who has been asked whether the primary may be replaced, by the numbers of the questions.
+    pub fn questions(&self) -> BTreeSet<u64> {
+        let number = |action: &Action| match action {
+            Action::Send(_, Message::PreSeal(question)) => Some(question.number),
+            _ => None,
+        };
+        self.asked.iter().filter_map(number).collect()
+    }
+}
