@@ -7,9 +7,10 @@
 use super::testing::{ALL, Bench, ME, OTHERS, begin, members, millis, open};
 use super::*;
 use crate::base::{CommitLevel, Seq};
-use crate::control::{FailoverPolicy, SettingsChange, TwoNode};
+use crate::control::{FailoverPolicy, Role, SettingsChange, TwoNode};
 use crate::epoch::Stage as Way;
-use crate::replication::{Held, Seal, SealAck};
+use crate::replication::testing::records;
+use crate::replication::{Append, Fetched, Logged, Seal, SealAck};
 
 fn policy(failover: FailoverPolicy) -> SettingsChange {
     SettingsChange {
@@ -44,6 +45,8 @@ fn whoever_promises_a_later_epoch_says_first_that_what_waits_in_its_own_is_unkno
     assert_eq!(bench.asked, expected);
     assert_eq!(bench.replica.serves(), None);
     assert_eq!(bench.replica.takeover(), None);
+    bench.hear(OTHERS[0], Message::Seal(Seal { epoch: later }));
+    assert_eq!(bench.count(|action| *action == Action::Promise(later)), 1);
     bench.asked.clear();
     bench.hear(OTHERS[0], Message::Seal(Seal { epoch }));
     let promise = later;
@@ -197,6 +200,10 @@ fn an_operator_forces_a_member_that_takes_part_once_and_only_for_the_epoch_named
     let mut bench = Bench::member();
     let incarnation = ME;
     let (expected_open, epoch) = (None, bench.control.open_epoch());
+    let mut durable = bench.replica.member().durable().clone();
+    durable.advance(bench.control.log(epoch), Seq(1));
+    bench.replica.synced(bench.now, &durable);
+    bench.replica.read_for_quorum(bench.now, ReadId(1));
     bench.control.open.as_mut().unwrap().members = OTHERS.into();
     bench.control.attempt.as_mut().unwrap().basis = OTHERS.into();
     bench.control.attempt.as_mut().unwrap().members = OTHERS.into();
@@ -207,7 +214,8 @@ fn an_operator_forces_a_member_that_takes_part_once_and_only_for_the_epoch_named
     bench.control.open.as_mut().unwrap().members = ALL.into();
     bench.learn();
     bench.settle();
-    assert_eq!(bench.asked.last(), Some(&Action::Halt(Fault::Evicted)));
+    let ends = [Action::Abandon(ReadId(1)), Action::Halt(Fault::Evicted)];
+    assert!(bench.asked.ends_with(&ends), "{:?}", bench.asked);
     let halts = bench.asked.len();
     assert_eq!(bench.replica.force(bench.now, epoch), Err(Unfit::Mute));
     bench.learn();
@@ -298,6 +306,9 @@ fn a_primary_hands_over_to_who_holds_everything_once_nothing_waits() {
     bench.replica.forget(WriteId(1));
     bench.pass(0);
     assert!(sent(&bench));
+    bench.pass(950);
+    let all = bench.count(|action| matches!(action, Action::Send(_, Message::HandOver { .. })));
+    assert_eq!(all, 5, "it is asked five times a second");
     bench.pass(2_000);
     let admitted = bench.replica.admits(bench.now, CommitLevel::Async);
     assert_eq!(admitted, Ok(()), "nobody took over");
@@ -382,7 +393,6 @@ fn the_primary_of_two_shrinks_to_itself_while_the_other_is_silent_and_takes_it_b
         two_node: Some(TwoNode::Shrink),
         ..SettingsChange::default()
     });
-    bench.report(OTHERS[0]);
     bench.pass(900);
     assert_eq!(opened(&bench), 2, "it may be heard yet");
     bench.pass(5_000);
@@ -391,15 +401,7 @@ fn the_primary_of_two_shrinks_to_itself_while_the_other_is_silent_and_takes_it_b
     assert_eq!(bench.acknowledged(), [1]);
     bench.pass(2_000);
     assert_eq!(opened(&bench), 1, "it is silent yet");
-    let held = Held {
-        epoch: bench.replica.serves().unwrap(),
-        number: 0,
-        round: Round::NONE,
-        durable: VersionVector::new(),
-        appended: Heads::default(),
-        applied: VersionVector::new(),
-    };
-    bench.hear(OTHERS[0], Message::Held(held));
+    bench.report_of(OTHERS[0], VersionVector::new(), Heads::default());
     bench.pass(300);
     assert_eq!(opened(&bench), 1, "it lacks what was written");
     assert!(
@@ -450,4 +452,400 @@ fn a_log_keeps_what_is_not_on_enough_members() {
     bench.report(OTHERS[0]);
     bench.pass(600);
     assert!(bench.replica.may_release(stamp.log(), stamp.seq));
+}
+
+#[test]
+fn whoever_hands_over_waits_while_somebody_else_tries() {
+    let mut bench = Bench::primary(&ALL);
+    begin(&mut bench.control, OTHERS[1], &ALL);
+    bench.learn();
+    bench
+        .replica
+        .hand_over(bench.now, OTHERS[0], ALL.into())
+        .unwrap();
+    bench.report(OTHERS[0]);
+    bench.pass(300);
+    let asked = bench.count(|action| matches!(action, Action::Send(_, Message::HandOver { .. })));
+    assert_eq!(asked, 0);
+}
+
+#[test]
+fn a_primary_whose_own_change_comes_to_nothing_serves_on() {
+    let mut bench = Bench::primary(&ALL);
+    let epoch = bench.replica.serves();
+    bench.report(OTHERS[0]);
+    bench.is_unheard = true;
+    bench
+        .replica
+        .hand_over(bench.now, ME, [ME, OTHERS[0]].into())
+        .unwrap();
+    bench.settle();
+    assert!(bench.replica.change().is_some());
+    bench.pass(3_500);
+    assert!(bench.replica.change().is_none());
+    assert_eq!(bench.replica.serves(), epoch);
+    let admitted = bench.replica.admits(bench.now, CommitLevel::Async);
+    assert_eq!(admitted, Ok(()));
+}
+
+#[test]
+fn whoever_has_promised_a_later_epoch_does_not_reign_in_its_own_even_if_that_opens() {
+    let mut bench = Bench::member();
+    let before = bench.control.open_epoch();
+    bench.replica.force(bench.now, before).unwrap();
+    bench.settle();
+    bench.is_unheard = true;
+    bench.seal();
+    let epoch = bench.control.attempt_epoch();
+    let later = Epoch(epoch.0 + 1);
+    bench.hear(OTHERS[1], Message::Seal(Seal { epoch: later }));
+    bench.is_unheard = false;
+    bench.agree(Command::Open { epoch });
+    bench.settle();
+    bench.pass(1_000);
+    assert_eq!(bench.control.open_epoch(), epoch);
+    assert_eq!(bench.replica.serves(), None);
+    assert!(bench.appended.is_empty());
+}
+
+#[test]
+fn a_reign_that_began_with_the_transfer_goes_on_and_logs_nothing_before_its_epoch_is_open() {
+    let mut bench = Bench::primary(&ALL);
+    bench.report(OTHERS[0]);
+    bench.pass(200);
+    bench
+        .replica
+        .hand_over(bench.now, ME, [ME, OTHERS[0]].into())
+        .unwrap();
+    bench.pass(50);
+    let logged = bench.appended.len();
+    let before = bench.control.open_epoch();
+    bench.seal();
+    bench.pass(500);
+    let way = |bench: &Bench| bench.replica.change().map(Change::stage);
+    assert_eq!(way(&bench), Some(Way::Transferring));
+    bench.is_unheard = true;
+    bench.report(OTHERS[0]);
+    assert_eq!(way(&bench), Some(Way::Opening));
+    bench.is_unheard = false;
+    let epoch = bench.control.attempt_epoch();
+    bench.pass(0);
+    assert_eq!(
+        (bench.replica.serves(), bench.appended.len()),
+        (None, logged)
+    );
+    assert!(
+        bench
+            .control
+            .extended
+            .is_some_and(|extended| extended.epoch == epoch)
+    );
+    bench.pass(500);
+    assert_eq!(bench.control.open_epoch(), epoch);
+    assert!(epoch > before);
+    assert_eq!(bench.replica.serves(), Some(epoch));
+    assert!(bench.replica.reports(bench.now).contains_key(&OTHERS[0]));
+}
+
+#[test]
+fn a_log_opens_with_its_one_opening_record() {
+    let mut bench = Bench::primary(&ALL);
+    bench.report(OTHERS[0]);
+    bench.write(1, CommitLevel::Quorum);
+    bench.pass(3_000);
+    let opens = |record: &Logged| (record.seq(), record.opening.is_some());
+    let logged: Vec<_> = bench.appended.iter().map(opens).collect();
+    assert_eq!(logged, [(Seq(1), true), (Seq(2), false)]);
+}
+
+#[test]
+fn a_member_echoes_the_greatest_number_and_round_it_has_heard_from_the_primary_of_this_epoch() {
+    let mut bench = Bench::member();
+    let open = bench.control.open_epoch().0;
+    for (epoch, said, greatest) in [(open, 5, 5), (open, 3, 5), (open, 7, 7), (open + 1, 2, 2)] {
+        let ping = Append {
+            epoch: Epoch(epoch),
+            number: said,
+            round: Round(said),
+            vector: VersionVector::new(),
+            records: vec![],
+        };
+        bench.hear(OTHERS[0], Message::Append(ping));
+        let Some(Action::Send(_, Message::Held(held))) = bench.asked.last() else {
+            panic!("{:?}", bench.asked);
+        };
+        let heard = (held.epoch, held.number, held.round);
+        assert_eq!(heard, (Epoch(epoch), greatest, Round(greatest)));
+    }
+}
+
+#[test]
+fn a_tail_is_asked_for_five_times_a_second_until_it_comes() {
+    let mut bench = Bench::primary(&ALL);
+    let before = *bench.control.logs.keys().next().unwrap();
+    let mut held = Heads::default();
+    let tail = records(before.0, 1, 0);
+    held.advance(&tail[0]);
+    let mut durable = bench.replica.member().durable().clone();
+    durable.join(held.vector());
+    let fetches =
+        |bench: &Bench| bench.count(|action| matches!(action, Action::Send(_, Message::Fetch(_))));
+    for (passed, asked) in [(0, 1), (150, 1), (50, 2), (50, 2)] {
+        bench.now += millis(passed);
+        bench.report_of(OTHERS[0], durable.clone(), held.clone());
+        assert_eq!(fetches(&bench), asked);
+    }
+    let logged = bench.appended.len();
+    let epoch = bench.replica.serves().unwrap();
+    for brings in [Some(vec![]), Some(tail.clone()), Some(tail)] {
+        let records = brings;
+        bench.hear(OTHERS[0], Message::Fetched(Fetched { epoch, records }));
+    }
+    assert_eq!(bench.appended.len(), logged + 1);
+    bench.now += millis(200);
+    bench.report_of(OTHERS[0], durable, held);
+    assert_eq!(fetches(&bench), 2, "it is here");
+}
+
+#[test]
+fn members_that_hold_rows_are_pinged_five_times_a_second_and_nobody_else() {
+    let mut control = members(&ALL);
+    let incarnation = IncarnationId(4);
+    let role = Role::Arbiter;
+    control
+        .apply(Command::Register { incarnation, role })
+        .unwrap();
+    open(&mut control, OTHERS[0], &ALL);
+    let mut bench = Bench::start(control, 1);
+    bench.take_over();
+    bench.asked.clear();
+    bench.pass(1_000);
+    let pings = |to| bench.pings(to).count();
+    assert_eq!(ALL.map(pings), [0, 5, 5]);
+    assert_eq!(pings(incarnation), 0);
+}
+
+#[test]
+fn a_ceiling_is_asked_for_twice_a_second_and_more_often_as_long_as_none_was_granted() {
+    let mut bench = Bench::member();
+    bench.is_unheard = true;
+    let before = bench.control.open_epoch();
+    bench.replica.force(bench.now, before).unwrap();
+    bench.settle();
+    bench.agree(bench.proposed.last().unwrap().clone());
+    bench.settle();
+    bench.seal();
+    bench.agree(bench.proposed.last().unwrap().clone());
+    bench.settle();
+    bench.pass(1_150);
+    assert_eq!(bench.extensions, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(bench.replica.serves(), None, "no stamp may be given");
+    bench.is_unheard = false;
+    bench.pass(50);
+    assert!(bench.replica.serves().is_some());
+    bench.pass(2_000);
+    assert_eq!(bench.extensions.len(), 13);
+}
+
+#[test]
+fn a_store_is_sent_again_only_after_a_while() {
+    let mut bench = Bench::primary(&ALL);
+    let epoch = bench.replica.serves().unwrap();
+    let to = OTHERS[0];
+    bench.report_of(to, VersionVector::new(), Heads::default());
+    let wanted = bench.asked.iter().find_map(|action| match action {
+        Action::Read(wanted) => Some(wanted.clone()),
+        _ => None,
+    });
+    bench.replica.records(bench.now, wanted.unwrap(), None);
+    let sent = |bench: &mut Bench| {
+        bench.settle();
+        bench.count(|action| *action == Action::Snapshot { to, epoch })
+    };
+    for (passed, times) in [(0, 1), (4_950, 1), (50, 2), (50, 2)] {
+        bench.pass(passed);
+        assert_eq!(sent(&mut bench), times);
+    }
+}
+
+/// A primary that holds a record of the epoch before, which the second member wrote.
+fn holds_a_record_of_before() -> (Bench, Vec<Logged>) {
+    let mut bench = Bench::member();
+    let epoch = bench.control.open_epoch();
+    let log = records(epoch.0, 2, 0);
+    let append = Append {
+        epoch,
+        number: 1,
+        round: Round(1),
+        vector: VersionVector::new(),
+        records: log[..1].to_vec(),
+    };
+    bench.hear(OTHERS[0], Message::Append(append));
+    bench.take_over();
+    (bench, log)
+}
+
+#[test]
+fn a_log_is_not_closed_below_what_its_writer_has_appended_nor_above_what_it_holds() {
+    let (mut bench, log) = holds_a_record_of_before();
+    let epoch = log[0].log().epoch;
+    let serves = bench.replica.serves().unwrap();
+    let is_closed = |bench: &Bench| bench.control.closed_through() >= epoch;
+    bench.report(OTHERS[1]);
+    bench.report_of(OTHERS[0], VersionVector::new(), Heads::default());
+    bench.pass(500);
+    assert!(!is_closed(&bench), "its writer holds less");
+    let ours = bench.replica.member().durable().clone();
+    let mut more = bench.replica.member().appended().clone();
+    more.advance(&log[1]);
+    bench.report_of(OTHERS[0], ours, more);
+    bench.pass(500);
+    assert!(!is_closed(&bench), "its writer has appended more");
+    bench.report(OTHERS[0]);
+    bench.pass(1_000);
+    assert!(is_closed(&bench));
+    let closed = bench.proposed.iter().filter_map(|command| match command {
+        Command::Close { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    let closed: Vec<Epoch> = closed.collect();
+    assert!(closed.is_sorted_by(|one, next| one < next), "{closed:?}");
+    assert!(closed.iter().all(|epoch| *epoch < serves));
+}
+
+#[test]
+fn a_log_whose_writer_was_given_up_is_closed_once_all_who_are_left_have_nothing_more_of_it() {
+    let (mut bench, log) = holds_a_record_of_before();
+    let is_closed = |bench: &Bench| bench.control.closed_through() >= log[0].log().epoch;
+    bench.control.members.remove(&OTHERS[0]);
+    bench.learn();
+    bench.pass(500);
+    assert!(!is_closed(&bench));
+    bench.report(OTHERS[1]);
+    bench.pass(500);
+    assert!(is_closed(&bench));
+}
+
+#[test]
+fn a_read_is_confirmed_by_a_round_of_pings_that_begins_at_once_unless_one_is_under_way() {
+    let mut bench = Bench::primary(&ALL);
+    bench.report(OTHERS[0]);
+    let pings = |bench: &Bench| bench.pings(OTHERS[0]).count();
+    let before = pings(&bench);
+    for (read, more) in [(1, 1), (2, 1)] {
+        bench.replica.read_primary(bench.now, ReadId(read)).unwrap();
+        bench.settle();
+        assert_eq!(pings(&bench), before + more);
+    }
+    let rows = |read| move |action: &Action| *action == Action::ReadRows(ReadId(read));
+    assert_eq!(bench.count(rows(1)), 0);
+    bench.report(OTHERS[0]);
+    assert_eq!((bench.count(rows(1)), bench.count(rows(2))), (1, 0));
+    bench.pass(200);
+    bench.report(OTHERS[0]);
+    assert_eq!(bench.count(rows(2)), 1);
+}
+
+#[test]
+fn rows_are_answered_once_they_are_committed_and_to_nobody_who_has_gone() {
+    let mut bench = Bench::primary(&ALL);
+    let stamp = bench.write(1, CommitLevel::Quorum);
+    for read in [1, 2, 3] {
+        bench.replica.read_primary(bench.now, ReadId(read)).unwrap();
+    }
+    bench.replica.drop_read(ReadId(3));
+    bench.settle();
+    bench.pass(200);
+    bench.report(OTHERS[0]);
+    let rows = |read| move |action: &Action| *action == Action::ReadRows(ReadId(read));
+    let read = |bench: &Bench| [1, 2, 3].map(|read| bench.count(rows(read)));
+    assert_eq!(read(&bench), [1, 1, 0]);
+    let answers = |bench: &Bench| {
+        [1, 2].map(|read| bench.count(|action| *action == Action::Answer(ReadId(read))))
+    };
+    let next = Seq(stamp.seq.0 + 1);
+    for read in [1, 2] {
+        let records = vec![(stamp.log(), stamp.seq), (stamp.log(), next)];
+        bench.replica.rows(bench.now, ReadId(read), records);
+    }
+    bench.replica.drop_read(ReadId(2));
+    bench.settle();
+    assert_eq!(answers(&bench), [0, 0], "one record is not committed");
+    bench.write(2, CommitLevel::Quorum);
+    bench.report(OTHERS[0]);
+    assert_eq!(answers(&bench), [1, 0]);
+}
+
+#[test]
+fn staleness_is_the_age_of_the_newest_answer_whose_records_are_applied() {
+    let mut bench = Bench::member();
+    let epoch = bench.control.open_epoch();
+    assert_eq!(bench.replica.staleness(bench.now), None);
+    bench.ping(OTHERS[0], epoch, VersionVector::new());
+    let probes = |bench: &Bench| {
+        let number = |action: &Action| match action {
+            Action::Send(to, Message::Probe { number }) if *to == OTHERS[0] => Some(*number),
+            _ => None,
+        };
+        bench.asked.iter().filter_map(number).collect::<Vec<_>>()
+    };
+    bench.pass(950);
+    let asked = probes(&bench);
+    assert_eq!(asked.len(), 5);
+    let appended = bench.replica.member().durable().clone();
+    let number = asked[1];
+    bench.hear(OTHERS[0], Message::Probed { number, appended });
+    assert_eq!(
+        bench.replica.staleness(bench.now),
+        Some(bench.now - millis(200))
+    );
+    assert_eq!(bench.replica.fresh_at(), Some(millis(200)));
+}
+
+#[test]
+fn a_primary_answers_probes_with_what_it_had_appended_once_a_round_is_confirmed() {
+    let mut bench = Bench::primary(&ALL);
+    bench.report(OTHERS[0]);
+    let appended = bench.replica.member().appended().vector().clone();
+    bench.hear(OTHERS[1], Message::Probe { number: 9 });
+    bench.write(1, CommitLevel::Quorum);
+    let answer = |action: &Action| matches!(action, Action::Send(_, Message::Probed { .. }));
+    assert_eq!(bench.count(answer), 0);
+    bench.pass(200);
+    bench.report(OTHERS[0]);
+    let sent: Vec<_> = bench.asked.iter().filter(|action| answer(action)).collect();
+    let number = 9;
+    let expected = Action::Send(OTHERS[1], Message::Probed { number, appended });
+    assert_eq!(sent, [&expected]);
+    assert!(
+        bench.replica.staleness(bench.now).is_some(),
+        "it asks itself"
+    );
+}
+
+#[test]
+fn nothing_is_done_about_an_absent_member_of_three_or_taken_back_before_it_is_heard() {
+    let shrink = || SettingsChange {
+        two_node: Some(TwoNode::Shrink),
+        ..SettingsChange::default()
+    };
+    let two = [ME, OTHERS[0]];
+    let opened = |bench: &Bench| bench.control.attempt.as_ref().unwrap().members.len();
+    let mut control = members(&ALL);
+    open(&mut control, OTHERS[0], &two);
+    let mut bench = Bench::start(control, 1);
+    bench.take_over();
+    bench.set(shrink());
+    bench.pass(3_000);
+    assert_eq!(opened(&bench), 2);
+    let mut control = members(&two);
+    open(&mut control, ME, &[ME]);
+    let mut bench = Bench::start(control, 1);
+    bench.pass(500);
+    assert!(bench.replica.serves().is_some());
+    bench.report(OTHERS[0]);
+    bench.pass(2_000);
+    bench.set(shrink());
+    bench.pass(500);
+    assert_eq!(opened(&bench), 1);
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::base::{BootToken, CommitLevel, LineageId, RegionId, Stamp};
 use crate::control::{Addresses, Cause, LEVEL, Role, SettingsChange, grant};
 use crate::model::record::{Body, Rows};
-use crate::replication::{Append, Held, SealAck};
+use crate::replication::{Append, Held, Logged, SealAck};
 
 pub const ME: IncarnationId = IncarnationId(1);
 pub const OTHERS: [IncarnationId; 2] = [IncarnationId(2), IncarnationId(3)];
@@ -68,8 +68,14 @@ pub struct Bench {
     pub replica: Replica,
     pub control: ControlState,
     pub now: Duration,
-    /// What it has asked for, but for appends, proposals and ceilings.
+    /// What it has asked for, but for what follows.
     pub asked: Vec<Action>,
+    pub appended: Vec<Logged>,
+    pub proposed: Vec<Command>,
+    /// The numbers of its requests for a ceiling.
+    pub extensions: Vec<u64>,
+    /// Nothing that it proposes is agreed, and no ceiling granted.
+    pub is_unheard: bool,
 }
 
 impl Bench {
@@ -91,6 +97,10 @@ impl Bench {
             control,
             now,
             asked: vec![],
+            appended: vec![],
+            proposed: vec![],
+            extensions: vec![],
+            is_unheard: false,
         };
         bench.settle();
         bench
@@ -108,26 +118,30 @@ impl Bench {
         let mut control = members(of);
         open(&mut control, OTHERS[0], of);
         let mut bench = Bench::start(control, 1);
-        let before = bench.control.open_epoch();
-        bench.replica.force(bench.now, before).unwrap();
-        bench.settle();
-        bench.seal();
-        bench.pass(0);
-        assert!(bench.replica.serves() > Some(before));
+        bench.take_over();
         bench
     }
 
-    /// The other members promise the attempt, and hold nothing.
+    /// It replaces the primary by an operator's word.
+    pub fn take_over(&mut self) {
+        let before = self.control.open_epoch();
+        self.replica.force(self.now, before).unwrap();
+        self.settle();
+        self.seal();
+        self.pass(0);
+        assert!(self.replica.serves() > Some(before));
+    }
+
+    /// The other members promise the attempt, and hold what is held here.
     pub fn seal(&mut self) {
-        let epoch = self.control.attempt_epoch();
+        let ack = SealAck {
+            epoch: self.control.attempt_epoch(),
+            boot: BootNumber(1),
+            durable: self.replica.member().durable().clone(),
+            appended: self.replica.member().appended().clone(),
+        };
         for other in OTHERS {
-            let ack = SealAck {
-                epoch,
-                boot: BootNumber(1),
-                durable: VersionVector::new(),
-                appended: Heads::default(),
-            };
-            self.hear(other, Message::SealAck(ack));
+            self.hear(other, Message::SealAck(ack.clone()));
         }
     }
 
@@ -146,22 +160,34 @@ impl Bench {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Append(records) => {
-                let (mut durable, mut newest) = (VersionVector::new(), Hlc::ZERO);
-                durable.join(self.replica.member().durable());
+                assert!(!records.is_empty(), "nothing to append");
+                let mut durable = self.replica.member().durable().clone();
+                let mut newest = Hlc::ZERO;
                 for record in &records {
                     durable.advance(record.log(), record.seq());
                     newest = newest.max(record.stamp.hlc);
                 }
                 self.replica.synced(self.now, &durable);
                 self.replica.applied(self.now, &durable, newest);
+                self.appended.extend(records);
             }
-            Action::Propose(command) => self.agree(command),
+            Action::Propose(command) => {
+                self.proposed.push(command.clone());
+                if !self.is_unheard {
+                    self.agree(command);
+                }
+            }
             Action::Extend {
                 epoch,
                 number,
                 acked,
             } => {
-                let clock = u64::try_from(self.now.as_millis()).unwrap();
+                self.extensions.push(number);
+                if self.is_unheard {
+                    return;
+                }
+                // Above the stamps of `replication::testing::records`.
+                let clock = 10_000_000 + u64::try_from(self.now.as_millis()).unwrap();
                 let ceiling = grant(clock, self.control.ceiling);
                 self.agree(Command::Extend {
                     epoch,
@@ -222,19 +248,35 @@ impl Bench {
 
     /// Another member reports that it holds all that is held here, and has heard the latest ping.
     pub fn report(&mut self, from: IncarnationId) {
-        let pings = self.asked.iter().filter_map(|action| match action {
-            Action::Send(to, Message::Append(ping)) if *to == from => Some(ping.round),
-            _ => None,
-        });
+        let durable = self.replica.member().durable().clone();
+        let appended = self.replica.member().appended().clone();
+        self.report_of(from, durable, appended);
+    }
+
+    /// The same, but it holds this.
+    pub fn report_of(&mut self, from: IncarnationId, durable: VersionVector, appended: Heads) {
         let held = Held {
-            epoch: self.replica.serves().unwrap(),
+            epoch: self.replica.member().promise(),
             number: 0,
-            round: pings.max().unwrap_or(Round::NONE),
-            durable: self.replica.member().durable().clone(),
-            appended: self.replica.member().appended().clone(),
-            applied: self.replica.member().durable().clone(),
+            round: self.pings(from).max().unwrap_or(Round::NONE),
+            applied: durable.clone(),
+            durable,
+            appended,
         };
         self.hear(from, Message::Held(held));
+    }
+
+    /// The rounds of the pings to a member.
+    pub fn pings(&self, to: IncarnationId) -> impl Iterator<Item = Round> {
+        self.asked.iter().filter_map(move |action| match action {
+            Action::Send(whom, Message::Append(ping)) if *whom == to => Some(ping.round),
+            _ => None,
+        })
+    }
+
+    /// How often something was asked for.
+    pub fn count(&self, of: impl Fn(&Action) -> bool) -> usize {
+        self.asked.iter().filter(|action| of(action)).count()
     }
 
     /// A write without rows.
