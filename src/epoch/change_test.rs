@@ -455,3 +455,51 @@ fn who_is_told_to_asks_nobody() {
         })]
     ));
 }
+
+#[test]
+fn whoever_goes_back_and_forth_between_seals_and_a_silent_holder_gives_up() {
+    let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+    let none = vector(&[]);
+    let gives_up = |told: &Instruction| matches!(told, Instruction::GiveUp(_));
+    let given_up = (30..10_000).step_by(50).find(|millis| {
+        change.seal(id(2), ack(&attempt, &[]));
+        change.seal(id(3), ack(&attempt, &[(E, 4)]));
+        let told = change.step(&at(*millis, &control, &none));
+        told.iter().any(gives_up)
+    });
+    assert!(given_up.is_some_and(|millis| (3_000..4_000).contains(&millis)));
+}
+
+#[test]
+fn a_planned_change_waits_for_the_seal_of_the_former_primary_and_no_longer() {
+    let mut control = set(&[1, 2, 3]);
+    let none = vector(&[]);
+    let sight = at(0, &control, &none);
+    let mut change = Change::planned(id(2), BOOT, ids(&[1, 2, 3]), id(1), 1, &sight);
+    let begin = change.step(&sight);
+    agree(&mut control, &begin);
+    change.step(&at(10, &control, &none));
+    let attempt = control.attempt.clone().unwrap();
+    for (millis, member, stage) in [
+        (20, 2, Stage::Sealing),
+        (30, 3, Stage::Sealing),
+        (40, 1, Stage::Opening),
+    ] {
+        change.seal(id(member), ack(&attempt, &[]));
+        change.step(&at(millis, &control, &none));
+        assert_eq!(change.stage(), stage);
+    }
+}
+
+#[test]
+fn what_is_missing_is_fetched_from_a_member_that_holds_it() {
+    let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+    let none = vector(&[]);
+    for (member, held) in [(1, &[(E, 4)][..]), (3, &[]), (2, &[])] {
+        change.seal(id(member), ack(&attempt, held));
+    }
+    let told = change.step(&at(30, &control, &none));
+    let from =
+        |told: &Instruction| matches!(told, Instruction::Fetch(holder, _) if *holder == id(1));
+    assert!(told.iter().any(from), "{told:?}");
+}

@@ -164,6 +164,13 @@ fn an_over_long_text_is_not_looked_into() {
     let text = "A".repeat(TEXT_BYTES_MAX + 1);
     let error = Token::open(&key(), &text).unwrap_err();
     assert_eq!(error, Error::TooLong { len: text.len() });
+    let longest = Token::open(&key(), &text[..TEXT_BYTES_MAX]).unwrap_err();
+    assert_ne!(
+        longest,
+        Error::TooLong {
+            len: TEXT_BYTES_MAX
+        }
+    );
 }
 
 #[test]

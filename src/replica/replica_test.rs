@@ -595,6 +595,8 @@ fn a_tail_is_asked_for_five_times_a_second_until_it_comes() {
         bench.report_of(OTHERS[0], durable.clone(), held.clone());
         assert_eq!(fetches(&bench), asked);
     }
+    let leads_on = |action: &Action| matches!(action, Action::Read(_));
+    assert_eq!(bench.count(leads_on), 0, "it may hold what is not here");
     let logged = bench.appended.len();
     let epoch = bench.replica.serves().unwrap();
     for brings in [Some(vec![]), Some(tail.clone()), Some(tail)] {
@@ -848,4 +850,25 @@ fn nothing_is_done_about_an_absent_member_of_three_or_taken_back_before_it_is_he
     bench.set(shrink());
     bench.pass(500);
     assert_eq!(opened(&bench), 1);
+}
+
+#[test]
+fn a_takeover_says_for_how_long_nobody_took_writes() {
+    let mut bench = Bench::member();
+    let epoch = bench.control.open_epoch();
+    bench.pass(300);
+    bench.ping(OTHERS[0], epoch, VersionVector::new());
+    bench.pass(2_000);
+    let number = *bench.questions().last().unwrap();
+    let agrees = true;
+    bench.hear(OTHERS[1], Message::PreSealed { number, agrees });
+    bench.pass(0);
+    bench.seal();
+    bench.pass(0);
+    let takeover = bench.replica.takeover().unwrap();
+    assert_eq!(takeover.at, bench.now);
+    assert_eq!(takeover.unavailable, Some(bench.now - millis(300)));
+    let mut first = Bench::start(members(&[ME]), 1);
+    first.pass(300);
+    assert_eq!(first.replica.takeover().unwrap().unavailable, None);
 }
