@@ -471,35 +471,63 @@ fn whoever_goes_back_and_forth_between_seals_and_a_silent_holder_gives_up() {
 }
 
 #[test]
-fn a_planned_change_waits_for_the_seal_of_the_former_primary_and_no_longer() {
-    let mut control = set(&[1, 2, 3]);
-    let none = vector(&[]);
-    let sight = at(0, &control, &none);
-    let mut change = Change::planned(id(2), BOOT, ids(&[1, 2, 3]), id(1), 1, &sight);
-    let begin = change.step(&sight);
-    agree(&mut control, &begin);
-    change.step(&at(10, &control, &none));
-    let attempt = control.attempt.clone().unwrap();
-    for (millis, member, stage) in [
-        (20, 2, Stage::Sealing),
-        (30, 3, Stage::Sealing),
-        (40, 1, Stage::Opening),
-    ] {
-        change.seal(id(member), ack(&attempt, &[]));
-        change.step(&at(millis, &control, &none));
-        assert_eq!(change.stage(), stage);
+fn a_planned_or_forced_change_waits_for_the_seal_of_the_former_primary_and_no_longer() {
+    for is_planned in [true, false] {
+        let mut control = set(&[1, 2, 3]);
+        let none = vector(&[]);
+        let sight = at(0, &control, &none);
+        let mut change = if is_planned {
+            Change::planned(id(2), BOOT, ids(&[1, 2, 3]), id(1), 1, &sight)
+        } else {
+            Change::forced(id(2), BOOT, ids(&[1, 2, 3]), 1, &sight)
+        };
+        let begin = change.step(&sight);
+        agree(&mut control, &begin);
+        change.step(&at(10, &control, &none));
+        let attempt = control.attempt.clone().unwrap();
+        for (millis, member, stage) in [
+            (20, 2, Stage::Sealing),
+            (30, 3, Stage::Sealing),
+            (40, 1, Stage::Opening),
+        ] {
+            change.seal(id(member), ack(&attempt, &[]));
+            change.step(&at(millis, &control, &none));
+            assert_eq!(change.stage(), stage);
+        }
     }
 }
 
 #[test]
-fn what_is_missing_is_fetched_from_a_member_that_holds_it() {
-    let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+fn an_attempt_says_why_it_was_begun() {
+    let (_, _, attempt) = sealing(&[1, 2, 3]);
+    assert_eq!(attempt.cause, Cause::Silence);
+    let control = set(&[1, 2, 3]);
     let none = vector(&[]);
-    for (member, held) in [(1, &[(E, 4)][..]), (3, &[]), (2, &[])] {
-        change.seal(id(member), ack(&attempt, held));
+    let sight = at(0, &control, &none);
+    let members = || ids(&[1, 2, 3]);
+    let forced = Change::forced(id(2), BOOT, members(), 1, &sight);
+    let planned = Change::planned(id(2), BOOT, members(), id(1), 1, &sight);
+    for (mut change, cause) in [(forced, Cause::Forced), (planned, Cause::Planned)] {
+        let mut control = control.clone();
+        agree(&mut control, &change.step(&sight));
+        assert_eq!(control.attempt.unwrap().cause, cause);
     }
-    let told = change.step(&at(30, &control, &none));
-    let from =
-        |told: &Instruction| matches!(told, Instruction::Fetch(holder, _) if *holder == id(1));
-    assert!(told.iter().any(from), "{told:?}");
+}
+
+#[test]
+fn what_is_missing_is_fetched_from_a_member_as_far_as_that_holds_it() {
+    for (others, from, through) in [([&[(E, 4)][..], &[]], 1, 4), ([&[(E, 4)], &[(E, 2)]], 3, 2)] {
+        let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+        let none = vector(&[]);
+        for (member, held) in [1, 3, 2].into_iter().zip([others[0], others[1], &[]]) {
+            change.seal(id(member), ack(&attempt, held));
+        }
+        let told = change.step(&at(30, &control, &none));
+        let missing = Missing {
+            log: control.log(Epoch(E)),
+            after: Seq(0),
+            through: Seq(through),
+        };
+        assert_eq!(told, [Instruction::Fetch(id(from), vec![missing])]);
+    }
 }
