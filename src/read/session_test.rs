@@ -312,3 +312,10 @@ fn a_settled_session_is_satisfied_where_the_log_is_held_whole_but_not_folded() {
     assert_eq!(judged(&[(1, 4)]), Verdict::Satisfied);
     assert_eq!(judged(&[(1, 3)]), Verdict::Wait);
 }
+
+#[test]
+fn a_session_that_has_seen_records_of_a_hundred_logs_goes_on() {
+    let seen: Vec<_> = (1..=100).map(|epoch| (epoch, u64::MAX - epoch)).collect();
+    let token = token(&seen);
+    assert_eq!(Token::open(&key(), &token.seal(&key())), Ok(token));
+}
