@@ -163,3 +163,25 @@ fn two_different_nodes_are_compared_and_every_pair_at_some_time() {
     }
     assert_eq!(pairs.len(), 2 + 6 + 12 + 20);
 }
+
+#[test]
+fn a_round_trip_measured_again_and_again_stays_what_it_is() {
+    let mut routes = routes(&["a", "b"], None);
+    routes.measured("a", millis(30), "");
+    for _ in 0..100 {
+        routes.measured("b", millis(30), "");
+    }
+    assert_eq!(firsts(&routes).len(), 2, "both are near");
+}
+
+#[test]
+fn what_is_said_again_of_the_same_epoch_is_newer() {
+    let mut routes = routes(&["a", "b"], None);
+    let members = [("a", false), ("b", false)];
+    for primary in ["a", "b"] {
+        routes.told(told(3, primary, &members));
+        assert_eq!(order(&routes, Wish::Primary)[0], primary);
+    }
+    routes.told(told(2, "a", &members));
+    assert_eq!(order(&routes, Wish::Primary)[0], "b");
+}

@@ -255,12 +255,6 @@ impl Change {
         }
     }
 
-    /// Has the attempt sealed and caught up, so that records are sent to members under it?
-    #[must_use]
-    pub fn is_transferring(&self) -> bool {
-        matches!(self.phase, Phase::Transferring | Phase::Opening)
-    }
-
     /// R of the members will do, whatever was wanted before.
     pub fn take_enough(&mut self) {
         self.seals = Seals::Enough;

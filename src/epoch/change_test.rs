@@ -455,3 +455,79 @@ fn who_is_told_to_asks_nobody() {
         })]
     ));
 }
+
+#[test]
+fn whoever_goes_back_and_forth_between_seals_and_a_silent_holder_gives_up() {
+    let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+    let none = vector(&[]);
+    let gives_up = |told: &Instruction| matches!(told, Instruction::GiveUp(_));
+    let given_up = (30..10_000).step_by(50).find(|millis| {
+        change.seal(id(2), ack(&attempt, &[]));
+        change.seal(id(3), ack(&attempt, &[(E, 4)]));
+        let told = change.step(&at(*millis, &control, &none));
+        told.iter().any(gives_up)
+    });
+    assert!(given_up.is_some_and(|millis| (3_000..4_000).contains(&millis)));
+}
+
+#[test]
+fn a_planned_or_forced_change_waits_for_the_seal_of_the_former_primary_and_no_longer() {
+    for is_planned in [true, false] {
+        let mut control = set(&[1, 2, 3]);
+        let none = vector(&[]);
+        let sight = at(0, &control, &none);
+        let mut change = if is_planned {
+            Change::planned(id(2), BOOT, ids(&[1, 2, 3]), id(1), 1, &sight)
+        } else {
+            Change::forced(id(2), BOOT, ids(&[1, 2, 3]), 1, &sight)
+        };
+        let begin = change.step(&sight);
+        agree(&mut control, &begin);
+        change.step(&at(10, &control, &none));
+        let attempt = control.attempt.clone().unwrap();
+        for (millis, member, stage) in [
+            (20, 2, Stage::Sealing),
+            (30, 3, Stage::Sealing),
+            (40, 1, Stage::Opening),
+        ] {
+            change.seal(id(member), ack(&attempt, &[]));
+            change.step(&at(millis, &control, &none));
+            assert_eq!(change.stage(), stage);
+        }
+    }
+}
+
+#[test]
+fn an_attempt_says_why_it_was_begun() {
+    let (_, _, attempt) = sealing(&[1, 2, 3]);
+    assert_eq!(attempt.cause, Cause::Silence);
+    let control = set(&[1, 2, 3]);
+    let none = vector(&[]);
+    let sight = at(0, &control, &none);
+    let members = || ids(&[1, 2, 3]);
+    let forced = Change::forced(id(2), BOOT, members(), 1, &sight);
+    let planned = Change::planned(id(2), BOOT, members(), id(1), 1, &sight);
+    for (mut change, cause) in [(forced, Cause::Forced), (planned, Cause::Planned)] {
+        let mut control = control.clone();
+        agree(&mut control, &change.step(&sight));
+        assert_eq!(control.attempt.unwrap().cause, cause);
+    }
+}
+
+#[test]
+fn what_is_missing_is_fetched_from_a_member_as_far_as_that_holds_it() {
+    for (others, from, through) in [([&[(E, 4)][..], &[]], 1, 4), ([&[(E, 4)], &[(E, 2)]], 3, 2)] {
+        let (mut change, control, attempt) = sealing(&[1, 2, 3]);
+        let none = vector(&[]);
+        for (member, held) in [1, 3, 2].into_iter().zip([others[0], others[1], &[]]) {
+            change.seal(id(member), ack(&attempt, held));
+        }
+        let told = change.step(&at(30, &control, &none));
+        let missing = Missing {
+            log: control.log(Epoch(E)),
+            after: Seq(0),
+            through: Seq(through),
+        };
+        assert_eq!(told, [Instruction::Fetch(id(from), vec![missing])]);
+    }
+}

@@ -268,4 +268,18 @@ mod tests {
         detector.agree(millis(0), &control, false);
         assert_eq!(detector.suspects(millis(1), false), Some(Cause::Restart));
     }
+
+    #[test]
+    fn an_attempt_is_stuck_l_after_it_became_known_whatever_is_agreed_meanwhile() {
+        let mut control = set(3);
+        let mut detector = Detector::new(ME, millis(0));
+        begin(&mut control);
+        for at in [0, 900] {
+            detector.agree(millis(at), &control, false);
+            detector.hear(millis(at), control.open_epoch());
+        }
+        assert_eq!(detector.suspects(millis(999), false), None);
+        let cause = detector.suspects(millis(1_000), false);
+        assert_eq!(cause, Some(Cause::Unopened));
+    }
 }

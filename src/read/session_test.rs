@@ -164,6 +164,13 @@ fn an_over_long_text_is_not_looked_into() {
     let text = "A".repeat(TEXT_BYTES_MAX + 1);
     let error = Token::open(&key(), &text).unwrap_err();
     assert_eq!(error, Error::TooLong { len: text.len() });
+    let longest = Token::open(&key(), &text[..TEXT_BYTES_MAX]).unwrap_err();
+    assert_ne!(
+        longest,
+        Error::TooLong {
+            len: TEXT_BYTES_MAX
+        }
+    );
 }
 
 #[test]
@@ -304,4 +311,11 @@ fn a_settled_session_is_satisfied_where_the_log_is_held_whole_but_not_folded() {
     let judged = |held: &[(u64, u64)]| judge(&session, &control, &vector(held), None);
     assert_eq!(judged(&[(1, 4)]), Verdict::Satisfied);
     assert_eq!(judged(&[(1, 3)]), Verdict::Wait);
+}
+
+#[test]
+fn a_session_that_has_seen_records_of_a_hundred_logs_goes_on() {
+    let seen: Vec<_> = (1..=100).map(|epoch| (epoch, u64::MAX - epoch)).collect();
+    let token = token(&seen);
+    assert_eq!(Token::open(&key(), &token.seal(&key())), Ok(token));
 }

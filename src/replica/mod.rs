@@ -22,6 +22,8 @@ mod pending;
 mod primary;
 mod reign;
 mod strong;
+#[cfg(test)]
+mod testing;
 mod two_node;
 
 use std::sync::Arc;
@@ -358,3 +360,7 @@ impl Replica {
         self.actions.push(Action::Send(to, message));
     }
 }
+
+#[cfg(test)]
+#[path = "replica_test.rs"]
+mod tests;

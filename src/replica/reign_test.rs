@@ -52,13 +52,50 @@ fn who_was_away_admits_nothing_until_a_round_that_it_began_since_is_confirmed() 
     let silence = reign.silence;
     let soon = silence - Duration::from_millis(1);
     assert!(reign.admits(soon, level).is_ok());
+    assert!(reign.has_contact(soon) && !reign.has_contact(silence));
     // It stands still for a while, and hears then what had been sent to it before.
     let back = silence * 10;
     echo(&mut reign, back, before);
     assert!(reign.hears(back, MEMBERS[1]));
-    assert!(reign.admits(back, level).is_err());
+    let (present, needed) = (1, 2);
+    let refused = Refused::TooFew { present, needed };
+    assert_eq!(reign.admits(back, level), Err(refused));
     let since = reign.contact.begin(back);
     assert!(reign.admits(back, level).is_err());
     echo(&mut reign, back, since);
     assert!(reign.admits(back, level).is_ok());
+}
+
+#[test]
+fn a_disk_stands_still_once_nothing_has_become_durable_for_l_of_what_was_appended() {
+    let mut reign = reign();
+    let silence = reign.silence;
+    let soon = silence - Duration::from_millis(1);
+    let mut at = Duration::ZERO;
+    for durable in 1..4 {
+        reign.watch_log(at, Some(Seq(durable)), Some(Seq(4)));
+        reign.watch_log(at + soon, Some(Seq(durable)), Some(Seq(9)));
+        assert!(!reign.stands_still(at + soon));
+        assert!(reign.stands_still(at + silence));
+        at += silence;
+    }
+    reign.watch_log(at, Some(Seq(9)), Some(Seq(9)));
+    assert!(!reign.stands_still(at + silence * 2));
+}
+
+#[test]
+fn a_takeover_names_the_latest_log_of_its_region_before_its_own() {
+    let mut reign = reign();
+    let log = |region, epoch| LogId {
+        region: RegionId(region),
+        epoch: Epoch(epoch),
+    };
+    reign.log = log(1, 5);
+    for (region, epoch, last) in [(1, 2, 9), (1, 4, 3), (1, 5, 1), (1, 6, 1), (2, 4, 8)] {
+        reign.recovered.advance(log(region, epoch), Seq(last));
+    }
+    assert_eq!(reign.takeover(), None, "it does not take writes");
+    reign.served = Some(Duration::ZERO);
+    let recovered = reign.takeover().unwrap().recovered;
+    assert_eq!(recovered, Some((Epoch(4), Seq(3))));
 }

@@ -23,6 +23,7 @@ fn what_comes_from_below_the_promise_is_fenced() {
     assert_eq!(member.take(&control(), &old), Ok(Taken::Fenced(Epoch(5))));
     assert_eq!(member.appended(), &Heads::default());
     assert!(!member.promise_to(Epoch(4)));
+    assert!(!member.promise_to(Epoch(5)), "it has not risen");
     assert_eq!(member.promise(), Epoch(5));
 }
 

@@ -47,6 +47,12 @@ fn a_log_that_no_longer_reaches_back_asks_for_a_snapshot_until_the_member_moves(
 }
 
 #[test]
+fn each_message_has_a_greater_number_than_the_one_before() {
+    let mut sender = Sender::new();
+    assert_eq!([sender.number(), sender.number()], [1, 2]);
+}
+
+#[test]
 fn what_is_on_its_way_is_bounded() {
     let mut sender = Sender::new();
     let member = Member::new(Epoch(3), Heads::default(), None);
@@ -65,6 +71,10 @@ fn what_is_on_its_way_is_bounded() {
         messages += 1;
     }
     assert_eq!(messages, 2, "two of half a window fill it");
+    sender.report(&control(), held(3, 1, &member));
+    let shipment = sender.next(&control(), &vector(&[(3, 20)]));
+    let after = vector(&[(3, 2)]);
+    assert_eq!(shipment.unwrap().after, after, "the second may yet arrive");
 }
 
 proptest! {
