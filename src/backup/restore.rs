@@ -17,7 +17,7 @@ use super::repository::{self, Repository};
 use crate::base::{LogId, Lsn, Seq};
 use crate::engine::{self, DigestMismatch, Engine};
 use crate::model::{Digest, Logged};
-use crate::storage::{self, Incoming, Received, StoreFile, Whole};
+use crate::storage::{self, Incoming, Part, Received, StoreFile, Whole};
 
 /// So many files are fetched at once.
 const FILES_AT_ONCE: usize = 4;
@@ -119,6 +119,7 @@ pub async fn fetch(
     Ok(blocking(move || incoming.verify(lineage)).await??)
 }
 
+/// Receives a file, going on with what there is of it; once more from its beginning, if that turns out to be something else.
 async fn receive(
     repository: &Repository,
     manifest: &Manifest,
@@ -126,11 +127,34 @@ async fn receive(
     file: StoreFile,
     progress: &Progress,
 ) -> Result<Whole, Error> {
-    let wanted = file.clone();
-    let mut part = blocking(move || incoming.part(&wanted)).await??;
+    let part = opened(&incoming, &file).await?;
+    let goes_on = part.offset() > 0 && !part.is_complete();
+    match fetch_file(repository, manifest, part, &file, progress).await {
+        Err(Error::Store(storage::Error::Differs { .. })) if goes_on => {
+            progress.done.fetch_sub(file.bytes, Ordering::Relaxed);
+            let part = opened(&incoming, &file).await?;
+            fetch_file(repository, manifest, part, &file, progress).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn opened(incoming: &Arc<Incoming>, file: &StoreFile) -> Result<Part, Error> {
+    let (incoming, file) = (Arc::clone(incoming), file.clone());
+    Ok(blocking(move || incoming.part(&file)).await??)
+}
+
+/// Fetches what is missing of a file.
+async fn fetch_file(
+    repository: &Repository,
+    manifest: &Manifest,
+    mut part: Part,
+    file: &StoreFile,
+    progress: &Progress,
+) -> Result<Whole, Error> {
     progress.done.fetch_add(part.offset(), Ordering::Relaxed);
     if !part.is_complete() {
-        let mut reading = repository.file(manifest, &file, part.offset()).await?;
+        let mut reading = repository.file(manifest, file, part.offset()).await?;
         while let Some(chunk) = reading.next().await.map_err(repository::Error::from)? {
             let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             part = blocking(move || part.write(&chunk).map(|()| part)).await??;

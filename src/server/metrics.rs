@@ -58,6 +58,7 @@ const SERVICES: [(&str, &[&str]); 7] = [
             "Shrink",
             "GetHistory",
             "CompareRows",
+            "CreateBackup",
         ],
     ),
     ("ReplicationService", &["Exchange"]),

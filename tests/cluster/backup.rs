@@ -215,7 +215,11 @@ async fn what_is_missing_cut_off_altered_or_swapped_is_not_restored() {
         assert!(!data.exists(), "nothing half-done has the name");
         std::fs::write(path, sound).unwrap();
     }
-    // What has arrived is used, and the rest is fetched.
+    // What has arrived is used, but for a beginning that turns out to be another file's.
+    let table = made.snapshot.files.iter().max_by_key(|file| file.bytes);
+    let table = table.unwrap();
+    let there = data.with_extension("partial").join("store");
+    std::fs::write(there.join(table.name.as_str()), b"something else").unwrap();
     restore_into(bucket.path(), Target::Latest, &data)
         .await
         .unwrap();

@@ -6,6 +6,7 @@
     reason = "helpers of tests may panic and need no documentation for others"
 )]
 
+mod backup;
 mod definition;
 mod files;
 mod key;

@@ -16,7 +16,7 @@ use crate::backup::restore::Progress;
 use crate::backup::way::{self, Target, Way};
 use crate::base::clock::sleep;
 use crate::base::disk::{Disk, RealDisk};
-use crate::base::{LineageId, explained};
+use crate::base::{Hlc, LineageId, explained};
 use crate::config::Config;
 use crate::node::{self, Identity, RestoreError};
 
@@ -150,15 +150,16 @@ fn reached(way: &Way) -> String {
     let newest = plan.segments().map(|segment| segment.newest).max();
     let last = newest.unwrap_or(way.manifest.snapshot.state.newest);
     let moment = time(last.min(plan.until));
-    if plan.is_final() {
+    if plan.is_final() || plan.until == Hlc(u64::MAX) {
         return moment;
     }
     let growing = plan.growing.iter();
     let growing: Vec<String> = growing.map(|log| format!("epoch {}", log.epoch)).collect();
     format!(
-        "{moment}; provisional beyond {}, for the logs of {} may hold earlier records that are not archived",
+        "{moment}; {} is provisional: of {} records may have been written after {} that are not archived",
+        time(plan.until),
+        growing.join(" and "),
         time(plan.final_through),
-        growing.join(", "),
     )
 }
 

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     /// Methods that every member carries out by itself.
-    const EVERYWHERE: [&str; 14] = [
+    const EVERYWHERE: [&str; 15] = [
         "GetFeatures",
         "ScanFeatures",
         "ListViews",
@@ -207,6 +207,7 @@ mod tests {
         "GetReplicaSet",
         "GetHistory",
         "CompareRows",
+        "CreateBackup",
         // Agreed on by the set, whoever is asked.
         "IssueJoinToken",
         "RemoveMember",
