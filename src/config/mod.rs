@@ -222,7 +222,8 @@ impl Default for ReplicationOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackupOptions {
-    /// Bytes that this node sends to a bucket in a second. 50 MiB: lookups beside it are hardly kept waiting.
+    /// Bytes that this node sends to a bucket in a second. 50 MiB, which leaves lookups most of what a
+    /// common network takes.
     pub bytes_per_second: u64,
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tracing::{info, warn};
 
 use super::{Node, Serving};
@@ -75,8 +75,8 @@ pub(super) struct Backups {
     /// Where checkpoints are made.
     dir: PathBuf,
     pace: Arc<Pace>,
-    /// Held while one is made.
-    busy: AsyncMutex<()>,
+    /// Held while one is made, or a checkpoint is, whose backup was given up.
+    busy: Arc<AsyncMutex<()>>,
 }
 
 impl Backups {
@@ -84,7 +84,7 @@ impl Backups {
         Backups {
             dir,
             pace: Arc::new(Pace::new(bytes_per_second)),
-            busy: AsyncMutex::default(),
+            busy: Arc::default(),
         }
     }
 }
@@ -111,14 +111,14 @@ impl Serving {
         order: &BackupOrder,
         progress: &Progress,
     ) -> Result<Manifest, BackupError> {
-        let busy = self.backups.busy.try_lock();
-        let _busy = busy.map_err(|_| BackupError::UnderWay)?;
+        let busy = Arc::clone(&self.backups.busy).try_lock_owned();
+        let busy = busy.map_err(|_| BackupError::UnderWay)?;
         if !self.member.standing().holds_rows() {
             return Err(BackupError::NoRows);
         }
         let environment = Environment::of_process();
         let bucket = Bucket::create(&order.bucket, &environment, Patience::default())?;
-        let checkpoint = self.checkpoint().await?;
+        let (_busy, checkpoint) = self.checkpoint(busy).await?;
         // Looked at afterwards: a marker that came before it is in it.
         if self.engine.quarantined().is_some() {
             return Err(BackupError::Quarantined);
@@ -149,7 +149,11 @@ impl Serving {
         Ok(taken?)
     }
 
-    async fn checkpoint(&self) -> Result<Checkpoint, BackupError> {
+    /// Makes the checkpoint. What holds others off goes with it, because it is made to its end even if nobody waits for it.
+    async fn checkpoint(
+        &self,
+        busy: OwnedMutexGuard<()>,
+    ) -> Result<(OwnedMutexGuard<()>, Checkpoint), BackupError> {
         let (engine, dir) = (Arc::clone(&self.engine), self.backups.dir.clone());
         let make = move || {
             // One that a process left which was killed.
@@ -159,10 +163,11 @@ impl Serving {
                 }
                 _ => {}
             }
-            engine.checkpoint(dir, |_| Vec::new())
+            let made = engine.checkpoint(dir, |_| Vec::new())?;
+            Ok((busy, made))
         };
         let made = tokio::task::spawn_blocking(make).await;
-        Ok(made.map_err(|_| BackupError::Stopping)??)
+        made.map_err(|_| BackupError::Stopping)?
     }
 
     /// Waits until all of this is on enough data members.
