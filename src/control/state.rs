@@ -305,14 +305,15 @@ impl ControlState {
 
     /// What a holder of `held` lacks of `wanted`. Says `None` if the end of a folded log is needed that is not known: it has
     /// been forgotten, because every member had folded it, or is of another region, such as that of the set before a restore.
-    /// Only a snapshot helps then.
+    /// Only a snapshot helps then. Or this state is older than what was folded, and does not know yet which logs that are.
     #[must_use]
     pub fn missing(&self, wanted: &VersionVector, held: &VersionVector) -> Option<Vec<Missing>> {
         let base = wanted.base(self.region);
         let folded = self.foldable(held);
         let mut elsewhere = wanted.bases().filter(|(region, _)| *region != self.region);
         let lacks_others = elsewhere.any(|(region, epoch)| held.base(region) < epoch);
-        if base > folded && self.forgotten > folded || lacks_others {
+        let is_ahead = base > self.closed_through().max(held.base(self.region));
+        if base > folded && self.forgotten > folded || lacks_others || is_ahead {
             return None;
         }
         let ends = self

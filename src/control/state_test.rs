@@ -575,3 +575,17 @@ fn folded_logs_of_another_region_come_by_a_snapshot_only() {
     assert_eq!(lacks.len(), 1, "{lacks:?}");
     assert!(state.covers(&whole, &held(first, 3)));
 }
+
+/// A member that is cut off from the agreement does not know of the logs that others have folded since.
+#[test]
+fn what_was_folded_beyond_what_is_agreed_here_is_not_covered() {
+    let mut state = set_of(2);
+    let first = begin(&mut state, 1, &[1, 2]).epoch;
+    state.apply(Command::Open { epoch: first }).unwrap();
+    let mut folded = VersionVector::new();
+    folded.fold(REGION, Epoch(first.0 + 5));
+    // Its log is open as far as is known here, and there may be others.
+    assert_eq!(state.missing(&folded, &held(first, 3)), None);
+    assert!(!state.covers(&held(first, 3), &folded));
+    assert!(state.covers(&folded, &folded));
+}

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{Epoch, IncarnationId, RegionId};
+use crate::control::OpenConfig;
 
 const LINEAGE: LineageId = LineageId(7);
 const REGION: RegionId = RegionId(1);
@@ -131,7 +132,7 @@ proptest! {
             control.logs.insert(Epoch(epoch), closed(*end));
         }
         control.logs.insert(Epoch(5), LogState::Active);
-        control.open = Some(crate::control::OpenConfig { epoch: Epoch(5), members: BTreeSet::new() });
+        control.open = Some(OpenConfig { epoch: Epoch(5), members: BTreeSet::new() });
         let node = |held: &[u64]| {
             let end = |epoch: usize| ends.get(epoch).copied().unwrap_or(u64::MAX);
             let held: Vec<_> = (0..5).map(|epoch| (epoch as u64 + 1, held[epoch].min(end(epoch)))).collect();
@@ -261,7 +262,7 @@ fn a_lost_record_is_not_told_as_held_when_its_logs_end_is_forgotten() {
     let epoch = Epoch(2);
     let mut control = control();
     control.logs.insert(epoch, LogState::Active);
-    control.open = Some(crate::control::OpenConfig { epoch, members });
+    control.open = Some(OpenConfig { epoch, members });
     control.logs.insert(Epoch(1), closed(4));
     let mut folded = vector(&[(2, 1)]);
     folded.fold(REGION, Epoch(1));
@@ -303,6 +304,12 @@ fn a_session_of_another_history_is_told_so_and_not_joined() {
 fn a_settled_session_is_satisfied_where_the_log_is_held_whole_but_not_folded() {
     let mut control = control();
     control.logs.insert(Epoch(1), closed(4));
+    // A log is closed once a later epoch is open.
+    control.logs.insert(Epoch(2), LogState::Active);
+    control.open = Some(OpenConfig {
+        epoch: Epoch(2),
+        members: [IncarnationId(1)].into(),
+    });
     let mut folded = vector(&[(1, 4), (2, 1)]);
     folded.fold(REGION, Epoch(1));
     let mut session = token(&[(1, 3)]);

@@ -3,7 +3,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::base::{Epoch, IncarnationId, LineageId, LogId, RegionId, Seq};
-use crate::control::LogState;
+use crate::control::{LogState, OpenConfig};
 
 fn control() -> ControlState {
     ControlState::new(LineageId(1), RegionId(1), IncarnationId(1))
@@ -211,6 +211,12 @@ fn a_position_in_folded_logs_is_reached_by_a_node_that_holds_them_whole() {
     control
         .logs
         .insert(Epoch(1), LogState::Closed { last, digest });
+    // A log is closed once a later epoch is open.
+    control.logs.insert(Epoch(2), LogState::Active);
+    control.open = Some(OpenConfig {
+        epoch: Epoch(2),
+        members: [IncarnationId(1)].into(),
+    });
     let mut position = VersionVector::new();
     position.fold(RegionId(1), Epoch(1));
     let mut node = Staleness::new(ProbeNumber(1));
