@@ -40,7 +40,7 @@ async fn closed(mut stream: TcpStream) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_messages_are_refused_and_others_are_served() {
-    let node = Node::start().await;
+    let node = Node::patient().await;
     let good = node.good_client();
     let bad = connect(&node.process.client, BAD).await;
 

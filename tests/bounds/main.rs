@@ -68,9 +68,20 @@ struct Node {
 impl Node {
     /// A node with rows of 2 KiB, five times its caches.
     async fn start() -> Node {
+        Node::start_as(CONFIG).await
+    }
+
+    /// The same, but it waits for a client that sends much at once and so answers pings late.
+    async fn patient() -> Node {
+        let config = CONFIG.replace("stall_ms = 2000", "stall_ms = 20000");
+        assert_ne!(config, CONFIG);
+        Node::start_as(&config).await
+    }
+
+    async fn start_as(config: &str) -> Node {
         let directory = tempfile::tempdir().unwrap();
         let path: PathBuf = directory.path().join("steadfast.toml");
-        std::fs::write(&path, CONFIG).unwrap();
+        std::fs::write(&path, config).unwrap();
         let bound = Config::load(Some(&path), []).unwrap();
         let bound = bound.memory_bound(threads());
         let (bound, threads) = (bound.total(), bound.threads);
