@@ -142,7 +142,8 @@ impl<'a> Partial<'a> {
     fn open(disk: &'a Arc<dyn Disk>, into: &Path, way: &Way) -> Result<Partial<'a>, Error> {
         let is_empty = match disk.list(into) {
             Ok(names) => names.is_empty(),
-            Err(cause) => cause.kind() == ErrorKind::NotFound,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => true,
+            Err(cause) => return Err(in_directory(into)(cause).into()),
         };
         if !is_empty {
             let path = into.to_owned();

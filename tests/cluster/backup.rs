@@ -223,6 +223,13 @@ async fn what_is_missing_cut_off_altered_or_swapped_is_not_restored() {
     restore_into(bucket.path(), Target::Latest, &data)
         .await
         .unwrap();
+    let no_directory = home.path().join("file");
+    std::fs::write(&no_directory, b"").unwrap();
+    let refused = restore_into(bucket.path(), Target::Latest, &no_directory).await;
+    assert!(
+        matches!(refused, Err(RestoreError::Start(_))),
+        "{refused:?}"
+    );
     let again = restore_into(bucket.path(), Target::Latest, &data).await;
     assert!(
         matches!(again, Err(RestoreError::NotEmpty { .. })),
