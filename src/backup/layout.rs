@@ -6,7 +6,7 @@
 //! LINEAGE/files/POINT/DIGEST                        a file of a store, sent for POINT's generation
 //! LINEAGE/archive/REGION/EPOCH/FROM-TO.HLC.CHAIN    records of one log
 //! LINEAGE/archive/REGION/EPOCH/end.LAST.CHAIN       where a log ends for ever
-//! LINEAGE/stretches/HLC.EPOCH                       from where on records are archived
+//! LINEAGE/stretches/HLC.EPOCH.CONTENT               from where on records are archived
 //! ```
 //! Numbers have a fixed width, so that names sort as what they name: hexadecimal for HLC, CHAIN and ids, else decimal.
 //!
@@ -128,10 +128,12 @@ impl From<Digest> for Chain {
 /// The beginning of a stretch of the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StretchId {
-    /// No record that is only in this stretch has a stamp before it.
+    /// All stamps of its epoch's log lie above it.
     pub since: Hlc,
     /// The epoch whose primary began it.
     pub epoch: Epoch,
+    /// Tells it from others that were begun there: a digest of all that it says.
+    pub content: u64,
 }
 
 /// What an object is, by its name within the objects of a lineage.
@@ -176,10 +178,12 @@ impl Named {
                 archived(LogId { region, epoch }, part)?
             }
             ["stretches", stretch] => {
-                let (since, epoch) = stretch.split_once('.')?;
+                let (since, rest) = stretch.split_once('.')?;
+                let (epoch, content) = rest.split_once('.')?;
                 Named::Stretch(StretchId {
-                    since: Hlc(fixed_hlc(since)?),
+                    since: Hlc(fixed_u64(since)?),
                     epoch: Epoch(fixed_decimal(epoch)?),
+                    content: fixed_u64(content)?,
                 })
             }
             _ => return None,
@@ -206,7 +210,7 @@ fn archived(log: LogId, part: &str) -> Option<Named> {
                 log,
                 from: Seq(fixed_decimal(from)?),
                 to: Seq(fixed_decimal(to)?),
-                newest: Hlc(fixed_hlc(newest)?),
+                newest: Hlc(fixed_u64(newest)?),
                 chain: chain(chained)?,
             };
             let holds_some = Seq::NONE < segment.from && segment.from <= segment.to;
@@ -228,8 +232,13 @@ impl fmt::Display for Named {
             Named::End(End { log, last, chain }) => {
                 write!(f, "{}end.{:020}.{:032x}", folder(*log), last.0, chain.0)
             }
-            Named::Stretch(StretchId { since, epoch }) => {
-                write!(f, "stretches/{:016x}.{:020}", since.0, epoch.0)
+            Named::Stretch(StretchId {
+                since,
+                epoch,
+                content,
+            }) => {
+                let (since, epoch) = (since.0, epoch.0);
+                write!(f, "stretches/{since:016x}.{epoch:020}.{content:016x}")
             }
         }
     }
@@ -264,7 +273,7 @@ fn fixed_decimal(text: &str) -> Option<u64> {
     is_fixed.then(|| text.parse().ok())?
 }
 
-fn fixed_hlc(text: &str) -> Option<u64> {
+fn fixed_u64(text: &str) -> Option<u64> {
     u64::try_from(fixed_hex(text, 16)?).ok()
 }
 
@@ -324,10 +333,11 @@ mod tests {
                 chain: Chain(chain),
             })
         });
-        let stretches = (any::<u64>(), any::<u64>()).prop_map(|(since, epoch)| {
+        let stretches = any::<(u64, u64, u64)>().prop_map(|(since, epoch, content)| {
             Named::Stretch(StretchId {
                 since: Hlc(since),
                 epoch: Epoch(epoch),
+                content,
             })
         });
         prop_oneof![

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::layout::{End, Named, Segment};
 use super::manifest::Manifest;
 use super::stretch::Stretch;
-use crate::base::{Hlc, LogId, Seq};
+use crate::base::{AppliedVv, Hlc, LogId, Seq};
 use crate::control::LogState;
+use crate::storage::State;
 
 /// What is archived.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +118,11 @@ impl Plan {
         };
         let mut missing = None;
         let logs = archive.logs_beyond(base);
+        // Behind a log that has ended the next one may have begun unseen, with greater stamps: at the end, and in a gap.
+        let known_before = |gap: &Stretch| logs.iter().rfind(|log| log.epoch < gap.epoch);
+        let gaps = archive.gaps(base);
+        let last_known = gaps.iter().filter_map(|gap| known_before(gap));
+        let last_known: BTreeSet<LogId> = last_known.chain(logs.last()).copied().collect();
         for log in &logs {
             // Of a folded log all is held.
             let Some(after) = held.last(*log) else {
@@ -126,9 +132,7 @@ impl Plan {
             let reach = Reach::new(archive, base, *log, after, until);
             let mark = reach.mark;
             let end = archive.end(base, *log);
-            // Behind a log that has ended the next one may have begun unseen, with greater stamps.
-            let is_last = log == logs.last().unwrap_or(log);
-            if is_last || end.is_none_or(|end| end > reach.last) {
+            if last_known.contains(log) || end.is_none_or(|end| end > reach.last) {
                 plan.final_through = plan.final_through.min(mark);
                 if mark < until {
                     plan.growing.insert(*log);
@@ -191,11 +195,9 @@ impl Plan {
                 reachable,
             });
         }
-        let held = &base.snapshot.state.applied.0;
-        let is_gap = |stretch: &&Stretch| !stretch.continues && !held.covers(&stretch.from);
-        match archive.stretches.iter().find(is_gap) {
+        match archive.gaps(base).first() {
             Some(stretch) if !self.is_final() => Err(Impossible::Gap {
-                since: stretch.id.since,
+                since: stretch.since,
                 reachable,
             }),
             _ => Ok(()),
@@ -255,17 +257,28 @@ impl Archive {
     fn logs_beyond(&self, base: &Manifest) -> Vec<LogId> {
         let control = &base.control;
         let archived = self.segments.keys().copied();
-        let active = self.stretches.iter().flat_map(|stretch| &stretch.active);
+        let unfinished = self
+            .stretches
+            .iter()
+            .flat_map(|stretch| &stretch.unfinished);
         let held = base.snapshot.state.applied.0.logs().map(|(log, _)| log);
         let known = control.logs.keys().map(|epoch| control.log(*epoch));
         let all: BTreeSet<LogId> = archived
-            .chain(active.copied())
+            .chain(unfinished.copied())
             .chain(held)
             .chain(known)
             .collect();
         let mut all: Vec<LogId> = all.into_iter().collect();
         all.sort_by_key(|log| (log.epoch, log.region));
         all
+    }
+
+    /// The stretches before which something was never archived that a restore point does not hold.
+    fn gaps(&self, base: &Manifest) -> Vec<&Stretch> {
+        let stretches = self.stretches.iter();
+        stretches
+            .filter(|stretch| !follows(base, stretch))
+            .collect()
     }
 
     /// The last record of a log that has ended, as far as is known.
@@ -281,25 +294,13 @@ impl Archive {
 
     /// A time that all records of a log that are not held by a restore point lie above, whatever is archived of it.
     fn least_mark(&self, base: &Manifest, log: LogId) -> Hlc {
-        let begun = self
-            .stretches
-            .iter()
-            .filter(|stretch| stretch.id.epoch == log.epoch && base.control.region == log.region);
-        let begun = begun.map(|stretch| stretch.id.since).max();
-        // Later epochs have greater stamps, so the newest record held is the open log's if it has one there.
-        let is_open = log == base.control.log(base.control.open_epoch());
         let state = &base.snapshot.state;
-        let holds_some = state
-            .applied
-            .0
-            .last(log)
-            .is_some_and(|last| last > Seq::NONE);
-        let is_alone = state
-            .applied
-            .0
-            .logs()
-            .all(|(held, _)| held.region == log.region);
-        let held = Some(state.newest).filter(|_| is_open && holds_some && is_alone);
+        let is_of_log =
+            |stretch: &&Stretch| stretch.epoch == log.epoch && base.control.region == log.region;
+        let begun = self.stretches.iter().find(is_of_log);
+        let begun = begun.map(|stretch| stretch.since);
+        let is_open = log == base.control.log(base.control.open_epoch());
+        let held = newest_of(state, log).filter(|_| is_open);
         begun.max(held).unwrap_or(Hlc::ZERO)
     }
 
@@ -329,6 +330,22 @@ impl Archive {
             _ => Ok(()),
         }
     }
+}
+
+/// Does a restore point hold what was never archived before a stretch?
+fn follows(base: &Manifest, stretch: &Stretch) -> bool {
+    let held = &base.snapshot.state.applied.0;
+    held.covers(&stretch.base) || base.control.covers(held, &stretch.base)
+}
+
+/// The stamp of the newest record of the log that is open, as far as a store in this state holds it: later epochs have greater
+/// stamps, so it is the newest record of all. `None` if the store holds no record of that log, or of later ones or other regions.
+fn newest_of(state: &State, open: LogId) -> Option<Hlc> {
+    let AppliedVv(applied) = &state.applied;
+    let holds_some = applied.last(open).is_some_and(|last| last > Seq::NONE);
+    let mut logs = applied.logs();
+    let is_latest = logs.all(|(held, _)| held.region == open.region && held.epoch <= open.epoch);
+    Some(state.newest).filter(|_| holds_some && is_latest)
 }
 
 fn fork(log: LogId, one: &Named, other: &Named) -> Impossible {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::backup::layout::{Chain, PointId, StretchId};
+use crate::backup::layout::{Chain, PointId};
 use crate::base::{
     AppliedVv, Epoch, IncarnationId, LineageId, NodeNumber, RegionId, VersionVector,
 };
@@ -278,9 +278,7 @@ fn what_lies_beyond_the_mark_of_a_log_that_may_grow_is_provisional() {
     assert!(plan(&archive, 30).is_final());
     assert_eq!(plan(&archive, 31).growing, [log(2)].into());
     // A log of which nothing is archived, and that nobody would know of otherwise.
-    archive
-        .stretches
-        .push(stretch(3, 31, true, VersionVector::new()));
+    archive.stretches.push(stretch(3, 31, VersionVector::new()));
     let listed = plan(&archive, 32);
     assert_eq!(
         listed.final_through,
@@ -290,15 +288,12 @@ fn what_lies_beyond_the_mark_of_a_log_that_may_grow_is_provisional() {
     assert_eq!(listed.growing, [log(2), log(3)].into());
 }
 
-fn stretch(epoch: u64, since: u64, continues: bool, from: VersionVector) -> Stretch {
+fn stretch(epoch: u64, since: u64, base: VersionVector) -> Stretch {
     Stretch {
-        id: StretchId {
-            since: Hlc(since),
-            epoch: Epoch(epoch),
-        },
-        from,
-        continues,
-        active: [log(epoch)].into(),
+        since: Hlc(since),
+        epoch: Epoch(epoch),
+        base,
+        unfinished: [log(epoch)].into(),
     }
 }
 
@@ -353,7 +348,7 @@ fn a_gap_between_stretches_is_passed_only_by_a_restore_point_behind_it() {
     let mut from = VersionVector::new();
     from.advance(log(1), Seq(4));
     from.advance(log(2), Seq(2));
-    archive.stretches.push(stretch(4, 40, false, from.clone()));
+    archive.stretches.push(stretch(4, 40, from.clone()));
     let gap = Impossible::Gap {
         since: Hlc(40),
         reachable: Hlc(10),

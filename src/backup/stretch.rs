@@ -1,7 +1,8 @@
-//! Pure: the stretches of an archive: from where on it holds every record, and which logs may still grow.
+//! Pure: the stretches of an archive: from where on it holds every record, and of which logs more may follow.
 //!
 //! Whoever begins to archive writes one before anything else: a new primary, which goes on where the last one was, or a primary
-//! whose log no longer reached back to there, so that some records are in no stretch.
+//! whose log no longer reached back to there. Some records are in no stretch then, and the base of this one, and of those that
+//! go on from it, says which.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,14 +24,14 @@ pub const MAX_STRETCH_BYTES: u64 = 1 << 20;
 /// The beginning of a stretch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
-    /// Its name: when it began, and under whom.
-    pub id: StretchId,
-    /// What is archived already, or never will be: records behind it follow.
-    pub from: VersionVector,
-    /// Is all of that in earlier stretches? If not, a restore point must hold it before this stretch is of use to it.
-    pub continues: bool,
-    /// The logs that were not closed.
-    pub active: BTreeSet<LogId>,
+    /// All stamps of its epoch's log lie above it.
+    pub since: Hlc,
+    /// The epoch whose primary began it.
+    pub epoch: Epoch,
+    /// What a restore point must hold for all of the archive from here on to follow it: something before that was never archived.
+    pub base: VersionVector,
+    /// The logs of which there may be more than was archived before.
+    pub unfinished: BTreeSet<LogId>,
 }
 
 /// As it is written.
@@ -39,31 +40,47 @@ pub struct Stretch {
 struct Text {
     since: Hlc,
     epoch: Epoch,
-    from: VersionVector,
-    continues: bool,
-    active: Vec<(RegionId, Epoch)>,
+    base: VersionVector,
+    unfinished: Vec<(RegionId, Epoch)>,
 }
 
 impl Stretch {
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> StretchId {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.body().as_bytes());
+        let mut content = [0; 8];
+        hasher.finalize_xof().fill(&mut content);
+        StretchId {
+            since: self.since,
+            epoch: self.epoch,
+            content: u64::from_be_bytes(content),
+        }
+    }
+
     /// Its name in the bucket.
     #[must_use]
     pub fn name(&self, lineage: LineageId) -> String {
-        Named::Stretch(self.id).in_lineage(lineage)
+        Named::Stretch(self.id()).in_lineage(lineage)
     }
 
     /// Its text.
     #[must_use]
     pub fn seal(&self) -> String {
-        let active = self.active.iter().map(|log| (log.region, log.epoch));
+        KIND.seal(&self.body())
+    }
+
+    fn body(&self) -> String {
+        let unfinished = self.unfinished.iter().map(|log| (log.region, log.epoch));
         let text = Text {
-            since: self.id.since,
-            epoch: self.id.epoch,
-            from: self.from.clone(),
-            continues: self.continues,
-            active: active.collect(),
+            since: self.since,
+            epoch: self.epoch,
+            base: self.base.clone(),
+            unfinished: unfinished.collect(),
         };
         let body = serde_json::to_string(&text);
-        KIND.seal(&body.expect("every part of a stretch is plain JSON"))
+        body.expect("every part of a stretch is plain JSON")
     }
 
     /// Reads the object of this name.
@@ -79,19 +96,19 @@ impl Stretch {
             problem,
         };
         let text: Text = serde_json::from_str(&body).map_err(|cause| damaged(cause.to_string()))?;
-        let (since, epoch) = (text.since, text.epoch);
-        if (StretchId { since, epoch }) != id {
-            return Err(damaged("it is another stretch's".to_owned()));
-        }
-        let active = text.active.into_iter();
-        Ok(Stretch {
-            id,
-            from: text.from,
-            continues: text.continues,
-            active: active
+        let unfinished = text.unfinished.into_iter();
+        let stretch = Stretch {
+            since: text.since,
+            epoch: text.epoch,
+            base: text.base,
+            unfinished: unfinished
                 .map(|(region, epoch)| LogId { region, epoch })
                 .collect(),
-        })
+        };
+        if stretch.id() != id {
+            return Err(damaged("it is another stretch's".to_owned()));
+        }
+        Ok(stretch)
     }
 }
 
@@ -106,23 +123,25 @@ mod tests {
         fn a_stretch_reads_back_under_its_own_name_only(
             since: u64,
             epoch: u64,
-            continues: bool,
             logs: Vec<(u64, u64, u64)>,
             at: prop::sample::Index,
         ) {
             let logs: Vec<_> = logs.into_iter().map(|(region, epoch, seq)| {
                 (LogId { region: RegionId(region), epoch: Epoch(epoch) }, Seq(seq))
             }).collect();
-            let mut from = VersionVector::new();
-            logs.iter().for_each(|(log, seq)| from.advance(*log, *seq));
-            let id = StretchId { since: Hlc(since), epoch: Epoch(epoch) };
-            let active = logs.into_iter().map(|(log, _)| log).collect();
-            let stretch = Stretch { id, from, continues, active };
-            let text = stretch.seal();
+            let mut base = VersionVector::new();
+            logs.iter().for_each(|(log, seq)| base.advance(*log, *seq));
+            let unfinished = logs.into_iter().map(|(log, _)| log).collect();
+            let stretch = Stretch { since: Hlc(since), epoch: Epoch(epoch), base, unfinished };
+            let (id, text) = (stretch.id(), stretch.seal());
             let read = |id, bytes: &[u8]| Stretch::open(LineageId(1), id, bytes).ok();
             prop_assert_eq!(read(id, text.as_bytes()), Some(stretch));
-            let other = StretchId { epoch: Epoch(epoch.wrapping_add(1)), ..id };
-            prop_assert_eq!(read(other, text.as_bytes()), None);
+            for other in [
+                StretchId { epoch: Epoch(epoch.wrapping_add(1)), ..id },
+                StretchId { content: id.content.wrapping_add(1), ..id },
+            ] {
+                prop_assert_eq!(read(other, text.as_bytes()), None);
+            }
             let mut changed = text.clone().into_bytes();
             let at = at.index(changed.len());
             changed[at] ^= 1;

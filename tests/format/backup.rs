@@ -44,6 +44,7 @@ fn names_are_what_they_were() {
     let stretch = StretchId {
         since: Hlc(9),
         epoch: Epoch(3),
+        content: 0xab,
     };
     let names = [
         (Named::Point(POINT), "points/20261122T041203.123Z-1f2e3d4c"),
@@ -65,7 +66,7 @@ fn names_are_what_they_were() {
         ),
         (
             Named::Stretch(stretch),
-            "stretches/0000000000000009.00000000000000000003",
+            "stretches/0000000000000009.00000000000000000003.00000000000000ab",
         ),
     ];
     for (named, name) in names {
@@ -120,17 +121,14 @@ fn a_manifest_is_what_it_was() {
 #[test]
 fn the_beginning_of_a_stretch_is_what_it_was() {
     let stretch = Stretch {
-        id: StretchId {
-            since: Hlc(9),
-            epoch: Epoch(3),
-        },
-        from: vector(),
-        continues: true,
-        active: [LOG].into(),
+        since: Hlc(9),
+        epoch: Epoch(3),
+        base: vector(),
+        unfinished: [LOG].into(),
     };
     let text = include_str!("stretch.txt");
     assert_eq!(stretch.seal(), text);
-    let read = Stretch::open(LINEAGE, stretch.id, text.as_bytes());
+    let read = Stretch::open(LINEAGE, stretch.id(), text.as_bytes());
     assert_eq!(read.unwrap(), stretch);
 }
 
