@@ -11,6 +11,8 @@
 //! **Invariants** (I25). Objects are created and never replaced. What is read is checked against its name or its manifest. A
 //! restored set has a lineage of its own.
 
+pub mod archive;
+pub mod archiver;
 pub mod bucket;
 pub mod follow;
 pub mod inventory;

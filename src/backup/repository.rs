@@ -10,13 +10,13 @@ use bytes::Bytes;
 
 use super::bucket::{self, Bucket, Kind, Listed, ObjectName, Put, Reading};
 use super::inventory::{Holdings, Inventory};
-use super::layout::{FileId, Named, PointId, Segment, StretchId};
+use super::layout::{self, FileId, Named, PointId, Segment, StretchId};
 use super::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
 use super::plan::Archive;
 use super::records;
 use super::stretch::{MAX_STRETCH_BYTES, Stretch};
-use crate::base::LineageId;
 use crate::base::sealed;
+use crate::base::{LineageId, LogId, Seq};
 use crate::model::Logged;
 use crate::storage::StoreFile;
 
@@ -175,15 +175,45 @@ impl Repository {
     /// Archives records of one log that follow each other.
     ///
     /// # Errors
-    /// [`Error::Occupied`] if something else stands in their place; otherwise if they are not known to be written.
+    /// If something else stands in their place, or they are not known to be written.
     pub async fn put_records(
         &self,
         lineage: LineageId,
         segment: Segment,
         encoded: Bytes,
     ) -> Result<(), Error> {
-        self.put_same(&named(lineage, Named::Segment(segment)), encoded)
-            .await
+        let name = named(lineage, Named::Segment(segment));
+        match self.bucket.put_new(&name, encoded).await? {
+            Put::Created => Ok(()),
+            // The name tells the records by their chain. Another version of the compressor may have made other bytes of them.
+            Put::AlreadyThere(_) => self.records(lineage, &segment).await.map(drop),
+        }
+    }
+
+    /// The archived objects of a log that begin with this record or a later one.
+    ///
+    /// # Errors
+    /// If the bucket cannot be listed.
+    pub async fn segments_from(
+        &self,
+        lineage: LineageId,
+        log: LogId,
+        from: Seq,
+    ) -> Result<Vec<Segment>, Error> {
+        let folder = format!("{lineage}/{}", layout::folder(log));
+        let under = object(folder.trim_end_matches('/'));
+        let after = object(&format!("{folder}{:020}", from.0));
+        let mut listing = self.bucket.list(Some(&under), Some(&after));
+        let mut segments = Vec::new();
+        while let Some(listed) = listing.next().await? {
+            let Listed::Object { name, .. } = listed else {
+                continue;
+            };
+            if let Some((_, Named::Segment(segment))) = Named::parse(name.as_str()) {
+                segments.push(segment);
+            }
+        }
+        Ok(segments)
     }
 
     /// Archived records.

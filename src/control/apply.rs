@@ -83,6 +83,7 @@ impl ControlState {
                 incarnation,
                 now,
             } => self.redeem(hash, incarnation, now),
+            Command::Archive(claim) => self.archive(claim),
             Command::Intend(intent) => self.intend(intent),
             Command::Fulfil(intent) => self.fulfil(intent),
         }
@@ -248,14 +249,16 @@ impl ControlState {
         Ok(Effect::Done)
     }
 
-    /// A closed log's end is needed only until every member that holds rows has folded it.
-    fn forget_folded_logs(&mut self) {
+    /// A closed log's end is needed only until every member that holds rows has folded it, and the archive.
+    pub(super) fn forget_folded_logs(&mut self) {
         let holders = self
             .members
             .values()
             .filter(|member| member.role.holds_rows());
         let bases = holders.map(|member| member.acked.base(self.region));
-        let folded = bases.min().unwrap_or(Epoch::NONE);
+        let archived = self.archived.as_ref();
+        let archived = archived.map(|archived| archived.through.base(self.region));
+        let folded = bases.chain(archived).min().unwrap_or(Epoch::NONE);
         let is_folded =
             |epoch: &Epoch, state: &LogState| *epoch <= folded && *state != LogState::Active;
         let mut ended = self
@@ -356,6 +359,10 @@ impl ControlState {
     fn set(&mut self, change: &SettingsChange) -> Result<Effect, Rejection> {
         let settings = self.settings.with(change);
         settings.check(self)?;
+        if settings.backup.bucket != self.settings.backup.bucket {
+            self.archived = None;
+            self.forget_folded_logs();
+        }
         self.settings = settings.clone();
         Ok(Effect::Settings(settings))
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::ArchiveClaim;
 use super::history::{Cause, Served};
 use super::joining::{Intent, TokenHash};
 use super::member::{Addresses, Role};
@@ -138,6 +139,8 @@ pub enum Command {
         /// The wall time, in milliseconds.
         now: u64,
     },
+    /// More of the logs is archived. Said twice, it changes nothing.
+    Archive(ArchiveClaim),
     /// A change of members begins. Said twice, it changes nothing.
     Intend(Intent),
     /// A change of members is done, or given up. Said twice, it changes nothing.

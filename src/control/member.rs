@@ -8,12 +8,14 @@ use super::state::ControlState;
 use crate::base::{BootNumber, BootToken, NodeNumber, VersionVector};
 
 /// The feature level of this program: which formats and commands it understands. 2: the set has a secret, and members name
-/// their rows to each other. 3: views say at which level they are read. 4: members list their keys to each other.
-pub const LEVEL: u32 = 4;
+/// their rows to each other. 3: views say at which level they are read. 4: members list their keys to each other. 5: logs are archived.
+pub const LEVEL: u32 = 5;
 /// The feature level from which on views have read levels.
 const VIEW_READ_LEVELS: u32 = 3;
 /// The feature level from which on a scan at a quorum needs no primary.
 const QUORUM_SCANS: u32 = 4;
+/// The feature level from which on logs are archived.
+const ARCHIVES: u32 = 5;
 
 /// A registered member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +113,12 @@ impl ControlState {
     #[must_use]
     pub fn has_view_read_levels(&self) -> bool {
         self.level >= VIEW_READ_LEVELS
+    }
+
+    /// Does every member know what is archived?
+    #[must_use]
+    pub fn has_archives(&self) -> bool {
+        self.level >= ARCHIVES
     }
 
     /// Does every member list its keys to the others?

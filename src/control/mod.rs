@@ -7,6 +7,7 @@
 //! read or of a steady write. A command that was answered is durable. The number of an epoch is never used twice.
 
 mod apply;
+mod archive;
 mod command;
 mod history;
 mod joining;
@@ -23,6 +24,7 @@ mod settings;
 mod state;
 mod window;
 
+pub use archive::{ArchiveClaim, Archived};
 pub use command::{BootClaim, Command, Effect};
 pub use history::{Cause, EpochNote, Served};
 pub use joining::{Intent, JoinToken, TokenHash};
@@ -33,7 +35,9 @@ pub use refound::Survivor;
 pub use rejection::Rejection;
 pub use restored::Restored;
 pub use secret::SetSecret;
-pub use settings::{FailoverPolicy, Settings, SettingsChange, TwoNode};
+pub use settings::{
+    BackupChange, BackupSettings, BucketChange, FailoverPolicy, Settings, SettingsChange, TwoNode,
+};
 pub use state::{Attempt, ControlState, Extended, LogState, OpenConfig};
 pub use window::{EXTEND_EVERY, Tick, WINDOW_MILLIS, grant, tick};
 

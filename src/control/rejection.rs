@@ -158,6 +158,22 @@ pub enum Rejection {
         /// When it was shown.
         now: u64,
     },
+    /// What is archived counts only in the bucket that the settings name, and after the archive was begun there.
+    #[error("the archive is not in {bucket} any more, or is to be begun anew there")]
+    ArchivedElsewhere {
+        /// The bucket that it was said to be in.
+        bucket: String,
+    },
+    /// Settings: an interval that is too short or too long.
+    #[error("archive_interval_ms is {interval_ms}: it must be from {least} to {most}")]
+    IntervalOutOfRange {
+        /// The interval asked for.
+        interval_ms: u64,
+        /// The shortest.
+        least: u64,
+        /// The longest.
+        most: u64,
+    },
     /// A member is changed by one intent at a time.
     #[error("{intent} is under way: let it end first")]
     OtherIntent {

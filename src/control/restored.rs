@@ -51,6 +51,8 @@ impl ControlState {
         let granted = self.ceiling.max(to.newest);
         let mut settings = self.settings.clone();
         settings.priorities.clear();
+        // A copy of a set must not be taken for the set.
+        settings.backup.bucket = None;
         ControlState {
             epoch_base: begun.0.saturating_add(GENERATION),
             ceiling: granted.plus_millis(WINDOW_MILLIS),

@@ -13,6 +13,10 @@ use crate::base::{CommitLevel, NodeNumber};
 const SILENCE_MS_MIN: u64 = 400;
 /// Beyond this nobody would call the failover automatic.
 const SILENCE_MS_MAX: u64 = 60_000;
+/// More often the objects would hold next to nothing.
+const ARCHIVE_INTERVAL_MS_MIN: u64 = 1_000;
+/// More rarely nobody would call it an archive.
+const ARCHIVE_INTERVAL_MS_MAX: u64 = 3_600_000;
 
 /// What operators chose for the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +34,54 @@ pub struct Settings {
     pub commit_default: CommitLevel,
     /// Who is preferred as primary: the greatest priority first. Who is not named has 0.
     pub priorities: BTreeMap<NodeNumber, u8>,
+    /// What is kept in a bucket.
+    #[serde(skip_serializing_if = "BackupSettings::is_default")]
+    pub backup: BackupSettings,
+}
+
+/// What a set keeps in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupSettings {
+    /// The URL of the bucket into which the logs are archived; `None` if they are not. Holds no secret.
+    pub bucket: Option<String>,
+    /// How often what has come is archived, in milliseconds.
+    pub archive_interval_ms: u64,
+}
+
+impl Default for BackupSettings {
+    fn default() -> BackupSettings {
+        BackupSettings {
+            bucket: None,
+            archive_interval_ms: 10_000,
+        }
+    }
+}
+
+impl BackupSettings {
+    /// These settings with what a change gives.
+    fn with(&self, change: &BackupChange) -> BackupSettings {
+        let interval_ms = change.archive_interval_ms;
+        BackupSettings {
+            bucket: match &change.bucket {
+                None => self.bucket.clone(),
+                Some(BucketChange::Nowhere) => None,
+                Some(BucketChange::Into(url)) => Some(url.clone()),
+            },
+            archive_interval_ms: interval_ms.unwrap_or(self.archive_interval_ms),
+        }
+    }
+
+    /// How often what has come is archived.
+    #[must_use]
+    pub fn archive_interval(&self) -> Duration {
+        Duration::from_millis(self.archive_interval_ms)
+    }
+
+    // Programs that know nothing of it need not see it as long as it is not used.
+    fn is_default(&self) -> bool {
+        *self == BackupSettings::default()
+    }
 }
 
 impl Default for Settings {
@@ -41,6 +93,7 @@ impl Default for Settings {
             commit_floor: CommitLevel::Async,
             commit_default: CommitLevel::default(),
             priorities: BTreeMap::new(),
+            backup: BackupSettings::default(),
         }
     }
 }
@@ -72,6 +125,7 @@ impl Settings {
             commit_floor: change.commit_floor.unwrap_or(self.commit_floor),
             commit_default: change.commit_default.unwrap_or(self.commit_default),
             priorities,
+            backup: self.backup.with(&change.backup),
         }
     }
 
@@ -81,6 +135,14 @@ impl Settings {
                 silence_ms: self.silence_ms,
                 least: SILENCE_MS_MIN,
                 most: SILENCE_MS_MAX,
+            });
+        }
+        let interval_ms = self.backup.archive_interval_ms;
+        if !(ARCHIVE_INTERVAL_MS_MIN..=ARCHIVE_INTERVAL_MS_MAX).contains(&interval_ms) {
+            return Err(Rejection::IntervalOutOfRange {
+                interval_ms,
+                least: ARCHIVE_INTERVAL_MS_MIN,
+                most: ARCHIVE_INTERVAL_MS_MAX,
             });
         }
         if self.commit_default < self.commit_floor {
@@ -111,6 +173,37 @@ pub struct SettingsChange {
     pub commit_default: Option<CommitLevel>,
     /// Of these members only.
     pub priorities: BTreeMap<NodeNumber, u8>,
+    /// As in [`Settings`].
+    #[serde(skip_serializing_if = "BackupChange::is_empty")]
+    pub backup: BackupChange,
+}
+
+/// A change of what is kept in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupChange {
+    /// As in [`BackupSettings`].
+    pub bucket: Option<BucketChange>,
+    /// As in [`BackupSettings`].
+    pub archive_interval_ms: Option<u64>,
+}
+
+/// Where the logs are to be archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BucketChange {
+    /// Not any more.
+    Nowhere,
+    /// Into the bucket of this URL.
+    Into(String),
+}
+
+impl BackupChange {
+    /// Does it change nothing?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == BackupChange::default()
+    }
 }
 
 /// Who decides that a failed primary is replaced.

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::Archived;
 use super::history::{Cause, EpochNote};
 use super::joining::{Intent, JoinToken, TokenHash};
 use super::member::{LEVEL, Member, Role, first_level};
@@ -85,6 +86,9 @@ pub struct ControlState {
     /// Changes of members that are under way.
     #[serde(default)]
     pub intents: BTreeSet<Intent>,
+    /// How far the logs are archived; `None` while nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<Archived>,
     /// What is remembered of the latest epochs.
     #[serde(default)]
     pub history: BTreeMap<Epoch, EpochNote>,
@@ -185,6 +189,7 @@ impl ControlState {
             settings: Settings::default(),
             tokens: BTreeMap::new(),
             intents: BTreeSet::new(),
+            archived: None,
             history: BTreeMap::new(),
         }
     }
@@ -252,7 +257,7 @@ impl ControlState {
     }
 
     /// The last record of a log that is spread.
-    fn spread_through(&self, log: LogId) -> Seq {
+    pub(super) fn spread_through(&self, log: LogId) -> Seq {
         let Some(open) = &self.open else {
             return Seq::NONE;
         };

@@ -16,7 +16,7 @@ use crate::backup::manifest::Manifest;
 use crate::backup::repository::Repository;
 use crate::backup::take::{self, How, Progress, Source};
 use crate::base::clock::timeout;
-use crate::base::{Pace, VersionVector};
+use crate::base::{LogId, Pace, VersionVector};
 use crate::engine::{self, Checkpoint};
 
 /// How long it may take until what a checkpoint holds is on enough members.
@@ -118,13 +118,25 @@ impl Serving {
         }
         let environment = Environment::of_process();
         let bucket = Bucket::create(&order.bucket, &environment, Patience::default())?;
-        let (_busy, checkpoint) = self.checkpoint(busy).await?;
-        // Looked at afterwards: a marker that came before it is in it.
-        if self.engine.quarantined().is_some() {
-            return Err(BackupError::Quarantined);
-        }
-        self.spread(&checkpoint.snapshot().state.applied.0).await?;
-        let standing = self.member.standing();
+        let (mut busy, mut checkpoint) = self.checkpoint(busy).await?;
+        let standing = loop {
+            // Looked at afterwards: a marker that came before it is in it.
+            if self.engine.quarantined().is_some() {
+                return Err(BackupError::Quarantined);
+            }
+            let held = &checkpoint.snapshot().state.applied.0;
+            self.spread(held).await?;
+            let standing = self.member.standing();
+            // The ends of logs that are open in it must not be forgotten: nobody could tell any more whether it holds them.
+            let control = &standing.control;
+            let is_known =
+                |log: LogId| log.region != control.region || log.epoch > control.forgotten;
+            if held.logs().all(|(log, _)| is_known(log)) {
+                break standing;
+            }
+            drop(checkpoint);
+            (busy, checkpoint) = self.checkpoint(busy).await?;
+        };
         let number = standing.control.members.get(&self.identity.incarnation);
         let member = number.ok_or(BackupError::NoRows)?.number;
         let source = Source {
@@ -146,6 +158,7 @@ impl Serving {
             }
             Err(cause) => warn!(bucket = %order.bucket, %cause, "could not make a restore point"),
         }
+        drop(busy);
         Ok(taken?)
     }
 

@@ -89,18 +89,20 @@ impl Serving {
         let end = self.blocking(move || Ok(engine.wal().seal()?)).await?;
         // What lies behind the segment's end, so that all before it is no longer needed.
         self.log(Vec::new(), RECORD_WITHIN).await?;
+        self.archiving.hurry();
         let released = timeout(RECORD_WITHIN, self.release_below(end)).await;
         let limit = RECORD_WITHIN;
         released.map_err(|_| Error::DeadlineExceeded { limit })?
     }
 
-    /// Lets go of the log below a place, as soon as all of it is known to be on enough members.
+    /// Lets go of the log below a place, as soon as all of it is known to be on enough members, and archived.
     async fn release_below(&self, place: Lsn) -> Result<(), Error> {
         loop {
             let (engine, standing) = (Arc::clone(&self.engine), self.member.standing());
             let index = standing.control.index;
             let only_copies = move |log, seq| {
-                if standing.control.is_spread(log, seq) {
+                let control = &standing.control;
+                if control.is_spread(log, seq) && !control.is_to_be_archived(log, seq) {
                     Need::Nobody
                 } else {
                     Need::OnlyCopy

@@ -18,12 +18,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::archiving::Archiving;
 use super::backup::Backups;
 use super::quorum::Quorum;
 use super::start::{self, Started};
 use super::writer::Writer;
 use super::{Addresses, Joining, Node, Seed, Seeding, Serving, Shared, StartError};
-use super::{members, peers, status, upkeep};
+use super::{archiving, members, peers, status, upkeep};
 use crate::base::clock::{sleep, timeout};
 use crate::base::task::{give_way, thread, threads};
 use crate::base::{TaskGroup, explained};
@@ -101,6 +102,7 @@ impl Node {
         let serving = Arc::new(Serving::assemble(&self.shared, started, wires, tasks)?);
         self.shared.serving.store(Some(Arc::clone(&serving)));
         upkeep::spawn(&serving);
+        archiving::spawn(&serving);
         members::coordinate(&serving, &serving.tasks);
         Ok(())
     }
@@ -201,6 +203,7 @@ impl Serving {
             seeding.register(&mut registry);
         }
         let gauges = status::Gauges::register(&mut registry);
+        let archiving = Archiving::register(&mut registry);
         let backups = Backups::new(
             shared.config.data_dir.join("backup.checkpoint"),
             shared.config.backup.bytes_per_second,
@@ -218,6 +221,7 @@ impl Serving {
             wires,
             engine,
             backups,
+            archiving,
             quorum: Quorum::default(),
             disk_available: AtomicU64::new(u64::MAX),
             disk_is_low: AtomicBool::new(false),

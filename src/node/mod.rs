@@ -8,6 +8,7 @@
 //! or control nothing more is acknowledged, while reads go on (I20).
 
 mod agreement;
+mod archiving;
 mod backup;
 mod forget;
 mod history;
@@ -46,6 +47,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use self::agreement::{Agreement, RaftPlace};
+use self::archiving::Archiving;
 use self::backup::Backups;
 use self::member::Member;
 use self::quorum::Quorum;
@@ -58,6 +60,7 @@ use crate::model::{Catalogue, View, ViewId};
 use crate::net::Wires;
 
 pub use crate::control::Addresses;
+pub use archiving::ArchiveStatus;
 pub use backup::{BackupError, BackupOrder};
 pub use forget::{Entity, Forgotten, Tombstone};
 pub use identity::{Identity, IdentityFile};
@@ -131,6 +134,7 @@ struct Serving {
     wires: Wires,
     engine: Arc<Engine>,
     backups: Backups,
+    archiving: Archiving,
     quorum: Quorum,
     /// Bytes available on the disk when last looked; `u64::MAX` before.
     disk_available: AtomicU64,

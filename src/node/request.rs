@@ -366,6 +366,9 @@ pub enum Error {
     /// Some member runs a program that does not know read levels of views; nothing was changed.
     #[error("views have read levels once all members of the set run this version")]
     NoViewReadLevels,
+    /// Some member runs a program that does not know what is archived; nothing was changed.
+    #[error("logs are archived once all members of the set run this version")]
+    NoArchives,
     /// The rows here do not hold yet what the session has seen.
     #[error("the rows here do not hold yet all that the session has seen")]
     SessionBehind,

@@ -169,6 +169,10 @@ impl Serving {
     }
 
     async fn change_settings(&self, change: SettingsChange) -> Result<Settings, Error> {
+        // Who does not understand it must not have to apply it.
+        if !change.backup.is_empty() && !self.agreement.state().has_archives() {
+            return Err(Error::NoArchives);
+        }
         match self.agreement.agree(Command::Set(change)).await? {
             Effect::Settings(settings) => Ok(settings),
             other @ (Effect::Booted(_) | Effect::Begun(_) | Effect::Done) => {

@@ -33,6 +33,8 @@ pub(super) struct Gauges {
     sweeping: UnsignedGauge,
     writable: UnsignedGauge,
     quarantined: UnsignedGauge,
+    unarchived: UnsignedGauge,
+    archive_troubled: UnsignedGauge,
 }
 
 impl Gauges {
@@ -96,6 +98,16 @@ impl Gauges {
             "quarantined",
             "1 if the rows here are not those that the primary had at the same place",
             gauges.quarantined.clone(),
+        );
+        registry.register(
+            "archive_unarchived_seconds",
+            "How long ago the oldest record was written that is here and not archived",
+            gauges.unarchived.clone(),
+        );
+        registry.register(
+            "archive_troubled",
+            "1 if archiving went wrong when it was last tried here",
+            gauges.archive_troubled.clone(),
         );
         gauges
     }
@@ -287,6 +299,11 @@ impl Serving {
         gauges
             .writable
             .set(u64::from(self.check_writable().is_ok()));
+        let unarchived = self.archiving.unarchived_for(self.clock.wall_millis());
+        gauges.unarchived.set(unarchived.as_secs());
+        gauges
+            .archive_troubled
+            .set(u64::from(self.archiving.is_troubled()));
         gauges
             .quarantined
             .set(u64::from(self.engine.quarantined().is_some()));

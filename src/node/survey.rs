@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Error, Node, Serving};
+use super::{ArchiveStatus, Error, Node, Serving};
 use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, NodeNumber, VersionVector, explained};
 use crate::control::raft;
 use crate::control::{
@@ -44,6 +44,8 @@ pub struct SetStatus {
     pub intents: Vec<Intent>,
     /// What operators chose.
     pub settings: Settings,
+    /// How the archive does; `None` if the settings name no bucket.
+    pub archive: Option<ArchiveStatus>,
     /// How the agreement goes, as the node that answers sees it; `None` while it is alone.
     pub agreement: Option<AgreementStatus>,
     /// Would another member take over now, if the primary was lost, without losing what was acknowledged at quorum? If not,
@@ -140,6 +142,7 @@ impl Serving {
             members,
             intents: control.intents.iter().copied().collect(),
             settings: control.settings.clone(),
+            archive: self.archive_status(&control),
             agreement: agreement.map(|status| AgreementStatus {
                 leader: status.leader,
                 term: status.term,

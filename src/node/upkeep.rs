@@ -124,7 +124,7 @@ pub(super) fn need(control: Arc<ControlState>) -> impl Fn(LogId, Seq) -> Need {
         let lacks = |member: &Member| member.role.holds_rows() && !member.acked.contains(log, seq);
         if !control.is_spread(log, seq) {
             Need::OnlyCopy
-        } else if members.any(lacks) {
+        } else if members.any(lacks) || control.is_to_be_archived(log, seq) {
             Need::Laggard
         } else {
             Need::Nobody

@@ -86,6 +86,8 @@ pub(super) struct Writer {
     recent: HashMap<(String, String), Lsn>,
     /// Rows and definitions logged since the last marker.
     unmarked: u64,
+    /// When the last marker was logged here, by the monotonic clock.
+    last_mark: Duration,
     /// The stamp of the last rows or definition.
     last_write: Hlc,
     horizon_lag: Duration,
@@ -93,6 +95,8 @@ pub(super) struct Writer {
     horizons: (Epoch, Horizons),
 }
 
+/// How often a marker is logged though nothing else is, if logs are archived.
+const IDLE_MARK_EVERY: Duration = Duration::from_secs(60);
 /// Named writes remembered here before those applied are forgotten.
 const RECENT_MAX: usize = 10_000;
 
@@ -114,6 +118,7 @@ impl Writer {
             event_time_ahead,
             recent: HashMap::new(),
             unmarked: 0,
+            last_mark: Duration::ZERO,
             last_write,
             horizon_lag,
             horizons: (Epoch::NONE, Horizons::new(horizon_lag)),
@@ -303,7 +308,7 @@ impl Writer {
     }
 
     fn mark(&mut self) -> Result<(), Error> {
-        if self.unmarked == 0 {
+        if self.unmarked == 0 && !self.is_idle_mark_due() {
             return Ok(());
         }
         let turn = self.member.turn()?;
@@ -320,12 +325,21 @@ impl Writer {
             digest: state.digest,
         };
         match self.log(turn, Body::Marker(marker), behind) {
-            Ok(_) => self.unmarked = 0,
+            Ok(_) => {
+                self.unmarked = 0;
+                self.last_mark = self.clock.monotonic();
+            }
             // It would not be true any more: the next time it is.
             Err(NotAppended::Moved(_)) => {}
             Err(NotAppended::Refused(cause)) => return Err(cause),
         }
         Ok(())
+    }
+
+    /// Has nothing been logged for so long that the archive should be told that nothing was? Only behind a record is a moment final.
+    fn is_idle_mark_due(&self) -> bool {
+        let is_archived = self.agreement.state().archived.is_some();
+        is_archived && self.clock.monotonic() >= self.last_mark + IDLE_MARK_EVERY
     }
 
     fn raise_horizon(&mut self) -> Result<(), Error> {

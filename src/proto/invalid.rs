@@ -126,6 +126,12 @@ pub enum Problem {
         /// The limit.
         max: usize,
     },
+    /// A text that is the URL of no bucket.
+    #[error("{why}")]
+    BadUrl {
+        /// What is wrong.
+        why: String,
+    },
     /// A number that is too small or too large.
     #[error("{value} is out of range: from {least} to {most}")]
     OutOfRange {
@@ -229,6 +235,7 @@ impl Problem {
             | Problem::TokenOfOtherView { .. }
             | Problem::TokenOfOtherPrefix
             | Problem::OtherKey
+            | Problem::BadUrl { .. }
             | Problem::Unordered => Reason::InvalidArgument,
         }
     }

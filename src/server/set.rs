@@ -5,9 +5,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::status::Failure;
+use crate::backup::bucket::BucketUrl;
 use crate::base::{CommitLevel, NodeNumber};
-use crate::control::{FailoverPolicy, Intent, Rejection, Role, Settings, SettingsChange, TwoNode};
-use crate::node::{self, AgreementStatus, MemberStatus, SetStatus};
+use crate::control::{
+    BackupChange, BackupSettings, BucketChange, FailoverPolicy, Intent, Rejection, Role, Settings,
+    SettingsChange, TwoNode,
+};
+use crate::node::{self, AgreementStatus, ArchiveStatus, MemberStatus, SetStatus};
 use crate::proto::{Invalid, Problem, commit_level_to_proto, v1};
 use v1::member_change::Change;
 
@@ -33,6 +37,7 @@ pub(super) fn status_to_proto(status: SetStatus) -> v1::GetReplicaSetResponse {
             .collect(),
         changes: status.intents.iter().map(change_to_proto).collect(),
         settings: Some(settings_to_proto(&status.settings)),
+        archive: status.archive.map(archive_to_proto),
         agreement: status.agreement.map(agreement_to_proto),
         can_fail_over: status.can_fail_over.is_ok(),
         why_not: status.can_fail_over.err().unwrap_or_default(),
@@ -83,6 +88,15 @@ fn agreement_to_proto(agreement: AgreementStatus) -> v1::Agreement {
     }
 }
 
+fn archive_to_proto(archive: ArchiveStatus) -> v1::Archive {
+    v1::Archive {
+        bucket: archive.bucket,
+        through: archive.through,
+        unarchived_ms: archive.unarchived_for.map(millis),
+        trouble: archive.trouble,
+    }
+}
+
 /// The settings as an answer.
 pub(super) fn settings_to_proto(settings: &Settings) -> v1::Settings {
     let failover = match settings.failover {
@@ -107,6 +121,14 @@ pub(super) fn settings_to_proto(settings: &Settings) -> v1::Settings {
                 priority: u32::from(*priority),
             })
             .collect(),
+        backup: Some(backup_to_proto(&settings.backup)),
+    }
+}
+
+fn backup_to_proto(settings: &BackupSettings) -> v1::BackupSettings {
+    v1::BackupSettings {
+        bucket: settings.bucket.clone(),
+        archive_interval_ms: settings.archive_interval_ms,
     }
 }
 
@@ -120,6 +142,10 @@ fn role_to_proto(role: Role) -> v1::MemberRole {
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a request for a join token asks for.
@@ -163,6 +189,27 @@ pub(super) fn settings_change(request: &v1::SetSettingsRequest) -> Result<Settin
         commit_floor: commit_floor.map_err(at("commit_floor"))?,
         commit_default: commit_default.map_err(at("commit_default"))?,
         priorities,
+        backup: backup_change(request.backup.as_ref()).map_err(at("backup.bucket"))?,
+    })
+}
+
+fn backup_change(change: Option<&v1::BackupChange>) -> Result<BackupChange, Problem> {
+    let Some(change) = change else {
+        return Ok(BackupChange::default());
+    };
+    let bucket = |url: &String| {
+        if url.is_empty() {
+            return Ok(BucketChange::Nowhere);
+        }
+        let parsed: Result<BucketUrl, _> = url.parse();
+        let why = |cause| Problem::BadUrl {
+            why: format!("{cause}"),
+        };
+        parsed.map_err(why).map(|_| BucketChange::Into(url.clone()))
+    };
+    Ok(BackupChange {
+        bucket: change.bucket.as_ref().map(bucket).transpose()?,
+        archive_interval_ms: change.archive_interval_ms,
     })
 }
 
@@ -224,6 +271,8 @@ pub(super) fn settings_failure(error: node::Error) -> Failure {
         field = "commit_default";
     } else if let node::Error::SetRefused(Rejection::NoSuchNumber { .. }) = error {
         field = "priorities";
+    } else if let node::Error::SetRefused(Rejection::IntervalOutOfRange { .. }) = error {
+        field = "backup.archive_interval_ms";
     }
     let failure = Failure::from(error);
     if field.is_empty() {

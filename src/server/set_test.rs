@@ -24,6 +24,11 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         ]
     };
     let priorities = btree_map(1_u64..6, 1_u8.., 0..4);
+    let backup = (option::of("file:///[a-z]{1,9}"), any::<u64>());
+    let backup = backup.prop_map(|(bucket, archive_interval_ms)| BackupSettings {
+        bucket,
+        archive_interval_ms,
+    });
     (
         failover,
         two_node,
@@ -31,9 +36,10 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         level(),
         level(),
         priorities,
+        backup,
     )
         .prop_map(
-            |(failover, two_node, silence_ms, commit_floor, commit_default, priorities)| {
+            |(failover, two_node, silence_ms, commit_floor, commit_default, priorities, backup)| {
                 let named = priorities.into_iter();
                 Settings {
                     failover,
@@ -44,6 +50,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                     priorities: named
                         .map(|(number, value)| (NodeNumber(number), value))
                         .collect(),
+                    backup,
                 }
             },
         )
@@ -58,6 +65,7 @@ fn to_all(settings: &v1::Settings) -> v1::SetSettingsRequest {
         })
         .collect();
     priorities.extend(settings.priorities.iter().copied());
+    let backup = settings.backup.clone().unwrap_or_default();
     v1::SetSettingsRequest {
         failover: Some(settings.failover),
         two_node: Some(settings.two_node),
@@ -65,6 +73,10 @@ fn to_all(settings: &v1::Settings) -> v1::SetSettingsRequest {
         commit_floor: Some(settings.commit_floor),
         commit_default: Some(settings.commit_default),
         priorities,
+        backup: Some(v1::BackupChange {
+            bucket: Some(backup.bucket.unwrap_or_default()),
+            archive_interval_ms: Some(backup.archive_interval_ms),
+        }),
     }
 }
 
@@ -77,9 +89,10 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_given_stays(before in any_settings(), other in any_settings(), given in any::<[bool; 5]>()) {
+    fn what_is_not_given_stays(before in any_settings(), other in any_settings(), given in any::<[bool; 7]>()) {
         let all = to_all(&settings_to_proto(&other));
-        let [failover, two_node, silence, floor, default] = given;
+        let [failover, two_node, silence, floor, default, bucket, interval] = given;
+        let backup = all.backup.unwrap_or_default();
         let request = v1::SetSettingsRequest {
             failover: all.failover.filter(|_| failover),
             two_node: all.two_node.filter(|_| two_node),
@@ -87,6 +100,10 @@ proptest! {
             commit_floor: all.commit_floor.filter(|_| floor),
             commit_default: all.commit_default.filter(|_| default),
             priorities: Vec::new(),
+            backup: (bucket || interval).then(|| v1::BackupChange {
+                bucket: backup.bucket.filter(|_| bucket),
+                archive_interval_ms: backup.archive_interval_ms.filter(|_| interval),
+            }),
         };
         let expected = Settings {
             failover: if failover { other.failover } else { before.failover },
@@ -95,6 +112,14 @@ proptest! {
             commit_floor: if floor { other.commit_floor } else { before.commit_floor },
             commit_default: if default { other.commit_default } else { before.commit_default },
             priorities: before.priorities.clone(),
+            backup: BackupSettings {
+                bucket: if bucket { other.backup.bucket } else { before.backup.bucket.clone() },
+                archive_interval_ms: if interval {
+                    other.backup.archive_interval_ms
+                } else {
+                    before.backup.archive_interval_ms
+                },
+            },
         };
         let change = settings_change(&request).unwrap();
         prop_assert_eq!(before.with(&change), expected);
@@ -157,6 +182,8 @@ proptest! {
         (window, horizon) in (0_u64..1 << 44, 0_u64..1 << 44),
         settings in any_settings(),
         why_not in option::of("[a-z]{1,9}"),
+        (through, trouble) in (option::of("[a-z]{1,9}"), option::of("[a-z]{1,9}")),
+        unarchived_ms in option::of(any::<u32>()),
         (old, new) in any::<(u128, u128)>(),
         (leader, term, voters) in any::<(Option<u64>, u64, Vec<u64>)>(),
     ) {
@@ -178,6 +205,12 @@ proptest! {
                 Intent::Replace { old: IncarnationId(old), new: IncarnationId(new) },
             ],
             settings: settings.clone(),
+            archive: Some(ArchiveStatus {
+                bucket: "b".to_owned(),
+                through: through.clone(),
+                unarchived_for: unarchived_ms.map(|ms| Duration::from_millis(ms.into())),
+                trouble: trouble.clone(),
+            }),
             agreement: Some(AgreementStatus {
                 leader: leader.map(NodeNumber),
                 term,
@@ -206,6 +239,12 @@ proptest! {
                 change(Change::Replace(v1::Replacement { old, new })),
             ],
             settings: Some(settings_to_proto(&settings)),
+            archive: Some(v1::Archive {
+                bucket: "b".to_owned(),
+                through,
+                unarchived_ms: unarchived_ms.map(u64::from),
+                trouble,
+            }),
             agreement: Some(v1::Agreement { leader, term, confirmed_ago_us: None, voters }),
             can_fail_over: why_not.is_none(),
             why_not: why_not.unwrap_or_default(),
@@ -277,6 +316,23 @@ fn a_field_that_says_nothing_known_is_named() {
     ] {
         let invalid = settings_change(&request).unwrap_err();
         assert_eq!(invalid.field, field);
+        assert_eq!(invalid.problem.reason(), Reason::InvalidArgument);
+    }
+}
+
+#[test]
+fn a_bucket_whose_url_is_none_is_refused() {
+    for url in ["bucket", "ftp://b", "file://x"] {
+        let backup = Some(v1::BackupChange {
+            bucket: Some(url.to_owned()),
+            ..v1::BackupChange::default()
+        });
+        let request = v1::SetSettingsRequest {
+            backup,
+            ..v1::SetSettingsRequest::default()
+        };
+        let invalid = settings_change(&request).unwrap_err();
+        assert_eq!(invalid.field, "backup.bucket", "{url}");
         assert_eq!(invalid.problem.reason(), Reason::InvalidArgument);
     }
 }

@@ -243,9 +243,10 @@ fn reason_of(error: &node::Error) -> Reason {
         node::Error::SetRefused(_) | node::Error::Unfit(_) | node::Error::NobodyAbsent => {
             Reason::SetRefused
         }
-        node::Error::Starting { .. } | node::Error::NoSessions | node::Error::NoViewReadLevels => {
-            Reason::Starting
-        }
+        node::Error::Starting { .. }
+        | node::Error::NoSessions
+        | node::Error::NoViewReadLevels
+        | node::Error::NoArchives => Reason::Starting,
         node::Error::Stopping => Reason::Stopping,
         node::Error::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
     }

@@ -22,16 +22,20 @@ use tempfile::TempDir;
 
 use crate::support::{Member, set_of_three, until};
 
-fn url(dir: &Path) -> BucketUrl {
+pub fn url(dir: &Path) -> BucketUrl {
     BucketUrl::of_directory(&dir.join("bucket")).unwrap()
 }
 
-fn repository(dir: &Path) -> Repository {
+pub fn repository(dir: &Path) -> Repository {
     let bucket = Bucket::create(&url(dir), &Environment::default(), Patience::default());
     Repository::new(bucket.unwrap())
 }
 
-async fn back_up(member: &Member, dir: &Path, full: bool) -> Result<(Manifest, u64), BackupError> {
+pub async fn back_up(
+    member: &Member,
+    dir: &Path,
+    full: bool,
+) -> Result<(Manifest, u64), BackupError> {
     let (bucket, progress) = (url(dir), Progress::default());
     let made = member
         .node
@@ -42,7 +46,7 @@ async fn back_up(member: &Member, dir: &Path, full: bool) -> Result<(Manifest, u
     Ok((made, progress.sent.load(Ordering::Relaxed)))
 }
 
-async fn restore_into(dir: &Path, to: Target, into: &Path) -> Result<Identity, RestoreError> {
+pub async fn restore_into(dir: &Path, to: Target, into: &Path) -> Result<Identity, RestoreError> {
     let repository = repository(dir);
     let way = Way::find(&repository, None, to).await.unwrap();
     let config = Config {
@@ -54,7 +58,7 @@ async fn restore_into(dir: &Path, to: Target, into: &Path) -> Result<Identity, R
 }
 
 /// A place for a new set.
-fn place() -> (TempDir, PathBuf) {
+pub fn place() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     (dir, data)

@@ -5,6 +5,7 @@
     reason = "tests may panic"
 )]
 
+mod archive;
 mod backup;
 mod calls;
 #[path = "../node/disk.rs"]

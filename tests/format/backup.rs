@@ -10,7 +10,7 @@ use steadfast::base::{
     AppliedVv, Epoch, Hlc, IncarnationId, LineageId, LogId, NodeNumber, RegionId, Seq, Stamp,
     VersionVector,
 };
-use steadfast::control::ControlState;
+use steadfast::control::{ArchiveClaim, Archived, BackupSettings, Command, ControlState};
 use steadfast::model::record::Horizon;
 use steadfast::model::{Body, Digest, Logged, Record};
 use steadfast::storage::{FileName, Snapshot, State, StoreFile};
@@ -176,4 +176,50 @@ fn written() -> Vec<Logged> {
         logged
     };
     vec![log(1), log(2)]
+}
+
+/// As they are in the agreement, between fields that are older.
+#[test]
+fn what_is_agreed_of_the_archive_is_what_it_was() {
+    let bucket = "s3://backups/prod".to_owned();
+    let settings = BackupSettings {
+        bucket: Some(bucket.clone()),
+        archive_interval_ms: 5_000,
+    };
+    let archived = Archived {
+        base: VersionVector::new(),
+        through: vector(),
+    };
+    let claim = Command::Archive(ArchiveClaim {
+        by: Epoch(3),
+        bucket,
+        base: None,
+        through: vector(),
+    });
+    let vector = r#"{"base":[["0000000000000005",2]],"logs":[["0000000000000005",3,12]]}"#;
+    let written = [
+        serde_json::to_string(&settings),
+        serde_json::to_string(&archived),
+        serde_json::to_string(&claim),
+    ];
+    let expected = [
+        r#"{"bucket":"s3://backups/prod","archive_interval_ms":5000}"#.to_owned(),
+        format!(r#"{{"base":{{"base":[],"logs":[]}},"through":{vector}}}"#),
+        format!(
+            r#"{{"archive":{{"by":3,"bucket":"s3://backups/prod","base":null,"through":{vector}}}}}"#
+        ),
+    ];
+    assert_eq!(written.map(Result::unwrap), expected);
+    assert_eq!(
+        serde_json::from_str::<BackupSettings>(&expected[0]).unwrap(),
+        settings
+    );
+    assert_eq!(
+        serde_json::from_str::<Archived>(&expected[1]).unwrap(),
+        archived
+    );
+    assert_eq!(
+        serde_json::from_str::<Command>(&expected[2]).unwrap(),
+        claim
+    );
 }

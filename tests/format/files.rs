@@ -11,9 +11,9 @@ use steadfast::base::{
     Seq,
 };
 use steadfast::control::{
-    Addresses, Attempt, Cause, ControlState, EpochNote, Extended, FailoverPolicy, Intent,
-    JoinToken, LocalControl, LogState, Member, OpenConfig, Role, Served, Settings, TokenHash,
-    TwoNode,
+    Addresses, Attempt, BackupSettings, Cause, ControlState, EpochNote, Extended, FailoverPolicy,
+    Intent, JoinToken, LocalControl, LogState, Member, OpenConfig, Role, Served, Settings,
+    TokenHash, TwoNode,
 };
 use steadfast::node::Identity;
 
@@ -455,6 +455,7 @@ fn control() -> ControlState {
             commit_floor: CommitLevel::Async,
             commit_default: CommitLevel::All,
             priorities: BTreeMap::from([(NodeNumber(4), 255)]),
+            backup: BackupSettings::default(),
         },
         next_number: NodeNumber(5),
         level: 1,
@@ -488,6 +489,7 @@ fn control() -> ControlState {
             (Epoch(9), LogState::Active),
         ]),
         horizon: Hlc::ZERO,
+        archived: None,
         history: BTreeMap::from([
             (
                 Epoch(8),

@@ -26,6 +26,7 @@ pub(super) fn of_set(set: &v1::GetReplicaSetResponse) -> Json {
         "members": set.members.iter().map(of_member).collect::<Vec<_>>(),
         "changes": set.changes.iter().map(|change| of_change(set, change)).collect::<Vec<_>>(),
         "settings": set.settings.as_ref().map(of_settings),
+        "archive": set.archive.as_ref().map(of_archive),
     })
 }
 
@@ -77,6 +78,15 @@ pub(super) fn number(set: &v1::GetReplicaSetResponse, incarnation: &str) -> Stri
     member.map_or(incarnation.to_owned(), |member| member.number.to_string())
 }
 
+fn of_archive(archive: &v1::Archive) -> Json {
+    json!({
+        "bucket": archive.bucket,
+        "through": archive.through,
+        "unarchived_ms": archive.unarchived_ms,
+        "trouble": archive.trouble,
+    })
+}
+
 /// What operators chose.
 pub(super) fn of_settings(settings: &v1::Settings) -> Json {
     let priorities = settings.priorities.iter();
@@ -90,6 +100,14 @@ pub(super) fn of_settings(settings: &v1::Settings) -> Json {
         "commit_floor": commit_level_name(settings.commit_floor()),
         "commit_default": commit_level_name(settings.commit_default()),
         "priorities": priorities,
+        "backup": settings.backup.as_ref().map(of_backup),
+    })
+}
+
+fn of_backup(settings: &v1::BackupSettings) -> Json {
+    json!({
+        "bucket": settings.bucket,
+        "archive_interval_ms": settings.archive_interval_ms,
     })
 }
 

@@ -45,6 +45,7 @@ pub(super) fn set(set: &v1::GetReplicaSetResponse) -> String {
     }
     let mut lines = vec![header(set)];
     lines.extend(agreement(set));
+    lines.extend(set.archive.as_ref().map(archive));
     lines.push(out.to_string());
     lines.extend(
         set.changes
@@ -105,6 +106,19 @@ fn agreement(set: &v1::GetReplicaSetResponse) -> Option<String> {
     ))
 }
 
+fn archive(archive: &v1::Archive) -> String {
+    let state = match (archive.unarchived_ms, &archive.trouble) {
+        (_, Some(trouble)) => format!("FAILS: {trouble}"),
+        (None, None) => "nothing is archived yet".to_owned(),
+        (Some(0), None) => "all that is here is archived".to_owned(),
+        (Some(ms), None) => {
+            let age = readable(Duration::from_millis(ms));
+            format!("up to {age} of writes are not archived yet")
+        }
+    };
+    format!("archive            {}: {state}", archive.bucket)
+}
+
 fn under_way(set: &v1::GetReplicaSetResponse, change: &v1::MemberChange) -> Option<String> {
     let name = |incarnation: &str| document::number(set, incarnation);
     Some(match change.change.as_ref()? {
@@ -152,9 +166,12 @@ pub(super) fn join_address(set: &v1::GetReplicaSetResponse) -> &str {
 
 /// The settings, as `rs set` takes them.
 pub(super) fn settings(settings: &v1::Settings) -> String {
-    let silence = humantime::format_duration(Duration::from_millis(settings.silence_ms));
+    let span = |ms| {
+        let span = humantime::format_duration(Duration::from_millis(ms));
+        span.to_string().replace(' ', "")
+    };
     let mut lines = vec![
-        format!("silence={}", silence.to_string().replace(' ', "")),
+        format!("silence={}", span(settings.silence_ms)),
         format!("failover={}", document::failover(settings.failover())),
         format!("two-node={}", document::two_node(settings.two_node())),
         format!(
@@ -168,6 +185,12 @@ pub(super) fn settings(settings: &v1::Settings) -> String {
     ];
     let priorities = settings.priorities.iter();
     lines.extend(priorities.map(|of| format!("priority.{}={}", of.number, of.priority)));
+    if let Some(backup) = &settings.backup {
+        let bucket = backup.bucket.as_deref().unwrap_or("none");
+        let interval = span(backup.archive_interval_ms);
+        lines.push(format!("backup-bucket={bucket}"));
+        lines.push(format!("archive-interval={interval}"));
+    }
     lines.join("\n")
 }
 

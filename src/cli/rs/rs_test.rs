@@ -71,6 +71,12 @@ fn four() -> v1::GetReplicaSetResponse {
         }),
         can_fail_over: false,
         why_not: "member 2 lags".to_owned(),
+        archive: Some(v1::Archive {
+            bucket: "s3://b".to_owned(),
+            through: Some("x".to_owned()),
+            unarchived_ms: Some(2_500),
+            trouble: None,
+        }),
     }
 }
 
@@ -90,6 +96,7 @@ fn the_status_is_one_screen() {
         "quorum 2 of 2 data members, 2 in contact",
         "can fail over now no, because member 2 lags",
         "agreement leader 3, term 4, voters 1 2 3",
+        "archive s3://b: up to 2.50 s of writes are not archived yet",
         "member role state promise boot lag last heard peer client",
         "1 data primary 7 1 1,000 40.00 ms ago node1:7401 node1:7400",
         "2 data member 7 2 2,000 this node node2:7401 node2:7400",
@@ -112,6 +119,27 @@ fn the_document_says_all_that_the_screen_does() {
     assert_eq!(json["members"][2]["trouble"], "connection refused");
     assert_eq!(json["members"][3]["promise"], json!(null));
     assert_eq!(json["settings"]["silence_ms"], 1_000);
+    assert_eq!(json["archive"]["unarchived_ms"], 2_500);
+}
+
+#[test]
+fn an_archive_is_told_as_it_does() {
+    let archive = |unarchived_ms, trouble: Option<&str>| v1::Archive {
+        bucket: "s3://b".to_owned(),
+        through: None,
+        unarchived_ms,
+        trouble: trouble.map(str::to_owned),
+    };
+    for (archive, expected) in [
+        (archive(None, None), "nothing is archived yet"),
+        (archive(Some(0), None), "all that is here is archived"),
+        (archive(Some(0), Some("no route")), "FAILS: no route"),
+    ] {
+        let mut set = four();
+        set.archive = Some(archive);
+        let line = format!("archive s3://b: {expected}");
+        assert!(squeezed(&render::set(&set)).contains(&line), "{line}");
+    }
 }
 
 #[test]
@@ -168,6 +196,7 @@ fn a_setting_that_makes_no_sense_is_told_with_what_would() {
         ("failover=never", "expected automatic, hybrid or manual"),
         ("two-node=grow", "expected refuse or shrink"),
         ("commit-floor=none", "async, quorum or all"),
+        ("archive-interval=often", "expected a duration"),
         ("priority.1=256", "from 0 to 255"),
         ("priority.x=1", "\"x\" is no member's number"),
         ("colour=red", "there is no setting \"colour\""),
@@ -186,6 +215,8 @@ proptest! {
         (silence_ms, failover, two_node) in (1_u64..100_000, 1..=3, 1..=2),
         (commit_floor, commit_default) in (1..=3, 1..=3),
         priorities in prop::collection::btree_map(any::<u64>(), 0_u32..=255, 0..4),
+        bucket in prop::option::of("s3://[a-z]{3,9}/[a-z]{1,9}\\?region=[a-z]{1,9}"),
+        archive_interval_ms in 1_u64..10_000_000,
     ) {
         let priorities: Vec<_> = priorities
             .into_iter()
@@ -198,6 +229,7 @@ proptest! {
             commit_floor,
             commit_default,
             priorities: priorities.clone(),
+            backup: Some(v1::BackupSettings { bucket: bucket.clone(), archive_interval_ms }),
         });
         let texts: Vec<String> = shown.lines().map(str::to_owned).collect();
         let expected = v1::SetSettingsRequest {
@@ -207,6 +239,10 @@ proptest! {
             commit_floor: Some(commit_floor),
             commit_default: Some(commit_default),
             priorities,
+            backup: Some(v1::BackupChange {
+                bucket: Some(bucket.unwrap_or_default()),
+                archive_interval_ms: Some(archive_interval_ms),
+            }),
         };
         prop_assert_eq!(settings::parse(&texts).unwrap(), expected);
     }

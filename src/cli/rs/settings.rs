@@ -43,6 +43,13 @@ fn change(changes: &mut v1::SetSettingsRequest, key: &str, value: &str) -> Resul
         }
         "commit-floor" => changes.commit_floor = Some(level(value)?),
         "commit-default" => changes.commit_default = Some(level(value)?),
+        "backup-bucket" => {
+            let bucket = if value == "none" { "" } else { value };
+            changes.backup.get_or_insert_default().bucket = Some(bucket.to_owned());
+        }
+        "archive-interval" => {
+            changes.backup.get_or_insert_default().archive_interval_ms = Some(millis(value)?);
+        }
         _ => changes.priorities.push(priority(key, value)?),
     }
     Ok(())
@@ -62,7 +69,7 @@ fn level(value: &str) -> Result<i32, String> {
 fn priority(key: &str, value: &str) -> Result<v1::Priority, String> {
     let number = key.strip_prefix("priority.").ok_or_else(|| {
         format!(
-            "there is no setting {key:?}: expected silence, failover, two-node, commit-floor, commit-default or priority.N"
+            "there is no setting {key:?}: expected silence, failover, two-node, commit-floor, commit-default, backup-bucket, archive-interval or priority.N"
         )
     })?;
     let number = number
