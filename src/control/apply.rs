@@ -6,6 +6,7 @@ use super::command::{BootClaim, Command, Effect};
 use super::history::Cause;
 use super::member::{Member, Role};
 use super::rejection::Rejection;
+use super::schedule::Backups;
 use super::settings::SettingsChange;
 use super::state::{Attempt, ControlState, Extended, LogState, OpenConfig};
 use crate::base::rule::Rule;
@@ -84,6 +85,7 @@ impl ControlState {
                 now,
             } => self.redeem(hash, incarnation, now),
             Command::Archive(claim) => self.archive(claim),
+            Command::Backup(note) => self.note_backup(note),
             Command::Intend(intent) => self.intend(intent),
             Command::Fulfil(intent) => self.fulfil(intent),
         }
@@ -361,6 +363,7 @@ impl ControlState {
         settings.check(self)?;
         if settings.backup.bucket != self.settings.backup.bucket {
             self.archived = None;
+            self.backups = Backups::default();
             self.forget_folded_logs();
         }
         self.settings = settings.clone();

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{BootNumber, Hlc, IncarnationId, LineageId, RegionId};
-use crate::control::{BackupChange, BackupSettings, BucketChange, Cause, Command, SettingsChange};
+use crate::control::{BackupChange, BucketChange, Cause, Command, SettingsChange};
 
 const REGION: RegionId = RegionId(5);
 const MEMBER: IncarnationId = IncarnationId(2);
@@ -168,23 +168,36 @@ fn a_set_that_archives_nothing_is_written_as_it_always_was() {
 #[test]
 fn intervals_that_make_no_sense_are_refused() {
     let mut state = set();
-    for (interval_ms, is_fine) in [
-        (999, false),
-        (1_000, true),
-        (3_600_000, true),
-        (3_600_001, false),
+    let (hour, year) = (3_600_000, 31_536_000_000);
+    let archive = |ms| (Some(ms), None, None);
+    let every = |ms| (None, Some(ms), None);
+    let full = |ms| (None, None, Some(ms));
+    for ((archive_interval_ms, every_ms, full_every_ms), is_fine) in [
+        (archive(0), false),
+        (archive(999), false),
+        (archive(1_000), true),
+        (archive(hour), true),
+        (archive(hour + 1), false),
+        (every(0), true),
+        (every(59_999), false),
+        (every(60_000), true),
+        (full(0), true),
+        (full(1), false),
+        (full(year), true),
+        (full(year + 1), false),
     ] {
         let change = SettingsChange {
             backup: BackupChange {
-                archive_interval_ms: Some(interval_ms),
-                ..BackupChange::default()
+                bucket: None,
+                archive_interval_ms,
+                every_ms,
+                full_every_ms,
             },
             ..SettingsChange::default()
         };
         let outcome = state.apply(Command::Set(change));
         assert_eq!(outcome.is_ok(), is_fine, "{outcome:?}");
     }
-    assert_eq!(BackupSettings::default().archive_interval_ms, 10_000);
 }
 
 proptest! {

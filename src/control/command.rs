@@ -8,6 +8,7 @@ use super::archive::ArchiveClaim;
 use super::history::{Cause, Served};
 use super::joining::{Intent, TokenHash};
 use super::member::{Addresses, Role};
+use super::schedule::BackupNote;
 use super::secret::SetSecret;
 use super::settings::{Settings, SettingsChange};
 use super::state::Attempt;
@@ -141,6 +142,8 @@ pub enum Command {
     },
     /// More of the logs is archived. Said twice, it changes nothing.
     Archive(ArchiveClaim),
+    /// What becomes of the set's own backups.
+    Backup(BackupNote),
     /// A change of members begins. Said twice, it changes nothing.
     Intend(Intent),
     /// A change of members is done, or given up. Said twice, it changes nothing.

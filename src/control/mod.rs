@@ -19,6 +19,7 @@ pub mod raft;
 mod refound;
 mod rejection;
 mod restored;
+mod schedule;
 mod secret;
 mod settings;
 mod state;
@@ -34,6 +35,7 @@ pub use quorum::{commit_size, nth_greatest, seal_size};
 pub use refound::Survivor;
 pub use rejection::Rejection;
 pub use restored::Restored;
+pub use schedule::{BackupNote, Backups, Failed, Made, Ordered};
 pub use secret::SetSecret;
 pub use settings::{
     BackupChange, BackupSettings, BucketChange, FailoverPolicy, Settings, SettingsChange, TwoNode,

@@ -164,11 +164,13 @@ pub enum Rejection {
         /// The bucket that it was said to be in.
         bucket: String,
     },
-    /// Settings: an interval that is too short or too long.
-    #[error("archive_interval_ms is {interval_ms}: it must be from {least} to {most}")]
+    /// Settings: an interval of backups that is too short or too long.
+    #[error("{name} is {ms}: it must be from {least} to {most}")]
     IntervalOutOfRange {
+        /// The setting.
+        name: String,
         /// The interval asked for.
-        interval_ms: u64,
+        ms: u64,
         /// The shortest.
         least: u64,
         /// The longest.

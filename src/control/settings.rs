@@ -1,6 +1,7 @@
 //! Pure: what operators choose for a set, and which choices are possible.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,10 @@ use crate::base::{CommitLevel, NodeNumber};
 const SILENCE_MS_MIN: u64 = 400;
 /// Beyond this nobody would call the failover automatic.
 const SILENCE_MS_MAX: u64 = 60_000;
-/// More often the objects would hold next to nothing.
-const ARCHIVE_INTERVAL_MS_MIN: u64 = 1_000;
-/// More rarely nobody would call it an archive.
-const ARCHIVE_INTERVAL_MS_MAX: u64 = 3_600_000;
+/// More often the objects would hold next to nothing; more rarely nobody would call it an archive.
+const ARCHIVE_INTERVAL_MS: RangeInclusive<u64> = 1_000..=3_600_000;
+/// From a minute to a year.
+const BACKUP_EVERY_MS: RangeInclusive<u64> = 60_000..=31_536_000_000;
 
 /// What operators chose for the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,10 @@ pub struct BackupSettings {
     pub bucket: Option<String>,
     /// How often what has come is archived, in milliseconds.
     pub archive_interval_ms: u64,
+    /// How often a restore point is made, in milliseconds; 0 if only when what is archived needs one.
+    pub every_ms: u64,
+    /// How often one is made that shares no file with those before, in milliseconds; 0 if never.
+    pub full_every_ms: u64,
 }
 
 impl Default for BackupSettings {
@@ -54,6 +59,8 @@ impl Default for BackupSettings {
         BackupSettings {
             bucket: None,
             archive_interval_ms: 10_000,
+            every_ms: 86_400_000,
+            full_every_ms: 7 * 86_400_000,
         }
     }
 }
@@ -69,7 +76,33 @@ impl BackupSettings {
                 Some(BucketChange::Into(url)) => Some(url.clone()),
             },
             archive_interval_ms: interval_ms.unwrap_or(self.archive_interval_ms),
+            every_ms: change.every_ms.unwrap_or(self.every_ms),
+            full_every_ms: change.full_every_ms.unwrap_or(self.full_every_ms),
         }
+    }
+
+    fn check(&self) -> Result<(), Rejection> {
+        let intervals = [
+            (
+                "archive_interval_ms",
+                self.archive_interval_ms,
+                ARCHIVE_INTERVAL_MS,
+            ),
+            ("every_ms", self.every_ms, BACKUP_EVERY_MS),
+            ("full_every_ms", self.full_every_ms, BACKUP_EVERY_MS),
+        ];
+        for (name, ms, range) in intervals {
+            let is_never = ms == 0 && range == BACKUP_EVERY_MS;
+            if !is_never && !range.contains(&ms) {
+                return Err(Rejection::IntervalOutOfRange {
+                    name: name.to_owned(),
+                    ms,
+                    least: *range.start(),
+                    most: *range.end(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// How often what has come is archived.
@@ -137,14 +170,7 @@ impl Settings {
                 most: SILENCE_MS_MAX,
             });
         }
-        let interval_ms = self.backup.archive_interval_ms;
-        if !(ARCHIVE_INTERVAL_MS_MIN..=ARCHIVE_INTERVAL_MS_MAX).contains(&interval_ms) {
-            return Err(Rejection::IntervalOutOfRange {
-                interval_ms,
-                least: ARCHIVE_INTERVAL_MS_MIN,
-                most: ARCHIVE_INTERVAL_MS_MAX,
-            });
-        }
+        self.backup.check()?;
         if self.commit_default < self.commit_floor {
             return Err(Rejection::DefaultBelowFloor {
                 default: self.commit_default,
@@ -186,6 +212,10 @@ pub struct BackupChange {
     pub bucket: Option<BucketChange>,
     /// As in [`BackupSettings`].
     pub archive_interval_ms: Option<u64>,
+    /// As in [`BackupSettings`].
+    pub every_ms: Option<u64>,
+    /// As in [`BackupSettings`].
+    pub full_every_ms: Option<u64>,
 }
 
 /// Where the logs are to be archived.

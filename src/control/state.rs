@@ -24,6 +24,7 @@ use super::history::{Cause, EpochNote};
 use super::joining::{Intent, JoinToken, TokenHash};
 use super::member::{LEVEL, Member, Role, first_level};
 use super::quorum::commit_size;
+use super::schedule::Backups;
 use super::secret::SetSecret;
 use super::settings::Settings;
 use crate::base::rule::Rule;
@@ -89,6 +90,9 @@ pub struct ControlState {
     /// How far the logs are archived; `None` while nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<Archived>,
+    /// What is agreed about the set's own backups.
+    #[serde(default, skip_serializing_if = "Backups::is_empty")]
+    pub backups: Backups,
     /// What is remembered of the latest epochs.
     #[serde(default)]
     pub history: BTreeMap<Epoch, EpochNote>,
@@ -190,6 +194,7 @@ impl ControlState {
             tokens: BTreeMap::new(),
             intents: BTreeSet::new(),
             archived: None,
+            backups: Backups::default(),
             history: BTreeMap::new(),
         }
     }

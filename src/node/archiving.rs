@@ -21,8 +21,8 @@ use crate::backup::bucket::{self, Bucket, BucketUrl, Environment, Patience};
 use crate::backup::layout::Named;
 use crate::backup::repository::{self, Repository};
 use crate::base::clock::{now_monotonic, sleep};
-use crate::base::{Missing, explained};
-use crate::control::{Command, ControlState, Rejection};
+use crate::base::{Missing, NodeNumber, explained};
+use crate::control::{Command, ControlState, Failed, Made, Rejection};
 use crate::engine::{self, Engine};
 
 /// How often it is looked whether there is something to do, and how far the archive has come.
@@ -40,6 +40,12 @@ pub struct ArchiveStatus {
     pub unarchived_for: Option<Duration>,
     /// Why nothing was archived when it was last tried. Only the primary tries.
     pub trouble: Option<String>,
+    /// The member that is to make a restore point now.
+    pub ordered: Option<NodeNumber>,
+    /// The last restore point that was made, and how long ago.
+    pub last: Option<(Made, Duration)>,
+    /// The last one that was ordered, if it was not made, and how long ago.
+    pub failed: Option<(Failed, Duration)>,
 }
 
 /// What a node knows of the archive, and counts.
@@ -339,11 +345,16 @@ impl Serving {
         let bucket = control.settings.backup.bucket.clone()?;
         let archived = control.archived.as_ref();
         let now = self.clock.wall_millis();
+        let ago = |at: u64| Duration::from_millis(now.saturating_sub(at));
+        let (made, failed) = (control.backups.made.clone(), control.backups.failed.clone());
         Some(ArchiveStatus {
             bucket,
             through: archived.map(|archived| archived.through.to_string()),
             unarchived_for: archived.map(|_| self.archiving.unarchived_for(now)),
             trouble: lock(&self.archiving.seen).trouble.clone(),
+            ordered: control.backups.ordered.map(|order| order.member),
+            last: made.map(|made| (made.clone(), ago(made.at))),
+            failed: failed.map(|failed| (failed.clone(), ago(failed.at))),
         })
     }
 }

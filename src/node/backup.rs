@@ -101,12 +101,12 @@ impl Node {
         progress: &Progress,
     ) -> Result<Manifest, BackupError> {
         let serving = self.serving().map_err(|_| BackupError::Starting)?;
-        serving.back_up(order, progress).await
+        Box::pin(serving.back_up(order, progress)).await
     }
 }
 
 impl Serving {
-    async fn back_up(
+    pub(super) async fn back_up(
         &self,
         order: &BackupOrder,
         progress: &Progress,
@@ -155,6 +155,7 @@ impl Serving {
             Ok(manifest) => {
                 let (point, bytes) = (manifest.point, manifest.bytes());
                 info!(bucket = %order.bucket, %point, bytes, "made a restore point");
+                self.note_point(&order.bucket, manifest).await;
             }
             Err(cause) => warn!(bucket = %order.bucket, %cause, "could not make a restore point"),
         }

@@ -24,7 +24,7 @@ use super::quorum::Quorum;
 use super::start::{self, Started};
 use super::writer::Writer;
 use super::{Addresses, Joining, Node, Seed, Seeding, Serving, Shared, StartError};
-use super::{archiving, members, peers, status, upkeep};
+use super::{archiving, members, peers, schedule, status, upkeep};
 use crate::base::clock::{sleep, timeout};
 use crate::base::task::{give_way, thread, threads};
 use crate::base::{TaskGroup, explained};
@@ -103,6 +103,7 @@ impl Node {
         self.shared.serving.store(Some(Arc::clone(&serving)));
         upkeep::spawn(&serving);
         archiving::spawn(&serving);
+        schedule::spawn(&serving);
         members::coordinate(&serving, &serving.tasks);
         Ok(())
     }

@@ -26,6 +26,7 @@ mod refound;
 mod request;
 mod restore;
 mod scans;
+mod schedule;
 mod seeding;
 mod selected;
 mod sessions;

@@ -1,5 +1,6 @@
 //! What a node says of itself: health, the status document, metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::text::encode;
@@ -35,6 +36,8 @@ pub(super) struct Gauges {
     quarantined: UnsignedGauge,
     unarchived: UnsignedGauge,
     archive_troubled: UnsignedGauge,
+    backup_age: UnsignedGauge,
+    backup_failed: UnsignedGauge,
 }
 
 impl Gauges {
@@ -108,6 +111,16 @@ impl Gauges {
             "archive_troubled",
             "1 if archiving went wrong when it was last tried here",
             gauges.archive_troubled.clone(),
+        );
+        registry.register(
+            "backup_age_seconds",
+            "How long ago the last restore point was made in the set's bucket; 0 before the first",
+            gauges.backup_age.clone(),
+        );
+        registry.register(
+            "backup_failed",
+            "1 if the last backup that the set ordered was not made",
+            gauges.backup_failed.clone(),
         );
         gauges
     }
@@ -304,6 +317,13 @@ impl Serving {
         gauges
             .archive_troubled
             .set(u64::from(self.archiving.is_troubled()));
+        let control = Arc::clone(&self.member.standing().control);
+        let made = control.backups.made.as_ref().map(|made| made.at);
+        let age = made.map_or(0, |at| self.clock.wall_millis().saturating_sub(at));
+        gauges.backup_age.set(age / 1_000);
+        gauges
+            .backup_failed
+            .set(u64::from(control.backups.failed.is_some()));
         gauges
             .quarantined
             .set(u64::from(self.engine.quarantined().is_some()));

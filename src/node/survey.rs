@@ -153,7 +153,10 @@ impl Serving {
         }
     }
 
-    fn member_statuses(&self, control: &ControlState) -> BTreeMap<NodeNumber, MemberStatus> {
+    pub(super) fn member_statuses(
+        &self,
+        control: &ControlState,
+    ) -> BTreeMap<NodeNumber, MemberStatus> {
         let standing = self.member.standing();
         let reports = self.member.reports();
         let wires = self.wires.status();

@@ -94,6 +94,18 @@ fn archive_to_proto(archive: ArchiveStatus) -> v1::Archive {
         through: archive.through,
         unarchived_ms: archive.unarchived_for.map(millis),
         trouble: archive.trouble,
+        ordered: archive.ordered.map(|number| number.0),
+        last: archive.last.map(|(made, ago)| v1::LastPoint {
+            point: made.point,
+            member: made.member.0,
+            full: made.full,
+            ago_ms: millis(ago),
+        }),
+        failed: archive.failed.map(|(failed, ago)| v1::FailedPoint {
+            member: failed.member.0,
+            ago_ms: millis(ago),
+            why: failed.why,
+        }),
     }
 }
 
@@ -129,6 +141,8 @@ fn backup_to_proto(settings: &BackupSettings) -> v1::BackupSettings {
     v1::BackupSettings {
         bucket: settings.bucket.clone(),
         archive_interval_ms: settings.archive_interval_ms,
+        every_ms: settings.every_ms,
+        full_every_ms: settings.full_every_ms,
     }
 }
 
@@ -210,6 +224,8 @@ fn backup_change(change: Option<&v1::BackupChange>) -> Result<BackupChange, Prob
     Ok(BackupChange {
         bucket: change.bucket.as_ref().map(bucket).transpose()?,
         archive_interval_ms: change.archive_interval_ms,
+        every_ms: change.every_ms,
+        full_every_ms: change.full_every_ms,
     })
 }
 
@@ -264,15 +280,15 @@ fn unknown(what: &'static str, code: i32) -> Problem {
 
 /// The failure of a change of settings, at the field that the set refuses.
 pub(super) fn settings_failure(error: node::Error) -> Failure {
-    let mut field = "";
+    let mut field = String::new();
     if let node::Error::SetRefused(Rejection::SilenceOutOfRange { .. }) = error {
-        field = "silence_ms";
+        field.push_str("silence_ms");
     } else if let node::Error::SetRefused(Rejection::DefaultBelowFloor { .. }) = error {
-        field = "commit_default";
+        field.push_str("commit_default");
     } else if let node::Error::SetRefused(Rejection::NoSuchNumber { .. }) = error {
-        field = "priorities";
-    } else if let node::Error::SetRefused(Rejection::IntervalOutOfRange { .. }) = error {
-        field = "backup.archive_interval_ms";
+        field.push_str("priorities");
+    } else if let node::Error::SetRefused(Rejection::IntervalOutOfRange { name, .. }) = &error {
+        field = format!("backup.{name}");
     }
     let failure = Failure::from(error);
     if field.is_empty() {

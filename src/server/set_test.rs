@@ -5,8 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::{BootNumber, Epoch, Hlc, IncarnationId};
-use crate::control::Addresses;
+use crate::base::{BootNumber, Epoch, Hlc, IncarnationId, VersionVector};
+use crate::control::{Addresses, Failed, Made};
 use crate::proto::Reason;
 
 fn any_settings() -> impl Strategy<Value = Settings> {
@@ -24,10 +24,14 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         ]
     };
     let priorities = btree_map(1_u64..6, 1_u8.., 0..4);
-    let backup = (option::of("file:///[a-z]{1,9}"), any::<u64>());
-    let backup = backup.prop_map(|(bucket, archive_interval_ms)| BackupSettings {
-        bucket,
-        archive_interval_ms,
+    let backup = (option::of("file:///[a-z]{1,9}"), any::<[u64; 3]>());
+    let backup = backup.prop_map(|(bucket, [archive_interval_ms, every_ms, full_every_ms])| {
+        BackupSettings {
+            bucket,
+            archive_interval_ms,
+            every_ms,
+            full_every_ms,
+        }
     });
     (
         failover,
@@ -76,6 +80,8 @@ fn to_all(settings: &v1::Settings) -> v1::SetSettingsRequest {
         backup: Some(v1::BackupChange {
             bucket: Some(backup.bucket.unwrap_or_default()),
             archive_interval_ms: Some(backup.archive_interval_ms),
+            every_ms: Some(backup.every_ms),
+            full_every_ms: Some(backup.full_every_ms),
         }),
     }
 }
@@ -89,9 +95,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_given_stays(before in any_settings(), other in any_settings(), given in any::<[bool; 7]>()) {
+    fn what_is_not_given_stays(before in any_settings(), other in any_settings(), given in any::<[bool; 9]>()) {
         let all = to_all(&settings_to_proto(&other));
-        let [failover, two_node, silence, floor, default, bucket, interval] = given;
+        let [failover, two_node, silence, floor, default, bucket, interval, every, full] = given;
         let backup = all.backup.unwrap_or_default();
         let request = v1::SetSettingsRequest {
             failover: all.failover.filter(|_| failover),
@@ -100,9 +106,11 @@ proptest! {
             commit_floor: all.commit_floor.filter(|_| floor),
             commit_default: all.commit_default.filter(|_| default),
             priorities: Vec::new(),
-            backup: (bucket || interval).then(|| v1::BackupChange {
+            backup: (bucket || interval || every || full).then(|| v1::BackupChange {
                 bucket: backup.bucket.filter(|_| bucket),
                 archive_interval_ms: backup.archive_interval_ms.filter(|_| interval),
+                every_ms: backup.every_ms.filter(|_| every),
+                full_every_ms: backup.full_every_ms.filter(|_| full),
             }),
         };
         let expected = Settings {
@@ -118,6 +126,12 @@ proptest! {
                     other.backup.archive_interval_ms
                 } else {
                     before.backup.archive_interval_ms
+                },
+                every_ms: if every { other.backup.every_ms } else { before.backup.every_ms },
+                full_every_ms: if full {
+                    other.backup.full_every_ms
+                } else {
+                    before.backup.full_every_ms
                 },
             },
         };
@@ -210,6 +224,21 @@ proptest! {
                 through: through.clone(),
                 unarchived_for: unarchived_ms.map(|ms| Duration::from_millis(ms.into())),
                 trouble: trouble.clone(),
+                ordered: primary.map(NodeNumber),
+                last: Some((
+                    Made {
+                        point: "p".to_owned(),
+                        member: NodeNumber(by),
+                        full: true,
+                        at: 9,
+                        held: VersionVector::new(),
+                    },
+                    Duration::from_millis(epoch),
+                )),
+                failed: why_not.clone().map(|why| {
+                    let member = NodeNumber(by);
+                    (Failed { member, at: 9, why }, Duration::from_millis(epoch))
+                }),
             }),
             agreement: Some(AgreementStatus {
                 leader: leader.map(NodeNumber),
@@ -244,6 +273,18 @@ proptest! {
                 through,
                 unarchived_ms: unarchived_ms.map(u64::from),
                 trouble,
+                ordered: primary,
+                last: Some(v1::LastPoint {
+                    point: "p".to_owned(),
+                    member: by,
+                    full: true,
+                    ago_ms: epoch,
+                }),
+                failed: why_not.clone().map(|why| v1::FailedPoint {
+                    member: by,
+                    ago_ms: epoch,
+                    why,
+                }),
             }),
             agreement: Some(v1::Agreement { leader, term, confirmed_ago_us: None, voters }),
             can_fail_over: why_not.is_none(),
@@ -346,6 +387,13 @@ fn what_the_set_refuses_is_named_by_its_field() {
         most: 3,
     });
     assert_eq!(silence.field.as_deref(), Some("silence_ms"));
+    let interval = refused(Rejection::IntervalOutOfRange {
+        name: "every_ms".to_owned(),
+        ms: 1,
+        least: 2,
+        most: 3,
+    });
+    assert_eq!(interval.field.as_deref(), Some("backup.every_ms"));
     let number = NodeNumber(4);
     let unknown = refused(Rejection::NoSuchNumber { number });
     assert_eq!(unknown.field.as_deref(), Some("priorities"));

@@ -25,6 +25,7 @@ async fn archive_into(member: &Member, dir: Option<&Path>) {
         backup: BackupChange {
             bucket: Some(bucket),
             archive_interval_ms: Some(1_000),
+            ..BackupChange::default()
         },
         ..SettingsChange::default()
     };
@@ -167,21 +168,26 @@ async fn each_moment_comes_back_as_it_was_through_changes_of_primary() {
     }
 }
 
+/// The last restore point that the set knows of.
+fn point(member: &Member) -> Option<String> {
+    archive(member).last.map(|(made, _)| made.point)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_that_only_a_later_restore_point_passes()
+async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_behind_which_a_restore_point_is_made()
  {
     let first = Member::first().await;
     let dir = tempfile::tempdir().unwrap();
     archive_into(&first, Some(dir.path())).await;
-    until("it is begun", || archive(&first).through.is_some()).await;
-    back_up(&first, dir.path(), false).await.unwrap();
+    until("there is a restore point", || point(&first).is_some()).await;
+    let early = point(&first);
     let seen = written_alone(&first, 1).await;
     archived(&first).await;
     // Something else stands in the bucket's place.
     let (bucket, away) = (dir.path().join("bucket"), dir.path().join("away"));
     RealDisk.rename(&bucket, &away).unwrap();
     std::fs::write(&bucket, b"").unwrap();
-    first.put(1, 2, CommitLevel::Quorum).await.unwrap();
+    let lost = written_alone(&first, 2).await;
     until("it is told", || archive(&first).trouble.is_some()).await;
     assert!(
         archive(&first)
@@ -201,7 +207,10 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_that_only_a_l
     }
     std::fs::remove_file(&bucket).unwrap();
     RealDisk.rename(&away, &bucket).unwrap();
-    archived(&first).await;
+    until("it goes on, and a restore point is made", || {
+        archive(&first).trouble.is_none() && point(&first) != early
+    })
+    .await;
     assert!(first.counted("steadfast_archive_gaps_total") > 0.0);
     let late = written_alone(&first, 3).await;
     archived(&first).await;
@@ -211,7 +220,7 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_that_only_a_l
         Way::find(&repository(dir.path()), None, target).await
     };
     assert!(find(seen).await.unwrap().plan.is_final());
-    let refused = find(late).await;
+    let refused = find(lost).await;
     assert!(
         matches!(
             refused,
@@ -222,10 +231,7 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_that_only_a_l
         ),
         "{refused:?}"
     );
-    back_up(&first, dir.path(), false).await.unwrap();
-    let later = written_alone(&first, 4).await;
-    archived(&first).await;
-    assert!(find(later).await.unwrap().plan.is_final());
+    assert!(find(late).await.unwrap().plan.is_final());
     first.stop().await;
     let (home, data) = place();
     restore_into(dir.path(), Target::Latest, &data)
@@ -233,12 +239,60 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_that_only_a_l
         .unwrap();
     let new = Member::start_in(home, None).await.unwrap();
     until("it serves", || new.serves()).await;
-    assert_eq!(new.get(1, ReadLevel::Local).await.unwrap(), Some(4));
-    assert!(
-        new.status().archive.is_none(),
+    assert_eq!(new.get(1, ReadLevel::Local).await.unwrap(), Some(3));
+    let settings = new.status().settings.backup;
+    assert_eq!(
+        settings.bucket, None,
         "a copy does not write where the set does"
     );
+    assert_eq!(settings.archive_interval_ms, 1_000);
     new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_set_has_a_member_that_is_not_the_primary_make_its_restore_points() {
+    let [first, second, third] = set_of_three().await;
+    let dir = tempfile::tempdir().unwrap();
+    archive_into(&second, Some(dir.path())).await;
+    until("all know of one", || {
+        [&first, &second, &third]
+            .iter()
+            .all(|member| point(member).is_some())
+    })
+    .await;
+    let (made, _) = archive(&third).last.unwrap();
+    assert_ne!(made.member, first.status().by);
+    assert!(made.full);
+    // One that is made by hand counts.
+    let (other, _) = back_up(&first, dir.path(), false).await.unwrap();
+    assert_eq!(point(&first), Some(other.point.to_string()));
+    let metrics = [
+        ("steadfast_backup_failed", 0.0),
+        ("steadfast_archive_troubled", 0.0),
+    ];
+    for (name, expected) in metrics {
+        assert_eq!(first.counted(name), expected, "{name}");
+    }
+    for member in [third, second, first] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_cannot_be_made_is_told() {
+    let first = Member::first().await;
+    let dir = tempfile::tempdir().unwrap();
+    // Archiving needs these two alone, a restore point these files.
+    archive_into(&first, Some(dir.path())).await;
+    let lineage = first.status().lineage;
+    let taken = dir.path().join("bucket").join(lineage).join("files");
+    std::fs::create_dir_all(taken.parent().unwrap()).unwrap();
+    std::fs::write(taken, b"").unwrap();
+    until("it is told", || archive(&first).failed.is_some()).await;
+    assert_eq!(first.counted("steadfast_backup_failed"), 1.0);
+    let (failed, _) = archive(&first).failed.unwrap();
+    assert_eq!(failed.member, first.status().by);
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,9 @@ use steadfast::base::{
     Seq,
 };
 use steadfast::control::{
-    Addresses, Attempt, BackupSettings, Cause, ControlState, EpochNote, Extended, FailoverPolicy,
-    Intent, JoinToken, LocalControl, LogState, Member, OpenConfig, Role, Served, Settings,
-    TokenHash, TwoNode,
+    Addresses, Attempt, BackupSettings, Backups, Cause, ControlState, EpochNote, Extended,
+    FailoverPolicy, Intent, JoinToken, LocalControl, LogState, Member, OpenConfig, Role, Served,
+    Settings, TokenHash, TwoNode,
 };
 use steadfast::node::Identity;
 
@@ -490,6 +490,7 @@ fn control() -> ControlState {
         ]),
         horizon: Hlc::ZERO,
         archived: None,
+        backups: Backups::default(),
         history: BTreeMap::from([
             (
                 Epoch(8),

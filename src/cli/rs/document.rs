@@ -84,6 +84,18 @@ fn of_archive(archive: &v1::Archive) -> Json {
         "through": archive.through,
         "unarchived_ms": archive.unarchived_ms,
         "trouble": archive.trouble,
+        "ordered": archive.ordered,
+        "last": archive.last.as_ref().map(|last| json!({
+            "point": last.point,
+            "member": last.member,
+            "full": last.full,
+            "ago_ms": last.ago_ms,
+        })),
+        "failed": archive.failed.as_ref().map(|failed| json!({
+            "member": failed.member,
+            "ago_ms": failed.ago_ms,
+            "why": failed.why,
+        })),
     })
 }
 
@@ -108,6 +120,8 @@ fn of_backup(settings: &v1::BackupSettings) -> Json {
     json!({
         "bucket": settings.bucket,
         "archive_interval_ms": settings.archive_interval_ms,
+        "every_ms": settings.every_ms,
+        "full_every_ms": settings.full_every_ms,
     })
 }
 

@@ -116,7 +116,28 @@ fn archive(archive: &v1::Archive) -> String {
             format!("up to {age} of writes are not archived yet")
         }
     };
-    format!("archive            {}: {state}", archive.bucket)
+    let mut lines = vec![format!("archive            {}: {state}", archive.bucket)];
+    let ago = |ms| humantime::format_duration(Duration::from_secs(ms / 1_000));
+    let last = archive.last.as_ref().map(|last| {
+        let kind = if last.full { "full" } else { "incremental" };
+        let (point, member, ago) = (&last.point, last.member, ago(last.ago_ms));
+        format!("last {ago} ago, {kind}, {point} of member {member}")
+    });
+    let ordered = archive
+        .ordered
+        .map(|member| format!("member {member} makes one now"));
+    let failed = archive.failed.as_ref().map(|failed| {
+        let (member, ago, why) = (failed.member, ago(failed.ago_ms), &failed.why);
+        format!("FAILED at member {member}, {ago} ago: {why}")
+    });
+    let parts: Vec<String> = [last, ordered, failed].into_iter().flatten().collect();
+    let parts = if parts.is_empty() {
+        "none yet".to_owned()
+    } else {
+        parts.join("; ")
+    };
+    lines.push(format!("restore points     {parts}"));
+    lines.join("\n")
 }
 
 fn under_way(set: &v1::GetReplicaSetResponse, change: &v1::MemberChange) -> Option<String> {
@@ -190,6 +211,15 @@ pub(super) fn settings(settings: &v1::Settings) -> String {
         let interval = span(backup.archive_interval_ms);
         lines.push(format!("backup-bucket={bucket}"));
         lines.push(format!("archive-interval={interval}"));
+        let every = |ms| {
+            if ms == 0 {
+                "never".to_owned()
+            } else {
+                span(ms)
+            }
+        };
+        lines.push(format!("backup-every={}", every(backup.every_ms)));
+        lines.push(format!("backup-full-every={}", every(backup.full_every_ms)));
     }
     lines.join("\n")
 }

@@ -76,6 +76,18 @@ fn four() -> v1::GetReplicaSetResponse {
             through: Some("x".to_owned()),
             unarchived_ms: Some(2_500),
             trouble: None,
+            ordered: Some(3),
+            last: Some(v1::LastPoint {
+                point: "p1".to_owned(),
+                member: 2,
+                full: true,
+                ago_ms: 3_661_000,
+            }),
+            failed: Some(v1::FailedPoint {
+                member: 2,
+                ago_ms: 61_500,
+                why: "no route".to_owned(),
+            }),
         }),
     }
 }
@@ -97,6 +109,7 @@ fn the_status_is_one_screen() {
         "can fail over now no, because member 2 lags",
         "agreement leader 3, term 4, voters 1 2 3",
         "archive s3://b: up to 2.50 s of writes are not archived yet",
+        "restore points last 1h 1m 1s ago, full, p1 of member 2; member 3 makes one now; FAILED at member 2, 1m 1s ago: no route",
         "member role state promise boot lag last heard peer client",
         "1 data primary 7 1 1,000 40.00 ms ago node1:7401 node1:7400",
         "2 data member 7 2 2,000 this node node2:7401 node2:7400",
@@ -129,6 +142,7 @@ fn an_archive_is_told_as_it_does() {
         through: None,
         unarchived_ms,
         trouble: trouble.map(str::to_owned),
+        ..v1::Archive::default()
     };
     for (archive, expected) in [
         (archive(None, None), "nothing is archived yet"),
@@ -138,7 +152,9 @@ fn an_archive_is_told_as_it_does() {
         let mut set = four();
         set.archive = Some(archive);
         let line = format!("archive s3://b: {expected}");
-        assert!(squeezed(&render::set(&set)).contains(&line), "{line}");
+        let shown = squeezed(&render::set(&set));
+        assert!(shown.contains(&line), "{line}");
+        assert!(shown.contains(&"restore points none yet".to_owned()));
     }
 }
 
@@ -217,6 +233,7 @@ proptest! {
         priorities in prop::collection::btree_map(any::<u64>(), 0_u32..=255, 0..4),
         bucket in prop::option::of("s3://[a-z]{3,9}/[a-z]{1,9}\\?region=[a-z]{1,9}"),
         archive_interval_ms in 1_u64..10_000_000,
+        (every_ms, full_every_ms) in (0_u64..10_000_000, 0_u64..10_000_000),
     ) {
         let priorities: Vec<_> = priorities
             .into_iter()
@@ -229,7 +246,12 @@ proptest! {
             commit_floor,
             commit_default,
             priorities: priorities.clone(),
-            backup: Some(v1::BackupSettings { bucket: bucket.clone(), archive_interval_ms }),
+            backup: Some(v1::BackupSettings {
+                bucket: bucket.clone(),
+                archive_interval_ms,
+                every_ms,
+                full_every_ms,
+            }),
         });
         let texts: Vec<String> = shown.lines().map(str::to_owned).collect();
         let expected = v1::SetSettingsRequest {
@@ -242,6 +264,8 @@ proptest! {
             backup: Some(v1::BackupChange {
                 bucket: Some(bucket.unwrap_or_default()),
                 archive_interval_ms: Some(archive_interval_ms),
+                every_ms: Some(every_ms),
+                full_every_ms: Some(full_every_ms),
             }),
         };
         prop_assert_eq!(settings::parse(&texts).unwrap(), expected);

@@ -50,6 +50,12 @@ fn change(changes: &mut v1::SetSettingsRequest, key: &str, value: &str) -> Resul
         "archive-interval" => {
             changes.backup.get_or_insert_default().archive_interval_ms = Some(millis(value)?);
         }
+        "backup-every" => {
+            changes.backup.get_or_insert_default().every_ms = Some(millis_or_never(value)?);
+        }
+        "backup-full-every" => {
+            changes.backup.get_or_insert_default().full_every_ms = Some(millis_or_never(value)?);
+        }
         _ => changes.priorities.push(priority(key, value)?),
     }
     Ok(())
@@ -61,6 +67,14 @@ fn millis(value: &str) -> Result<u64, String> {
     u64::try_from(span.as_millis()).map_err(|_| "this is too long".to_owned())
 }
 
+fn millis_or_never(value: &str) -> Result<u64, String> {
+    if value == "never" {
+        Ok(0)
+    } else {
+        millis(value)
+    }
+}
+
 fn level(value: &str) -> Result<i32, String> {
     let level: CommitLevel = value.parse().map_err(|error| format!("{error}"))?;
     Ok(commit_level_to_wire(Some(level)).into())
@@ -69,7 +83,7 @@ fn level(value: &str) -> Result<i32, String> {
 fn priority(key: &str, value: &str) -> Result<v1::Priority, String> {
     let number = key.strip_prefix("priority.").ok_or_else(|| {
         format!(
-            "there is no setting {key:?}: expected silence, failover, two-node, commit-floor, commit-default, backup-bucket, archive-interval or priority.N"
+            "there is no setting {key:?}: expected silence, failover, two-node, commit-floor, commit-default, backup-bucket, archive-interval, backup-every, backup-full-every or priority.N"
         )
     })?;
     let number = number

@@ -1,0 +1,171 @@
+//! Pure: which restore points the set makes by itself, and when.
+//!
+//! ```text
+//!   due ──► Ordered (the primary chooses a member) ──► Made, or Failed (the member says) ──► due again
+//! ```
+//! **Invariants.** One backup is ordered at a time. Who is to make it, and what was made, is agreed, so that it survives a change of
+//! primary. As long as something is archived there is a restore point that it follows, or one is due.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Effect;
+use super::rejection::Rejection;
+use super::state::ControlState;
+use crate::base::{Epoch, NodeNumber, VersionVector};
+
+/// After a backup that failed the next one is ordered no earlier, in milliseconds.
+const AGAIN_MILLIS: u64 = 60_000;
+
+/// What is agreed about the set's own backups.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backups {
+    /// Which member is to make one.
+    pub ordered: Option<Ordered>,
+    /// The last one that was made.
+    pub made: Option<Made>,
+    /// When the last full one was made, in milliseconds of wall time; 0 before the first.
+    pub full_at: u64,
+    /// The last one that was ordered, if it failed.
+    pub failed: Option<Failed>,
+}
+
+impl Backups {
+    // Programs that know nothing of them need not see them as long as there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Backups::default()
+    }
+}
+
+/// A backup that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// By whom.
+    pub member: NodeNumber,
+    /// It is to share no file with those before.
+    pub full: bool,
+    /// Since when, in milliseconds of wall time.
+    pub at: u64,
+}
+
+/// A restore point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Made {
+    /// Its name.
+    pub point: String,
+    /// Whose store it holds.
+    pub member: NodeNumber,
+    /// Does it share no file with those before?
+    pub full: bool,
+    /// When it was complete, in milliseconds of wall time.
+    pub at: u64,
+    /// What it holds.
+    pub held: VersionVector,
+}
+
+/// A backup that was not made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    /// Who was to make it.
+    pub member: NodeNumber,
+    /// When it was given up, in milliseconds of wall time.
+    pub at: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// What becomes of the set's backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BackupNote {
+    /// The primary of an epoch orders one.
+    Ordered {
+        /// Its epoch.
+        by: Epoch,
+        /// What it orders.
+        order: Ordered,
+    },
+    /// One was made, ordered or not.
+    Made {
+        /// The URL of the bucket.
+        bucket: String,
+        /// The restore point.
+        made: Made,
+    },
+    /// One that was ordered was not made.
+    Failed(Failed),
+}
+
+impl ControlState {
+    pub(super) fn note_backup(&mut self, note: BackupNote) -> Result<Effect, Rejection> {
+        match note {
+            BackupNote::Ordered { by, .. } if by != self.open_epoch() => return Err(self.stale(by)),
+            BackupNote::Ordered { order, .. } => self.backups.ordered = Some(order),
+            BackupNote::Made { bucket, .. }
+                if self.settings.backup.bucket.as_ref() != Some(&bucket) =>
+            {
+                return Err(Rejection::ArchivedElsewhere { bucket });
+            }
+            BackupNote::Made { made, .. } => {
+                self.end_order(made.member);
+                if made.full {
+                    self.backups.full_at = made.at;
+                }
+                self.backups.failed = None;
+                self.backups.made = Some(made);
+            }
+            BackupNote::Failed(failed) => {
+                self.end_order(failed.member);
+                self.backups.failed = Some(failed);
+            }
+        }
+        Ok(Effect::Done)
+    }
+
+    fn end_order(&mut self, member: NodeNumber) {
+        self.backups.ordered = self.backups.ordered.filter(|order| order.member != member);
+    }
+
+    /// Is a backup to be ordered at this wall time, in milliseconds? Says whether it is to be a full one.
+    #[must_use]
+    pub fn backup_due(&self, now: u64) -> Option<bool> {
+        let settings = &self.settings.backup;
+        let Backups {
+            ordered,
+            made,
+            full_at,
+            failed,
+        } = &self.backups;
+        let waits = failed
+            .as_ref()
+            .is_some_and(|failed| now < failed.at.saturating_add(AGAIN_MILLIS));
+        if settings.bucket.is_none() || ordered.is_some() || waits {
+            return None;
+        }
+        let is_over = |since: u64, span: u64| span > 0 && now >= since.saturating_add(span);
+        let full = is_over(*full_at, settings.full_every_ms);
+        let is_due = match made {
+            // What is archived is of no use without one.
+            None => self.archived.is_some(),
+            Some(made) => {
+                is_over(made.at, settings.every_ms) || full || !self.archive_follows(&made.held)
+            }
+        };
+        is_due.then_some(full)
+    }
+
+    /// Does what is archived follow a restore point that holds this?
+    fn archive_follows(&self, held: &VersionVector) -> bool {
+        let follows = |base: &VersionVector| held.covers(base) || self.covers(held, base);
+        self.archived
+            .as_ref()
+            .is_none_or(|archived| follows(&archived.base))
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_test.rs"]
+mod tests;
