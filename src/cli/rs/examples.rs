@@ -111,8 +111,13 @@ Keys:
   commit-floor=async|quorum|all          writes are acknowledged at this level at least
   commit-default=async|quorum|all        the level of writes that ask for none
   priority.N=0…255                       how much member N is preferred as primary
+  backup-bucket=URL|none                 where what is written is archived, and restore points are kept
+  archive-interval=DURATION              how often what was written is archived
+  backup-every=DURATION|never            how often a restore point is made
+  backup-full-every=DURATION|never       how often one is made that shares no file with those before
 
 Examples:
   steadfast rs set
+  steadfast rs set backup-bucket='s3://backups/prod?region=eu-central-1'
   steadfast rs set silence=2s failover=hybrid
   steadfast rs set priority.1=10 priority.3=0";
