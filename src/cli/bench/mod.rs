@@ -4,10 +4,12 @@
 //! generator runs on the machine it measures, so its own cost is part of every figure, ours and those it is compared with.
 
 mod arrivals;
+mod backup;
 mod bare;
 mod case;
 mod closed_loop;
 mod compare;
+mod copying;
 mod empty;
 mod failover;
 mod generator;
@@ -49,6 +51,7 @@ Examples:
   steadfast bench grid --entities 10000 --seconds 2
   steadfast bench failover --kills 50 --fault pause
   steadfast bench set --output json
+  steadfast bench backup --entities 10000000 --output json
 
 Lookups and writes are for the entities that `load` wrote: give the same --entities, --views and --features.";
 
@@ -72,6 +75,8 @@ enum Command {
     Failover(failover::Args),
     /// Form a set of three nodes of its own, and measure what the members cost one another
     Set(set::Args),
+    /// Measure what backups, the archive and a restore take, at a node of its own, and copies of the same files
+    Backup(backup::Args),
     /// Measure a node of its own, an empty gRPC server, bare RocksDB and, if installed, Redis in one run
     Compare(CompareArgs),
     Grid(grid::Args),
@@ -138,6 +143,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Grid(args) => Box::pin(grid::run(args)).await,
         Command::Failover(args) => Box::pin(failover::run(args)).await,
         Command::Set(args) => Box::pin(set::run(args)).await,
+        Command::Backup(args) => Box::pin(backup::run(args)).await,
         Command::EmptyServer(args) => empty::run(args).await,
     }
 }
