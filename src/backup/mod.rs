@@ -6,7 +6,7 @@
 //! ```
 //! What is decided is pure: [`layout`] says what objects are called, [`plan`] what a restore takes, [`follow`] which records
 //! count, [`retention`] which restore points are kept, [`mod@removal`] what goes with the others. [`repository`] is the bucket by
-//! what it holds; [`take`] and [`mod@restore`] move bytes. Whether a bucket does what all this relies on,
+//! what it holds; [`take`] and [`mod@restore`] move bytes, [`prune`] removes them. Whether a bucket does what all this relies on,
 //! [`trial`] finds out.
 //!
 //! **Invariants** (I25). Objects are created and never replaced. What is read is checked against its name or its manifest. A
@@ -20,6 +20,7 @@ pub mod inventory;
 pub mod layout;
 pub mod manifest;
 pub mod plan;
+pub mod prune;
 pub mod records;
 pub mod removal;
 pub mod repository;
