@@ -6,8 +6,8 @@
 //! ```
 //! What is decided is pure: [`layout`] says what objects are called, [`plan`] what a restore takes, [`follow`] which records
 //! count, [`retention`] which restore points are kept, [`mod@removal`] what goes with the others. [`repository`] is the bucket by
-//! what it holds; [`take`] and [`mod@restore`] move bytes, [`prune`] removes them. Whether a bucket does what all this relies on,
-//! [`trial`] finds out.
+//! what it holds; [`take`] and [`mod@restore`] move bytes, [`prune`] removes them, [`mod@verify`] looks whether they are there. Whether
+//! a bucket does what all this relies on, [`trial`] finds out.
 //!
 //! **Invariants** (I25). Objects are created and never replaced. What is read is checked against its name or its manifest. A
 //! restored set has a lineage of its own.
@@ -29,4 +29,5 @@ pub mod retention;
 pub mod stretch;
 pub mod take;
 pub mod trial;
+pub mod verify;
 pub mod way;

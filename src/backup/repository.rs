@@ -47,6 +47,22 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Does it say what is wrong with an object that somebody has to do something about, rather than that it could not be read now?
+    #[must_use]
+    pub fn is_of_the_object(&self) -> bool {
+        match self {
+            Error::Bucket(cause) => matches!(
+                cause.kind(),
+                Kind::Missing | Kind::Changed | Kind::TooLarge | Kind::BadAnswer
+            ),
+            Error::Manifest(_) | Error::Stretch(_) | Error::Records(_) | Error::Occupied { .. } => {
+                true
+            }
+        }
+    }
+}
+
 /// Backups in a bucket.
 #[derive(Debug, Clone)]
 pub struct Repository {
