@@ -10,5 +10,8 @@
 mod bad_server;
 mod objects;
 mod places;
+mod prune;
+mod set;
 mod trouble;
 mod verify;
+mod whole;

@@ -46,15 +46,15 @@ Examples:
 /// Remove what no restore point needs that is kept
 #[derive(Debug, clap::Args)]
 #[command(after_help = DETAILS)]
-#[group(id = "keep", required = true, multiple = true, args = ["keep_days", "keep_points"])]
+#[command(group = clap::ArgGroup::new("keep").required(true).multiple(true))]
 pub struct Args {
     /// The bucket: s3://BUCKET/PREFIX or file:///DIRECTORY.
     url: String,
     /// Keep what takes one back to each moment of so many days.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "keep")]
     keep_days: Option<u32>,
     /// Keep so many of the latest restore points.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "keep")]
     keep_points: Option<NonZeroU32>,
     /// Only print what would be removed.
     #[arg(long)]
