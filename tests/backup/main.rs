@@ -8,6 +8,7 @@
 )]
 
 mod bad_server;
+mod manifest;
 mod objects;
 mod places;
 mod prune;

@@ -78,7 +78,7 @@ fn parse_url(url: &str) -> Result<BucketUrl, CliError> {
 }
 
 /// What is in a bucket that is there.
-fn open(url: &str) -> Result<Repository, CliError> {
+pub(super) fn open(url: &str) -> Result<Repository, CliError> {
     let url = parse_url(url)?;
     let bucket = Bucket::open(&url, &Environment::of_process(), Patience::default());
     let bucket = bucket.map_err(|error| CliError::wrong("BAD_URL", error.to_string()))?;
@@ -86,15 +86,15 @@ fn open(url: &str) -> Result<Repository, CliError> {
 }
 
 /// The history that a command is about.
-struct Chosen {
-    lineage: LineageId,
+pub(super) struct Chosen {
+    pub lineage: LineageId,
     /// Others that the bucket holds.
     others: Vec<LineageId>,
 }
 
 impl Chosen {
     /// The one that is asked for, else that of the latest restore point. It has a restore point.
-    fn of(
+    pub fn of(
         repository: &Repository,
         inventory: &Inventory,
         asked: Option<LineageId>,
@@ -116,12 +116,12 @@ impl Chosen {
     }
 }
 
-fn failed(error: repository::Error) -> CliError {
+pub(super) fn failed(error: repository::Error) -> CliError {
     CliError::failed("BUCKET", explained(&error))
 }
 
 /// A stamp's time as people read it.
-fn time(at: Hlc) -> String {
+pub(super) fn time(at: Hlc) -> String {
     let millis = i64::try_from(at.millis()).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     time.to_string()
