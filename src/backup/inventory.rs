@@ -1,9 +1,10 @@
 //! Pure: what a bucket holds, by the names and lengths of its objects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::layout::{End, FileId, Named, PointId, Segment, StretchId};
-use crate::base::{LineageId, LogId};
+use crate::base::{LineageId, LogId, Micros};
 
 /// What a bucket holds, by lineage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +32,52 @@ pub struct Holdings {
     pub ends: BTreeMap<LogId, BTreeSet<End>>,
     /// Beginnings of stretches of the archive.
     pub stretches: BTreeSet<StretchId>,
+}
+
+/// An object of a lineage, and when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub named: Named,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written, by the bucket's clock.
+    pub modified: Micros,
+}
+
+impl Object {
+    /// How long it has been there at a time of the same clock.
+    #[must_use]
+    pub fn age(&self, now: Micros) -> Duration {
+        let micros = now.0.saturating_sub(self.modified.0);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// The restore point whose manifest it is.
+    #[must_use]
+    pub fn manifest_of(&self) -> Option<PointId> {
+        match self.named {
+            Named::Point(point) => Some(point),
+            Named::Dropped(_)
+            | Named::StoreFile(_)
+            | Named::Segment(_)
+            | Named::End(_)
+            | Named::Stretch(_) => None,
+        }
+    }
+
+    /// The generation and digest of the file that it is.
+    #[must_use]
+    pub fn file(&self) -> Option<(PointId, FileDigest)> {
+        match self.named {
+            Named::StoreFile(file) => Some((file.generation, file.digest.into())),
+            Named::Point(_)
+            | Named::Dropped(_)
+            | Named::Segment(_)
+            | Named::End(_)
+            | Named::Stretch(_) => None,
+        }
+    }
 }
 
 /// The digest of a file, in an order.
@@ -65,7 +112,8 @@ impl Inventory {
 }
 
 impl Holdings {
-    fn add(&mut self, named: Named, bytes: u64) {
+    /// Takes note of an object.
+    pub(super) fn add(&mut self, named: Named, bytes: u64) {
         match named {
             Named::Point(point) => {
                 self.manifests.insert(point, bytes);

@@ -274,7 +274,7 @@ impl Archive {
     }
 
     /// The stretches before which something was never archived that a restore point does not hold.
-    fn gaps(&self, base: &Manifest) -> Vec<&Stretch> {
+    pub(super) fn gaps(&self, base: &Manifest) -> Vec<&Stretch> {
         let stretches = self.stretches.iter();
         stretches
             .filter(|stretch| !follows(base, stretch))

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bucket::{self, Bucket, Kind, Listed, ObjectName, Put, Reading};
-use super::inventory::{Holdings, Inventory};
+use super::inventory::{Holdings, Inventory, Object};
 use super::layout::{self, FileId, Named, PointId, Segment, StretchId};
 use super::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
 use super::plan::Archive;
 use super::records;
 use super::stretch::{MAX_STRETCH_BYTES, Stretch};
 use crate::base::sealed;
-use crate::base::{LineageId, LogId, Seq};
+use crate::base::{LineageId, LogId, Micros, Seq};
 use crate::model::Logged;
 use crate::storage::StoreFile;
 
@@ -45,6 +45,22 @@ pub enum Error {
         /// What should be.
         wanted: String,
     },
+}
+
+impl Error {
+    /// Does it say what is wrong with an object that somebody has to do something about, rather than that it could not be read now?
+    #[must_use]
+    pub fn is_of_the_object(&self) -> bool {
+        match self {
+            Error::Bucket(cause) => matches!(
+                cause.kind(),
+                Kind::Missing | Kind::Changed | Kind::TooLarge | Kind::BadAnswer
+            ),
+            Error::Manifest(_) | Error::Stretch(_) | Error::Records(_) | Error::Occupied { .. } => {
+                true
+            }
+        }
+    }
 }
 
 /// Backups in a bucket.
@@ -98,6 +114,50 @@ impl Repository {
         let under = object(&lineage.to_string());
         self.list_into(&mut inventory, Some(&under)).await?;
         Ok(inventory.lineages.remove(&lineage).unwrap_or_default())
+    }
+
+    /// The objects of one lineage, each with its length and age.
+    ///
+    /// # Errors
+    /// If the bucket cannot be listed.
+    pub async fn objects(&self, lineage: LineageId) -> Result<Vec<Object>, Error> {
+        let under = object(&lineage.to_string());
+        let mut listing = self.bucket.list(Some(&under), None);
+        let mut objects = Vec::new();
+        while let Some(listed) = listing.next().await? {
+            let Listed::Object {
+                name,
+                bytes,
+                modified,
+            } = listed
+            else {
+                continue;
+            };
+            if let Some((_, named)) = Named::parse(name.as_str()) {
+                objects.push(Object {
+                    named,
+                    bytes,
+                    modified,
+                });
+            }
+        }
+        Ok(objects)
+    }
+
+    /// The time by the bucket's own clock, which says of each object when it was written. Found by a mark that is written for it
+    /// and removed again: of a restore point that never was, so that one that is left behind is what prune removes.
+    ///
+    /// # Errors
+    /// If the mark cannot be written, looked at or removed.
+    pub async fn now(&self, lineage: LineageId) -> Result<Micros, Error> {
+        let mark = Named::Dropped(PointId {
+            begun_millis: 0,
+            random: rand::random(),
+        });
+        self.mark(lineage, mark).await?;
+        let stored = self.bucket.stored(&named(lineage, mark)).await;
+        self.remove(lineage, mark).await?;
+        Ok(stored?.modified)
     }
 
     async fn list_into(

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   look what is there ─► send what is missing, several files at once ─► look that all of it is there ─► manifest
+//!        ─► look once more, for what was removed before somebody could know of the manifest
 //! ```
 //! **Invariants.** A file is called by what it holds, so one that is there is not sent again: after the first backup of a
 //! generation each of the others sends what has changed since, and one that was broken off goes on where it was. The manifest is
-//! written last, and only if everything it names is there; what is in the bucket without one is no restore point.
+//! written last, and only if everything it names is there; what is in the bucket without one is no restore point. If something
+//! goes at that moment the restore point is dropped at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::inventory::Holdings;
-use super::layout::{FileId, PointId};
+use super::layout::{Named, PointId};
 use super::manifest::Manifest;
 use super::repository::{self, Repository};
-use crate::base::{LineageId, NodeNumber};
+use crate::base::NodeNumber;
 use crate::control::ControlState;
 use crate::engine::Checkpoint;
 use crate::storage::StoreFile;
@@ -121,10 +123,21 @@ pub async fn take(
     let sending = files.map(|file| send(repository, &manifest, source, file, &there, progress));
     let sending = stream::iter(sending).buffer_unordered(FILES_AT_ONCE);
     sending.try_collect::<()>().await?;
-    let there = repository.points(lineage).await?;
-    check(&manifest, &there, lineage)?;
-    repository.put_manifest(&manifest).await?;
+    check(&manifest, &repository.points(lineage).await?)?;
+    conclude(repository, &manifest).await?;
     Ok(manifest)
+}
+
+/// Makes a restore point of what is there, unless some of it is gone once everybody can see that it is needed.
+async fn conclude(repository: &Repository, manifest: &Manifest) -> Result<(), Error> {
+    let lineage = manifest.control.lineage;
+    repository.put_manifest(manifest).await?;
+    let checked = check(manifest, &repository.points(lineage).await?);
+    if checked.is_err() {
+        let dropped = Named::Dropped(manifest.point);
+        repository.mark(lineage, dropped).await?;
+    }
+    checked
 }
 
 impl Place {
@@ -179,14 +192,81 @@ async fn send(
 }
 
 /// Is everything there that the manifest names?
-fn check(manifest: &Manifest, there: &Holdings, lineage: LineageId) -> Result<(), Error> {
+fn check(manifest: &Manifest, there: &Holdings) -> Result<(), Error> {
     let is_missing = |file: &&StoreFile| !there.holds(manifest.object(file), file.bytes);
     match manifest.snapshot.files.iter().find(is_missing) {
         None => Ok(()),
         Some(file) => {
-            let FileId { generation, digest } = manifest.object(file);
-            let name = format!("{lineage}/files/{generation}/{digest}");
+            let gone = Named::StoreFile(manifest.object(file));
+            let name = gone.in_lineage(manifest.control.lineage);
             Err(Error::Vanished { name })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::bucket::{Bucket, ObjectName};
+    use crate::base::{IncarnationId, LineageId, RegionId};
+    use crate::storage::{FileName, Snapshot, State};
+
+    /// A restore point of some files, with these of them in a bucket.
+    async fn sent(files: u8, there: impl Fn(u8) -> bool) -> (Repository, Manifest) {
+        let repository = Repository::new(Bucket::in_memory());
+        let point = PointId {
+            begun_millis: rand::random_range(0..1_000_000_000_000),
+            random: rand::random(),
+        };
+        let content = |file: u8| vec![file; usize::from(file)];
+        let stored = (0..files).map(|file| StoreFile {
+            name: FileName::parse(&format!("{file:06}.sst")).unwrap(),
+            bytes: u64::from(file),
+            digest: blake3::hash(&content(file)),
+        });
+        let lineage = LineageId(rand::random());
+        let manifest = Manifest {
+            point,
+            generation: point,
+            parent: None,
+            program: String::new(),
+            member: NodeNumber::FIRST,
+            control: ControlState::new(lineage, RegionId(1), IncarnationId(2)),
+            snapshot: Snapshot {
+                state: State::default(),
+                files: stored.collect(),
+            },
+        };
+        for file in (0..files).filter(|file| there(*file)) {
+            let stored = &manifest.snapshot.files[usize::from(file)];
+            let name = Named::StoreFile(manifest.object(stored)).in_lineage(lineage);
+            let (bucket, name) = (repository.bucket(), ObjectName::parse(&name).unwrap());
+            bucket.put_new(&name, content(file).into()).await.unwrap();
+        }
+        (repository, manifest)
+    }
+
+    #[tokio::test]
+    async fn a_restore_point_of_which_a_file_goes_at_the_last_moment_is_dropped() {
+        let lost = rand::random_range(0..9);
+        let (repository, manifest) = sent(9, |file| file != lost).await;
+        let refused = conclude(&repository, &manifest).await.unwrap_err();
+        let gone = manifest.object(&manifest.snapshot.files[usize::from(lost)]);
+        assert!(
+            matches!(&refused, Error::Vanished { name } if name.ends_with(&gone.digest.to_string())),
+            "{refused}"
+        );
+        let there = repository.points(manifest.control.lineage).await.unwrap();
+        assert_eq!(there.points().next(), None);
+        assert!(there.dropped.contains(&manifest.point));
+        assert_eq!(there.unfinished(0), None, "nobody goes on with it");
+    }
+
+    #[tokio::test]
+    async fn a_restore_point_whose_files_are_there_is_kept() {
+        let (repository, manifest) = sent(9, |_| true).await;
+        conclude(&repository, &manifest).await.unwrap();
+        let there = repository.points(manifest.control.lineage).await.unwrap();
+        assert_eq!(there.points().collect::<Vec<_>>(), [manifest.point]);
     }
 }

@@ -156,7 +156,9 @@ impl Way {
         Err(Error::TooEarly { target, earliest })
     }
 
-    fn new(manifest: Manifest, plan: Plan, holdings: &Holdings) -> Way {
+    /// The way that a plan takes from a restore point, where there is so much of its lineage.
+    #[must_use]
+    pub fn new(manifest: Manifest, plan: Plan, holdings: &Holdings) -> Way {
         let bytes = |segment| holdings.segment_bytes.get(segment).copied();
         let archived_bytes = plan.segments().filter_map(bytes).sum();
         let archived = holdings.segments.keys().map(|log| log.epoch);

@@ -119,7 +119,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Scan(args) => scan::run(args).await,
             Command::Import(args) => Box::pin(import::run(args)).await,
             Command::Export(args) => export::run(args).await,
-            Command::Inspect(args) => inspect::run(args),
+            Command::Inspect(args) => inspect::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Rs(args) => rs::run(args).await,
             Command::Check(args) => check::run(args).await,

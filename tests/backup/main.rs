@@ -8,7 +8,11 @@
 )]
 
 mod bad_server;
+mod manifest;
 mod objects;
 mod places;
+mod prune;
+mod set;
 mod trouble;
 mod verify;
+mod whole;

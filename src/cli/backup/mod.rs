@@ -3,15 +3,20 @@
 mod create;
 mod list;
 mod moving;
+mod prune;
 mod restore;
+mod scratch;
+mod verify;
 mod verify_store;
 
 use clap::Subcommand;
 
 use super::error::CliError;
 use crate::backup::bucket::{Bucket, BucketUrl, Environment, Patience};
+use crate::backup::inventory::Inventory;
 use crate::backup::repository::{self, Repository};
-use crate::base::{Hlc, explained};
+use crate::backup::way;
+use crate::base::{Hlc, LineageId, explained};
 
 const EXAMPLES: &str = "\
 Where backups are kept:
@@ -27,6 +32,8 @@ Examples:
   steadfast backup create file:///mnt/backups
   steadfast backup list file:///mnt/backups
   steadfast backup restore file:///mnt/backups --to latest --into /var/lib/steadfast
+  steadfast backup verify file:///mnt/backups --deep
+  steadfast backup prune file:///mnt/backups --keep-days 30 --keep-points 10
   steadfast backup verify-store s3://backups/prod?region=eu-central-1
   steadfast backup verify-store 's3://backups?endpoint=http://127.0.0.1:9000'
   steadfast backup verify-store file:///mnt/backups";
@@ -44,6 +51,8 @@ enum Command {
     Create(create::Args),
     List(list::Args),
     Restore(restore::Args),
+    Verify(verify::Args),
+    Prune(prune::Args),
     VerifyStore(verify_store::Args),
 }
 
@@ -56,6 +65,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Create(args) => create::run(args).await,
         Command::List(args) => list::run(args).await,
         Command::Restore(args) => Box::pin(restore::run(args)).await,
+        Command::Verify(args) => Box::pin(verify::run(args)).await,
+        Command::Prune(args) => Box::pin(prune::run(args)).await,
         Command::VerifyStore(args) => verify_store::run(args).await,
     }
 }
@@ -67,19 +78,50 @@ fn parse_url(url: &str) -> Result<BucketUrl, CliError> {
 }
 
 /// What is in a bucket that is there.
-fn open(url: &str) -> Result<Repository, CliError> {
+pub(super) fn open(url: &str) -> Result<Repository, CliError> {
     let url = parse_url(url)?;
     let bucket = Bucket::open(&url, &Environment::of_process(), Patience::default());
     let bucket = bucket.map_err(|error| CliError::wrong("BAD_URL", error.to_string()))?;
     Ok(Repository::new(bucket))
 }
 
-fn failed(error: repository::Error) -> CliError {
+/// The history that a command is about.
+pub(super) struct Chosen {
+    pub lineage: LineageId,
+    /// Others that the bucket holds.
+    others: Vec<LineageId>,
+}
+
+impl Chosen {
+    /// The one that is asked for, else that of the latest restore point. It has a restore point.
+    pub fn of(
+        repository: &Repository,
+        inventory: &Inventory,
+        asked: Option<LineageId>,
+    ) -> Result<Chosen, CliError> {
+        let holds_some = |lineage: &LineageId| {
+            let holdings = inventory.lineages.get(lineage);
+            holdings.is_some_and(|holdings| holdings.points().next().is_some())
+        };
+        let found = asked.or_else(|| inventory.latest_lineage());
+        let lineage = found
+            .filter(holds_some)
+            .ok_or_else(|| way::Error::NoPoint {
+                bucket: repository.bucket().to_string(),
+                lineage: asked,
+            })?;
+        let others = inventory.lineages.keys().copied();
+        let others = others.filter(|other| *other != lineage).collect();
+        Ok(Chosen { lineage, others })
+    }
+}
+
+pub(super) fn failed(error: repository::Error) -> CliError {
     CliError::failed("BUCKET", explained(&error))
 }
 
 /// A stamp's time as people read it.
-fn time(at: Hlc) -> String {
+pub(super) fn time(at: Hlc) -> String {
     let millis = i64::try_from(at.millis()).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     time.to_string()

@@ -96,10 +96,10 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// Waits for the end of a restore, and shows how far it has come.
-async fn shown(
+pub(super) async fn shown(
     restoring: impl Future<Output = Result<Identity, RestoreError>>,
     progress: &Progress,
-) -> Result<Identity, CliError> {
+) -> Result<Identity, RestoreError> {
     let mut restoring = Box::pin(restoring);
     let mut moving = Moving::new("fetched");
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -121,7 +121,7 @@ async fn shown(
         }
     };
     moving.finish();
-    Ok(restored?)
+    restored
 }
 
 fn plan_to_text(way: &Way) -> String {

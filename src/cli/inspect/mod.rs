@@ -1,10 +1,11 @@
-//! `steadfast inspect`: what a data directory holds, while no node uses it.
+//! `steadfast inspect`: what a data directory holds, while no node uses it; and what a restore point does.
 //!
 //! **Invariants.** Nothing in the directory is changed and no file is created there: files are opened for reading only.
 //! While it is looked at no node can start on it; one that runs on it already is an error.
 
 mod chains;
 mod directory;
+mod manifest;
 mod store;
 mod verify;
 mod wal;
@@ -23,6 +24,7 @@ Examples:
   steadfast inspect store data
   steadfast inspect store data --view aircraft_stats --key tailnum=N14228
   steadfast inspect verify data
+  steadfast inspect manifest file:///mnt/backups/20261122T041203.123Z-1f2e3d4c
 
 A directory that a running node uses is refused: stop the node, or inspect a copy made while it was stopped. A \
 directory that cannot be written to will do.";
@@ -44,7 +46,7 @@ store files made since then are noted, and it is a finding if the WAL does not r
 
 Exit codes: 0 without findings, 1 with findings, 2 if the directory cannot be looked at.";
 
-/// Look at the files of a data directory that no node uses
+/// Look at the files of a data directory that no node uses, or of a backup
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -58,6 +60,8 @@ enum Command {
     Wal(wal::Args),
     /// Print the store's state and views, or rows of one view
     Store(store::Args),
+    /// Print the manifest of a restore point
+    Manifest(manifest::Args),
     /// Check every checksum, digest and count
     #[command(after_help = VERIFY)]
     Verify {
@@ -69,14 +73,15 @@ enum Command {
     },
 }
 
-/// Looks at a directory.
+/// Looks at a directory, or at a manifest.
 ///
 /// # Errors
 /// If a node uses it, or it cannot be read; for `verify`, if there are findings.
-pub fn run(args: Args) -> Result<(), CliError> {
+pub async fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Wal(args) => wal::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::Manifest(args) => manifest::run(&args).await,
         Command::Verify { dir, output } => verify::run(&dir, output),
     }
 }
