@@ -121,11 +121,10 @@ impl Pruning {
             repository.mark(lineage, Named::Dropped(*point)).await?;
         }
         for stage in stages(&self.removal) {
-            let removing = stage.iter().map(|object| async {
-                repository.remove(lineage, object.named).await?;
-                removed.fetch_add(1, Ordering::Relaxed);
-                Ok::<(), Error>(())
-            });
+            let named: Vec<Named> = stage.iter().map(|object| object.named).collect();
+            let removing = named
+                .into_iter()
+                .map(|named| remove(repository, lineage, named, removed));
             let removing = stream::iter(removing).buffer_unordered(AT_ONCE);
             let done = removing.try_collect::<()>().await;
             self.look_again(repository, stage).await?;
@@ -156,6 +155,17 @@ impl Pruning {
         }
         outcome
     }
+}
+
+async fn remove(
+    repository: &Repository,
+    lineage: LineageId,
+    named: Named,
+    removed: &AtomicU64,
+) -> Result<(), Error> {
+    repository.remove(lineage, named).await?;
+    removed.fetch_add(1, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Reads manifests, several at once.

@@ -192,6 +192,7 @@ fn intervals_that_make_no_sense_are_refused() {
                 archive_interval_ms,
                 every_ms,
                 full_every_ms,
+                ..BackupChange::default()
             },
             ..SettingsChange::default()
         };

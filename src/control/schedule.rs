@@ -28,6 +28,12 @@ pub struct Backups {
     pub full_at: u64,
     /// The last one that was ordered, if it failed.
     pub failed: Option<Failed>,
+    /// When all restore points were last found whole, in milliseconds of wall time; 0 if never.
+    #[serde(skip_serializing_if = "is_never")]
+    pub whole_at: u64,
+    /// What was wrong when it was last looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 impl Backups {
@@ -35,6 +41,12 @@ impl Backups {
     pub(super) fn is_empty(&self) -> bool {
         *self == Backups::default()
     }
+}
+
+// What takes a reference is given by serde.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_never(at: &u64) -> bool {
+    *at == 0
 }
 
 /// A backup that is to be made.
@@ -97,6 +109,13 @@ pub enum BackupNote {
     },
     /// One that was ordered was not made.
     Failed(Failed),
+    /// It was looked whether all that are kept are whole.
+    Looked {
+        /// When, in milliseconds of wall time.
+        at: u64,
+        /// What was wrong.
+        problem: Option<String>,
+    },
 }
 
 impl ControlState {
@@ -116,6 +135,12 @@ impl ControlState {
                 }
                 self.backups.failed = None;
                 self.backups.made = Some(made);
+            }
+            BackupNote::Looked { at, problem } => {
+                if problem.is_none() {
+                    self.backups.whole_at = at;
+                }
+                self.backups.problem = problem;
             }
             BackupNote::Failed(failed) => {
                 self.end_order(failed.member);
@@ -138,6 +163,7 @@ impl ControlState {
             made,
             full_at,
             failed,
+            ..
         } = &self.backups;
         let waits = failed
             .as_ref()

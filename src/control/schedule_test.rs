@@ -135,6 +135,20 @@ fn one_is_ordered_at_a_time_and_one_that_failed_is_ordered_again_a_minute_later(
 }
 
 #[test]
+fn when_all_were_last_found_whole_is_remembered() {
+    let mut state = set(DAY, 0);
+    let mut look = |at, problem: Option<&str>| {
+        let problem = problem.map(str::to_owned);
+        let note = BackupNote::Looked { at, problem };
+        state.apply(Command::Backup(note)).unwrap();
+        (state.backups.whole_at, state.backups.problem.clone())
+    };
+    assert_eq!(look(5, None), (5, None));
+    assert_eq!(look(9, Some("a file")), (5, Some("a file".to_owned())));
+    assert_eq!(look(12, None), (12, None));
+}
+
+#[test]
 fn another_bucket_has_no_restore_points() {
     let mut state = set(DAY, 0);
     archive(&mut state, 0);

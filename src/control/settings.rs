@@ -52,6 +52,10 @@ pub struct BackupSettings {
     pub every_ms: u64,
     /// How often one is made that shares no file with those before, in milliseconds; 0 if never.
     pub full_every_ms: u64,
+    /// So many days back each moment stays restorable; 0 if restore points are not kept for that.
+    pub keep_days: u32,
+    /// So many of the latest restore points stay; 0 if they are not kept for that. Where both are 0, all stay.
+    pub keep_points: u32,
 }
 
 impl Default for BackupSettings {
@@ -61,6 +65,8 @@ impl Default for BackupSettings {
             archive_interval_ms: 10_000,
             every_ms: 86_400_000,
             full_every_ms: 7 * 86_400_000,
+            keep_days: 30,
+            keep_points: 7,
         }
     }
 }
@@ -78,6 +84,8 @@ impl BackupSettings {
             archive_interval_ms: interval_ms.unwrap_or(self.archive_interval_ms),
             every_ms: change.every_ms.unwrap_or(self.every_ms),
             full_every_ms: change.full_every_ms.unwrap_or(self.full_every_ms),
+            keep_days: change.keep_days.unwrap_or(self.keep_days),
+            keep_points: change.keep_points.unwrap_or(self.keep_points),
         }
     }
 
@@ -216,6 +224,10 @@ pub struct BackupChange {
     pub every_ms: Option<u64>,
     /// As in [`BackupSettings`].
     pub full_every_ms: Option<u64>,
+    /// As in [`BackupSettings`].
+    pub keep_days: Option<u32>,
+    /// As in [`BackupSettings`].
+    pub keep_points: Option<u32>,
 }
 
 /// Where the logs are to be archived.

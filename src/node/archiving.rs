@@ -46,6 +46,10 @@ pub struct ArchiveStatus {
     pub last: Option<(Made, Duration)>,
     /// The last one that was ordered, if it was not made, and how long ago.
     pub failed: Option<(Failed, Duration)>,
+    /// How long ago all restore points were last found whole.
+    pub whole_ago: Option<Duration>,
+    /// What was wrong when it was last looked.
+    pub problem: Option<String>,
 }
 
 /// What a node knows of the archive, and counts.
@@ -347,6 +351,7 @@ impl Serving {
         let now = self.clock.wall_millis();
         let ago = |at: u64| Duration::from_millis(now.saturating_sub(at));
         let (made, failed) = (control.backups.made.clone(), control.backups.failed.clone());
+        let whole_at = Some(control.backups.whole_at).filter(|at| *at > 0);
         Some(ArchiveStatus {
             bucket,
             through: archived.map(|archived| archived.through.to_string()),
@@ -355,6 +360,8 @@ impl Serving {
             ordered: control.backups.ordered.map(|order| order.member),
             last: made.map(|made| (made.clone(), ago(made.at))),
             failed: failed.map(|failed| (failed.clone(), ago(failed.at))),
+            whole_ago: whole_at.map(ago),
+            problem: control.backups.problem.clone(),
         })
     }
 }

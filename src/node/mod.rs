@@ -16,6 +16,7 @@ mod horizons;
 mod identity;
 mod init;
 mod joining;
+mod keeping;
 mod lives;
 mod member;
 mod members;

@@ -143,8 +143,12 @@ impl Serving {
         let bucket: BucketUrl = bucket.parse().map_err(|error| format!("{error}"))?;
         let order = BackupOrder { bucket, full };
         match Box::pin(self.back_up(&order, &Progress::default())).await {
+            Ok(_) => {
+                self.keep_house(&order.bucket).await;
+                Ok(())
+            }
             // It is looked again when that one is made.
-            Ok(_) | Err(BackupError::UnderWay) => Ok(()),
+            Err(BackupError::UnderWay) => Ok(()),
             Err(cause) => Err(explained(&cause)),
         }
     }

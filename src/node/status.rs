@@ -38,6 +38,7 @@ pub(super) struct Gauges {
     archive_troubled: UnsignedGauge,
     backup_age: UnsignedGauge,
     backup_failed: UnsignedGauge,
+    backup_verified: UnsignedGauge,
 }
 
 impl Gauges {
@@ -121,6 +122,11 @@ impl Gauges {
             "backup_failed",
             "1 if the last backup that the set ordered was not made",
             gauges.backup_failed.clone(),
+        );
+        registry.register(
+            "backup_verified_timestamp_seconds",
+            "When all restore points of the set were last found whole, since the Unix epoch; 0 if never",
+            gauges.backup_verified.clone(),
         );
         gauges
     }
@@ -324,6 +330,7 @@ impl Serving {
         gauges
             .backup_failed
             .set(u64::from(control.backups.failed.is_some()));
+        gauges.backup_verified.set(control.backups.whole_at / 1_000);
         gauges
             .quarantined
             .set(u64::from(self.engine.quarantined().is_some()));

@@ -106,6 +106,8 @@ fn archive_to_proto(archive: ArchiveStatus) -> v1::Archive {
             ago_ms: millis(ago),
             why: failed.why,
         }),
+        whole_ago_ms: archive.whole_ago.map(millis),
+        problem: archive.problem,
     }
 }
 
@@ -143,6 +145,8 @@ fn backup_to_proto(settings: &BackupSettings) -> v1::BackupSettings {
         archive_interval_ms: settings.archive_interval_ms,
         every_ms: settings.every_ms,
         full_every_ms: settings.full_every_ms,
+        keep_days: settings.keep_days,
+        keep_points: settings.keep_points,
     }
 }
 
@@ -226,6 +230,8 @@ fn backup_change(change: Option<&v1::BackupChange>) -> Result<BackupChange, Prob
         archive_interval_ms: change.archive_interval_ms,
         every_ms: change.every_ms,
         full_every_ms: change.full_every_ms,
+        keep_days: change.keep_days,
+        keep_points: change.keep_points,
     })
 }
 

@@ -24,13 +24,20 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         ]
     };
     let priorities = btree_map(1_u64..6, 1_u8.., 0..4);
-    let backup = (option::of("file:///[a-z]{1,9}"), any::<[u64; 3]>());
-    let backup = backup.prop_map(|(bucket, [archive_interval_ms, every_ms, full_every_ms])| {
+    let backup = (
+        option::of("file:///[a-z]{1,9}"),
+        any::<[u64; 3]>(),
+        any::<[u32; 2]>(),
+    );
+    let backup = backup.prop_map(|(bucket, intervals, [keep_days, keep_points])| {
+        let [archive_interval_ms, every_ms, full_every_ms] = intervals;
         BackupSettings {
             bucket,
             archive_interval_ms,
             every_ms,
             full_every_ms,
+            keep_days,
+            keep_points,
         }
     });
     (
@@ -82,6 +89,8 @@ fn to_all(settings: &v1::Settings) -> v1::SetSettingsRequest {
             archive_interval_ms: Some(backup.archive_interval_ms),
             every_ms: Some(backup.every_ms),
             full_every_ms: Some(backup.full_every_ms),
+            keep_days: Some(backup.keep_days),
+            keep_points: Some(backup.keep_points),
         }),
     }
 }
@@ -95,9 +104,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_given_stays(before in any_settings(), other in any_settings(), given in any::<[bool; 9]>()) {
+    fn what_is_not_given_stays(before in any_settings(), other in any_settings(), given in any::<[bool; 11]>()) {
         let all = to_all(&settings_to_proto(&other));
-        let [failover, two_node, silence, floor, default, bucket, interval, every, full] = given;
+        let [failover, two_node, silence, floor, default, bucket, interval, every, full, days, points] = given;
         let backup = all.backup.unwrap_or_default();
         let request = v1::SetSettingsRequest {
             failover: all.failover.filter(|_| failover),
@@ -106,11 +115,13 @@ proptest! {
             commit_floor: all.commit_floor.filter(|_| floor),
             commit_default: all.commit_default.filter(|_| default),
             priorities: Vec::new(),
-            backup: (bucket || interval || every || full).then(|| v1::BackupChange {
+            backup: (bucket || interval || every || full || days || points).then(|| v1::BackupChange {
                 bucket: backup.bucket.filter(|_| bucket),
                 archive_interval_ms: backup.archive_interval_ms.filter(|_| interval),
                 every_ms: backup.every_ms.filter(|_| every),
                 full_every_ms: backup.full_every_ms.filter(|_| full),
+                keep_days: backup.keep_days.filter(|_| days),
+                keep_points: backup.keep_points.filter(|_| points),
             }),
         };
         let expected = Settings {
@@ -132,6 +143,12 @@ proptest! {
                     other.backup.full_every_ms
                 } else {
                     before.backup.full_every_ms
+                },
+                keep_days: if days { other.backup.keep_days } else { before.backup.keep_days },
+                keep_points: if points {
+                    other.backup.keep_points
+                } else {
+                    before.backup.keep_points
                 },
             },
         };
@@ -239,6 +256,8 @@ proptest! {
                     let member = NodeNumber(by);
                     (Failed { member, at: 9, why }, Duration::from_millis(epoch))
                 }),
+                whole_ago: unarchived_ms.map(|ms| Duration::from_millis(ms.into())),
+                problem: why_not.clone(),
             }),
             agreement: Some(AgreementStatus {
                 leader: leader.map(NodeNumber),
@@ -285,6 +304,8 @@ proptest! {
                     ago_ms: epoch,
                     why,
                 }),
+                whole_ago_ms: unarchived_ms.map(u64::from),
+                problem: why_not.clone(),
             }),
             agreement: Some(v1::Agreement { leader, term, confirmed_ago_us: None, voters }),
             can_fail_over: why_not.is_none(),

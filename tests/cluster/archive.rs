@@ -263,9 +263,16 @@ async fn the_set_has_a_member_that_is_not_the_primary_make_its_restore_points() 
     let (made, _) = archive(&third).last.unwrap();
     assert_ne!(made.member, first.status().by);
     assert!(made.full);
+    // And looks whether they are whole.
+    until("they are found whole", || {
+        archive(&first).whole_ago.is_some()
+    })
+    .await;
+    assert_eq!(archive(&first).problem, None);
     // One that is made by hand counts.
     let (other, _) = back_up(&first, dir.path(), false).await.unwrap();
     assert_eq!(point(&first), Some(other.point.to_string()));
+    assert!(first.counted("steadfast_backup_verified_timestamp_seconds") > 1e9);
     let metrics = [
         ("steadfast_backup_failed", 0.0),
         ("steadfast_archive_troubled", 0.0),

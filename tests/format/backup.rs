@@ -187,6 +187,8 @@ fn what_is_agreed_of_the_archive_is_what_it_was() {
         archive_interval_ms: 5_000,
         every_ms: 6_000,
         full_every_ms: 7_000,
+        keep_days: 8,
+        keep_points: 9,
     };
     let archived = Archived {
         base: VersionVector::new(),
@@ -205,7 +207,7 @@ fn what_is_agreed_of_the_archive_is_what_it_was() {
         serde_json::to_string(&claim),
     ];
     let expected = [
-        r#"{"bucket":"s3://backups/prod","archive_interval_ms":5000,"every_ms":6000,"full_every_ms":7000}"#.to_owned(),
+        r#"{"bucket":"s3://backups/prod","archive_interval_ms":5000,"every_ms":6000,"full_every_ms":7000,"keep_days":8,"keep_points":9}"#.to_owned(),
         format!(r#"{{"base":{{"base":[],"logs":[]}},"through":{vector}}}"#),
         format!(
             r#"{{"archive":{{"by":3,"bucket":"s3://backups/prod","base":null,"through":{vector}}}}}"#

@@ -96,6 +96,8 @@ fn of_archive(archive: &v1::Archive) -> Json {
             "ago_ms": failed.ago_ms,
             "why": failed.why,
         })),
+        "whole_ago_ms": archive.whole_ago_ms,
+        "problem": archive.problem,
     })
 }
 
@@ -122,6 +124,8 @@ fn of_backup(settings: &v1::BackupSettings) -> Json {
         "archive_interval_ms": settings.archive_interval_ms,
         "every_ms": settings.every_ms,
         "full_every_ms": settings.full_every_ms,
+        "keep_days": settings.keep_days,
+        "keep_points": settings.keep_points,
     })
 }
 

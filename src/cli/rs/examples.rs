@@ -115,6 +115,8 @@ Keys:
   archive-interval=DURATION              how often what was written is archived
   backup-every=DURATION|never            how often a restore point is made
   backup-full-every=DURATION|never       how often one is made that shares no file with those before
+  backup-keep-days=N                     so many days back each moment stays restorable
+  backup-keep-points=N                   so many of the latest restore points stay; with both 0 all do
 
 Examples:
   steadfast rs set

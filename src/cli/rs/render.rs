@@ -130,7 +130,17 @@ fn archive(archive: &v1::Archive) -> String {
         let (member, ago, why) = (failed.member, ago(failed.ago_ms), &failed.why);
         format!("FAILED at member {member}, {ago} ago: {why}")
     });
-    let parts: Vec<String> = [last, ordered, failed].into_iter().flatten().collect();
+    let whole = archive
+        .whole_ago_ms
+        .map(|ms| format!("all found whole {} ago", ago(ms)));
+    let problem = archive
+        .problem
+        .as_ref()
+        .map(|problem| format!("NOT WHOLE: {problem}"));
+    let parts = [last, ordered, failed, whole, problem]
+        .into_iter()
+        .flatten();
+    let parts: Vec<String> = parts.collect();
     let parts = if parts.is_empty() {
         "none yet".to_owned()
     } else {
@@ -220,6 +230,8 @@ pub(super) fn settings(settings: &v1::Settings) -> String {
         };
         lines.push(format!("backup-every={}", every(backup.every_ms)));
         lines.push(format!("backup-full-every={}", every(backup.full_every_ms)));
+        lines.push(format!("backup-keep-days={}", backup.keep_days));
+        lines.push(format!("backup-keep-points={}", backup.keep_points));
     }
     lines.join("\n")
 }

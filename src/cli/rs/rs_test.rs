@@ -88,6 +88,8 @@ fn four() -> v1::GetReplicaSetResponse {
                 ago_ms: 61_500,
                 why: "no route".to_owned(),
             }),
+            whole_ago_ms: Some(2_000),
+            problem: Some("a file".to_owned()),
         }),
     }
 }
@@ -109,7 +111,7 @@ fn the_status_is_one_screen() {
         "can fail over now no, because member 2 lags",
         "agreement leader 3, term 4, voters 1 2 3",
         "archive s3://b: up to 2.50 s of writes are not archived yet",
-        "restore points last 1h 1m 1s ago, full, p1 of member 2; member 3 makes one now; FAILED at member 2, 1m 1s ago: no route",
+        "restore points last 1h 1m 1s ago, full, p1 of member 2; member 3 makes one now; FAILED at member 2, 1m 1s ago: no route; all found whole 2s ago; NOT WHOLE: a file",
         "member role state promise boot lag last heard peer client",
         "1 data primary 7 1 1,000 40.00 ms ago node1:7401 node1:7400",
         "2 data member 7 2 2,000 this node node2:7401 node2:7400",
@@ -213,6 +215,7 @@ fn a_setting_that_makes_no_sense_is_told_with_what_would() {
         ("two-node=grow", "expected refuse or shrink"),
         ("commit-floor=none", "async, quorum or all"),
         ("archive-interval=often", "expected a duration"),
+        ("backup-keep-days=all", "expected a number"),
         ("priority.1=256", "from 0 to 255"),
         ("priority.x=1", "\"x\" is no member's number"),
         ("colour=red", "there is no setting \"colour\""),
@@ -234,6 +237,7 @@ proptest! {
         bucket in prop::option::of("s3://[a-z]{3,9}/[a-z]{1,9}\\?region=[a-z]{1,9}"),
         archive_interval_ms in 1_u64..10_000_000,
         (every_ms, full_every_ms) in (0_u64..10_000_000, 0_u64..10_000_000),
+        (keep_days, keep_points) in any::<(u32, u32)>(),
     ) {
         let priorities: Vec<_> = priorities
             .into_iter()
@@ -251,6 +255,8 @@ proptest! {
                 archive_interval_ms,
                 every_ms,
                 full_every_ms,
+                keep_days,
+                keep_points,
             }),
         });
         let texts: Vec<String> = shown.lines().map(str::to_owned).collect();
@@ -266,6 +272,8 @@ proptest! {
                 archive_interval_ms: Some(archive_interval_ms),
                 every_ms: Some(every_ms),
                 full_every_ms: Some(full_every_ms),
+                keep_days: Some(keep_days),
+                keep_points: Some(keep_points),
             }),
         };
         prop_assert_eq!(settings::parse(&texts).unwrap(), expected);

@@ -56,6 +56,12 @@ fn change(changes: &mut v1::SetSettingsRequest, key: &str, value: &str) -> Resul
         "backup-full-every" => {
             changes.backup.get_or_insert_default().full_every_ms = Some(millis_or_never(value)?);
         }
+        "backup-keep-days" => {
+            changes.backup.get_or_insert_default().keep_days = Some(number(value)?);
+        }
+        "backup-keep-points" => {
+            changes.backup.get_or_insert_default().keep_points = Some(number(value)?);
+        }
         _ => changes.priorities.push(priority(key, value)?),
     }
     Ok(())
@@ -75,6 +81,12 @@ fn millis_or_never(value: &str) -> Result<u64, String> {
     }
 }
 
+fn number(value: &str) -> Result<u32, String> {
+    value
+        .parse()
+        .map_err(|_| "expected a number; 0 for none".to_owned())
+}
+
 fn level(value: &str) -> Result<i32, String> {
     let level: CommitLevel = value.parse().map_err(|error| format!("{error}"))?;
     Ok(commit_level_to_wire(Some(level)).into())
@@ -83,7 +95,7 @@ fn level(value: &str) -> Result<i32, String> {
 fn priority(key: &str, value: &str) -> Result<v1::Priority, String> {
     let number = key.strip_prefix("priority.").ok_or_else(|| {
         format!(
-            "there is no setting {key:?}: expected silence, failover, two-node, commit-floor, commit-default, backup-bucket, archive-interval, backup-every, backup-full-every or priority.N"
+            "there is no setting {key:?}: expected silence, failover, two-node, commit-floor, commit-default, backup-bucket, archive-interval, backup-every, backup-full-every, backup-keep-days, backup-keep-points or priority.N"
         )
     })?;
     let number = number
