@@ -16,20 +16,23 @@ use steadfast::node::{ArchiveStatus, SetChange};
 use crate::backup::{back_up, place, repository, restore_into, url};
 use crate::support::{Member, set_of_three, until};
 
-/// Has the set archive into a bucket in this directory, or nowhere.
-async fn archive_into(member: &Member, dir: Option<&Path>) {
-    let bucket = dir.map_or(BucketChange::Nowhere, |dir| {
-        BucketChange::Into(url(dir).to_string())
-    });
+/// Has the set of these members archive into a bucket in this directory; all of them know then.
+async fn archive_into(members: &[&Member], dir: &Path) {
     let change = SettingsChange {
         backup: BackupChange {
-            bucket: Some(bucket),
+            bucket: Some(BucketChange::Into(url(dir).to_string())),
             archive_interval_ms: Some(1_000),
             ..BackupChange::default()
         },
         ..SettingsChange::default()
     };
-    member.node.change_settings(change).await.unwrap();
+    members[0].node.change_settings(change).await.unwrap();
+    until("all know of it", || {
+        members
+            .iter()
+            .all(|member| member.status().archive.is_some())
+    })
+    .await;
 }
 
 fn archive(member: &Member) -> ArchiveStatus {
@@ -100,7 +103,7 @@ async fn check(dir: &Path, written: &Written, millis: u64) {
 async fn each_moment_comes_back_as_it_was_through_changes_of_primary() {
     let members = set_of_three().await;
     let dir = tempfile::tempdir().unwrap();
-    archive_into(&members[0], Some(dir.path())).await;
+    archive_into(&members.each_ref(), dir.path()).await;
     until("it is begun", || archive(&members[0]).through.is_some()).await;
     let (_, mut written) = (
         back_up(&members[1], dir.path(), false).await.unwrap(),
@@ -178,7 +181,7 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_behind_which_
  {
     let first = Member::first().await;
     let dir = tempfile::tempdir().unwrap();
-    archive_into(&first, Some(dir.path())).await;
+    archive_into(&[&first], dir.path()).await;
     until("there is a restore point", || point(&first).is_some()).await;
     let early = point(&first);
     let seen = written_alone(&first, 1).await;
@@ -253,7 +256,7 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_behind_which_
 async fn the_set_has_a_member_that_is_not_the_primary_make_its_restore_points() {
     let [first, second, third] = set_of_three().await;
     let dir = tempfile::tempdir().unwrap();
-    archive_into(&second, Some(dir.path())).await;
+    archive_into(&[&second, &first, &third], dir.path()).await;
     until("all know of one", || {
         [&first, &second, &third]
             .iter()
@@ -290,7 +293,7 @@ async fn a_backup_that_cannot_be_made_is_told() {
     let first = Member::first().await;
     let dir = tempfile::tempdir().unwrap();
     // Archiving needs these two alone, a restore point these files.
-    archive_into(&first, Some(dir.path())).await;
+    archive_into(&[&first], dir.path()).await;
     let lineage = first.status().lineage;
     let taken = dir.path().join("bucket").join(lineage).join("files");
     std::fs::create_dir_all(taken.parent().unwrap()).unwrap();
@@ -327,7 +330,7 @@ async fn records_of_another_history_in_the_bucket_are_told_and_nothing_is_put_be
     let object = bucket.join(Named::Segment(foreign).in_lineage(lineage));
     std::fs::create_dir_all(object.parent().unwrap()).unwrap();
     std::fs::write(&object, b"theirs").unwrap();
-    archive_into(&first, Some(dir.path())).await;
+    archive_into(&[&first], dir.path()).await;
     until("it is begun", || archive(&first).through.is_some()).await;
     for value in 2..9 {
         first.put(1, value, CommitLevel::Quorum).await.unwrap();
