@@ -17,7 +17,7 @@ use crate::base::clock::{now_monotonic, sleep, timeout};
 use crate::client::{Client, Error};
 use crate::proto::v1::MemberRole;
 
-pub use super::set_views::{Primary, View, own};
+pub use super::set_views::{Primary, View, archived, own};
 
 /// Whatever a set does takes less long.
 const PATIENCE: Duration = Duration::from_secs(60);

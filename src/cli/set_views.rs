@@ -96,3 +96,72 @@ pub fn equal(views: &[View]) -> Result<Primary, String> {
         _ => Err(format!("the members hold {applied:?}")),
     }
 }
+
+/// Who is primary of a whole set, if there is a restore point and all that the primary holds is archived. Nothing may be written
+/// meanwhile.
+///
+/// # Errors
+/// If not; says what is missing.
+pub fn archived(views: &[View]) -> Result<Primary, String> {
+    let primary = whole(views)?;
+    let view = views.get(primary.at);
+    let durable = view
+        .and_then(own)
+        .and_then(|member| member.durable.as_deref());
+    let archive = view
+        .and_then(|view| view.as_ref().ok())
+        .and_then(|view| view.archive.as_ref());
+    let archive = archive.ok_or("the set does not archive")?;
+    let is_well = archive.trouble.is_none() && archive.last.is_some() && durable.is_some();
+    if is_well && archive.through.as_deref() == durable {
+        return Ok(primary);
+    }
+    Err(format!("the primary holds {durable:?}: {archive:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(durable: &str, archive: Option<v1::Archive>) -> [View; 1] {
+        let primary = v1::Member {
+            number: 1,
+            serves: true,
+            durable: Some(durable.to_owned()),
+            ..v1::Member::default()
+        };
+        [Ok(v1::GetReplicaSetResponse {
+            answered_by: 1,
+            epoch: 7,
+            members: vec![primary],
+            archive,
+            ..v1::GetReplicaSetResponse::default()
+        })]
+    }
+
+    #[test]
+    fn a_set_has_archived_all_only_if_that_is_what_its_primary_holds_behind_a_restore_point() {
+        let archive = |through: &str| v1::Archive {
+            through: Some(through.to_owned()),
+            last: Some(v1::LastPoint::default()),
+            ..v1::Archive::default()
+        };
+        let all = archive("a/7:3");
+        let primary = Primary { at: 0, epoch: 7 };
+        assert_eq!(archived(&view("a/7:3", Some(all.clone()))), Ok(primary));
+        let troubled = v1::Archive {
+            trouble: Some("no route".to_owned()),
+            ..all.clone()
+        };
+        let without_point = v1::Archive { last: None, ..all };
+        for less in [
+            None,
+            Some(v1::Archive::default()),
+            Some(archive("a/7:2")),
+            Some(troubled),
+            Some(without_point),
+        ] {
+            assert!(archived(&view("a/7:3", less.clone())).is_err(), "{less:?}");
+        }
+    }
+}

@@ -390,11 +390,32 @@ fn demo(nodes: &str) -> (String, Json) {
         done["acknowledged_writes"].as_u64() > Some(0) && done["lookups"].as_u64() > Some(0),
         "{done}"
     );
+    assert!(
+        done["restored_records"].as_u64() > Some(0) && done["answered_after_loss_ms"].is_u64(),
+        "{done}"
+    );
+    let time = done["restored_to"].as_str().unwrap();
+    let digest = done["restored_digest"].as_str().unwrap();
+    let (before, after) = shown.split_once("killed and removed").unwrap();
+    for told in [
+        format!("there is at {time}; all rows have the digest {digest}"),
+        "archive is past it".to_owned(),
+        " N730MQ    -1 ".to_owned(),
+    ] {
+        assert!(before.contains(&told), "{told}");
+    }
+    for told in [
+        format!("reaches {time}, which is final"),
+        format!("undone: all rows have the digest {digest}"),
+        " N730MQ    73 ".to_owned(),
+    ] {
+        assert!(after.contains(&told), "{told}");
+    }
     (shown, done)
 }
 
 #[test]
-fn the_demo_of_one_node_loses_no_acknowledged_write() {
+fn the_demo_of_one_node_loses_no_acknowledged_write_and_undoes_a_bad_one() {
     let (shown, done) = demo("1");
     for status in ["NULL", "EXPIRED", "NOT_FOUND"] {
         assert!(shown.contains(status), "{status} is shown");
@@ -403,7 +424,7 @@ fn the_demo_of_one_node_loses_no_acknowledged_write() {
 }
 
 #[test]
-fn the_demo_of_a_set_tells_how_another_member_took_over() {
+fn the_demo_of_a_set_tells_how_another_member_took_over_and_how_all_came_back() {
     let (shown, done) = demo("3");
     let steps = done["failover"].as_object().unwrap();
     let times: Vec<_> = steps.values().map(|at| at.as_u64().unwrap()).collect();

@@ -129,7 +129,10 @@ async fn start_again(set: &mut ProcessSet, before: Primary) -> Result<Duration, 
 }
 
 /// What all members have.
-fn same(digests: &[String]) -> Result<String, CliError> {
+///
+/// # Errors
+/// If one has something else.
+pub fn same(digests: &[String]) -> Result<String, CliError> {
     match digests {
         [first, others @ ..] if others.iter().all(|other| other == first) => Ok(first.clone()),
         _ => {

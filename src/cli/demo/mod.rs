@@ -1,9 +1,12 @@
 //! `steadfast demo`: the main job on real input, with the real binary.
 //!
 //! It starts a set of nodes as child processes and runs the same commands that a user would type, then kills the primary in
-//! the middle of a write load and proves that every acknowledged write is there.
+//! the middle of a write load and proves that every acknowledged write is there. At last all nodes are lost with their
+//! directories, and a set made of what is in a bucket proves to be what they were at an earlier moment.
 
 mod failure;
+mod loss;
+mod moment;
 mod story;
 mod timeline;
 
@@ -14,6 +17,7 @@ use serde_json::{Value as Json, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::failure::Failure;
+use self::loss::{Loss, Restored};
 use self::story::{Imported, Lookups, Story};
 use super::child::{Scratch, interruptible, this_program};
 use super::error::CliError;
@@ -104,6 +108,7 @@ struct Done {
     verdict: Verdict,
     /// How long no write was acknowledged while the primary handed over; `None` with one node.
     pause: Option<Duration>,
+    restored: Restored,
     took: Duration,
 }
 
@@ -127,6 +132,10 @@ impl Done {
             "returned_records": self.failure.returned,
             "digest": self.failure.digest,
             "switchover_pause_ms": self.pause.map(millis),
+            "restored_to": self.restored.moment.time().to_string(),
+            "restored_records": self.restored.records,
+            "restored_digest": self.restored.moment.digest,
+            "answered_after_loss_ms": millis(self.restored.answered),
             "seconds": self.took.as_secs_f64(),
         })
     }
@@ -157,7 +166,7 @@ async fn play(args: &Args, scratch: &Scratch) -> Result<(ProcessSet, Done), CliE
         ))?;
     }
     let endpoints = set.endpoints().join(",");
-    let story = Story::new(binary, args.data.clone(), endpoints);
+    let mut story = Story::new(binary.clone(), args.data.clone(), endpoints);
     if args.nodes > 1 {
         print("")?;
         story.show_set().await?;
@@ -170,6 +179,8 @@ async fn play(args: &Args, scratch: &Scratch) -> Result<(ProcessSet, Done), CliE
     };
     let mut verdict = failure.verdict.clone();
     verdict.join(later);
+    let loss = Loss::new(&binary, scratch)?;
+    let (set, restored) = lose_and_restore(&loss, set, &mut story).await?;
     let done = Done {
         nodes: args.nodes,
         imported,
@@ -177,6 +188,7 @@ async fn play(args: &Args, scratch: &Scratch) -> Result<(ProcessSet, Done), CliE
         failure,
         verdict,
         pause,
+        restored,
         took: start.elapsed(),
     };
     Ok((set, done))
@@ -266,6 +278,35 @@ async fn hand_over(
     Ok((Some(pause), verdict))
 }
 
+/// Loses everything but a bucket, and has the set made anew of that.
+async fn lose_and_restore(
+    loss: &Loss<'_>,
+    set: ProcessSet,
+    story: &mut Story,
+) -> Result<(ProcessSet, Restored), CliError> {
+    let size = u8::try_from(set.homes().count()).unwrap_or(u8::MAX);
+    let first = first_after_failures(size);
+    print(&format!(
+        "\n{first}. Having the set keep itself in a bucket, and writing on\n"
+    ))?;
+    let moment = loss.archive(&set, story).await?;
+    print(&format!(
+        "\n{}. A bad write; then every node is killed, and its directory removed\n",
+        first + 1
+    ))?;
+    let lost = loss.lose(set, story, &moment).await?;
+    print(&format!(
+        "\n{}. Restoring the moment before the bad write into a new directory\n",
+        first + 2
+    ))?;
+    loss.restore(size, story, moment, lost).await
+}
+
+/// The number of the step that follows the failures: one node has no other to hand over to.
+fn first_after_failures(nodes: u8) -> u8 {
+    if nodes > 1 { 8 } else { 7 }
+}
+
 fn invitation(set: &ProcessSet, args: &Args) -> Result<String, CliError> {
     let data = args.data.display();
     let first = set
@@ -288,7 +329,7 @@ fn invitation(set: &ProcessSet, args: &Args) -> Result<String, CliError> {
    steadfast import airport_weather {data}/airport_weather.parquet
    steadfast rs status
    curl http://{http}/metrics",
-        step = if args.nodes > 1 { 8 } else { 7 },
+        step = first_after_failures(args.nodes) + 3,
         who = if args.nodes > 1 {
             "the nodes stay up"
         } else {

@@ -11,7 +11,9 @@ use tokio::process::Command;
 use super::super::error::CliError;
 use super::super::load::lookup;
 use super::super::output::{grouped, print};
+use super::super::process_set::ProcessSet;
 use super::super::scan::unpack;
+use crate::base::Stamp;
 use crate::base::clock::now_monotonic;
 use crate::client::Client;
 use crate::model::KeyValue;
@@ -111,17 +113,13 @@ impl Story {
                 definition.as_os_str(),
             ])
             .await?;
-            print(&format!(
-                "   $ steadfast import {view} {} {shift}",
-                rows.display()
-            ))?;
             let arguments = [
                 OsStr::new("import"),
                 OsStr::new(view),
                 rows.as_os_str(),
                 OsStr::new(&shift),
             ];
-            let summary = self.answer(&arguments).await?;
+            let summary = self.told(&arguments).await?;
             let count = |name: &str| summary.get(name).and_then(Json::as_u64).unwrap_or(0);
             print(&format!(
                 "     {} rows: applied {}, older {}, folded {}; {} rows/s",
@@ -220,18 +218,51 @@ impl Story {
         Ok(imported.map(|view| view.rows).sum())
     }
 
-    /// Runs a command and lets its output through.
-    async fn show(&self, command: &str) -> Result<(), CliError> {
+    /// Writes by a command; says with which stamp.
+    ///
+    /// # Errors
+    /// If it fails, or something that is stored is newer.
+    pub async fn put(&self, command: &str) -> Result<Stamp, CliError> {
         print(&format!("   $ steadfast {command}"))?;
-        let arguments = command
-            .split_whitespace()
-            .map(|word| word.trim_matches('\''));
-        let status = self.command(arguments).status().await;
+        let written = self.answer(&words(command)).await?;
+        let stamp = written.get("stamp").and_then(Json::as_str);
+        let stamp = stamp.and_then(|stamp| stamp.parse().ok());
+        match (written.get("older").and_then(Json::as_u64), stamp) {
+            (Some(0), Some(stamp)) => {
+                print(&format!("     stamp {stamp}\n"))?;
+                Ok(stamp)
+            }
+            _ => Err(failed(command, &written.to_string())),
+        }
+    }
+
+    /// Does the rest on another set.
+    pub fn turn_to(&mut self, set: &ProcessSet) {
+        self.endpoints = set.endpoints().join(",");
+    }
+
+    /// Runs a command and lets its output through.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn show(&self, command: &str) -> Result<(), CliError> {
+        print(&format!("   $ steadfast {command}"))?;
+        let status = self.command(words(command)).status().await;
         match status {
             Ok(status) if status.success() => print(""),
             Ok(status) => Err(failed(command, &status.to_string())),
             Err(error) => Err(failed(command, &error.to_string())),
         }
+    }
+
+    /// Shows a command, without its output, and returns its JSON.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn told(&self, arguments: &[&OsStr]) -> Result<Json, CliError> {
+        let command = arguments.join(OsStr::new(" "));
+        print(&format!("   $ steadfast {}", command.display()))?;
+        self.answer(arguments).await
     }
 
     /// Runs a command, lets its progress through and returns its JSON.
@@ -267,6 +298,12 @@ impl Story {
             .kill_on_drop(true);
         command
     }
+}
+
+/// The arguments that a shell would make of a command without blanks inside them.
+fn words(command: &str) -> Vec<&OsStr> {
+    let words = command.split_whitespace();
+    words.map(|word| word.trim_matches('\'').as_ref()).collect()
 }
 
 fn failed(command: &str, problem: &str) -> CliError {
