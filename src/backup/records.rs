@@ -23,6 +23,8 @@ pub const PLAIN_BYTES: usize = 8 << 20;
 const PLAIN_BYTES_MAX: usize = 2 * PLAIN_BYTES + MAX_PAYLOAD_BYTES;
 /// No object of records is longer: what does not shrink grows a little.
 pub const OBJECT_BYTES_MAX: u64 = 2 * PLAIN_BYTES_MAX as u64;
+/// Bytes of memory that making an object takes: the records, their bytes in a row, and those compressed.
+pub const MEMORY_BYTES: usize = 3 * (PLAIN_BYTES + MAX_PAYLOAD_BYTES);
 /// Fast; higher ones gain little on records of numbers.
 const COMPRESSION: i32 = 1;
 

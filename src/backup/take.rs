@@ -25,6 +25,8 @@ use crate::storage::StoreFile;
 
 /// So many files are sent at once: while one is being answered, others use the way.
 const FILES_AT_ONCE: usize = 4;
+/// Bytes of memory that they take: 32 MiB each.
+pub const MEMORY_BYTES: usize = FILES_AT_ONCE * (32 << 20);
 /// An upload that was broken off is taken up again for so long. What nobody takes up is removed much later.
 pub const TAKEN_UP_MILLIS: u64 = 12 * 3_600_000;
 

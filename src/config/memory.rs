@@ -1,6 +1,7 @@
 //! The most memory that a node takes, as one sum of what is configured.
 
 use super::Config;
+use crate::backup::{records, take};
 use crate::net;
 
 /// Bytes that one connection may make the node keep beside its requests: what its flow-control window lets it send
@@ -36,6 +37,8 @@ pub struct MemoryBound {
     pub connections: u64,
     /// What peers send.
     pub peers: u64,
+    /// A restore point that is being made, and records that are being archived.
+    pub backups: u64,
     /// Threads that decode.
     pub threads: u64,
     /// Everything else.
@@ -45,7 +48,7 @@ pub struct MemoryBound {
 impl MemoryBound {
     /// The parts by name, in the order of the documentation.
     #[must_use]
-    pub fn parts(&self) -> [(&'static str, u64); 9] {
+    pub fn parts(&self) -> [(&'static str, u64); 10] {
         [
             ("row_cache", self.row_cache),
             ("block_cache", self.block_cache),
@@ -54,6 +57,7 @@ impl MemoryBound {
             ("writes", self.writes),
             ("connections", self.connections),
             ("peers", self.peers),
+            ("backups", self.backups),
             ("threads", self.threads),
             ("base", self.base),
         ]
@@ -82,6 +86,7 @@ impl Config {
             peers: net::IN_FLIGHT_BYTES
                 + bytes(net::CONNECTIONS) * PEER_CONNECTION_BYTES
                 + bytes(net::SNAPSHOT_BYTES),
+            backups: bytes(take::MEMORY_BYTES + records::MEMORY_BYTES),
             threads: bytes(threads)
                 .saturating_mul(LANES)
                 .saturating_mul(THREAD_BYTES),
