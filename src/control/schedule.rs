@@ -14,7 +14,7 @@ use super::state::ControlState;
 use crate::base::{Epoch, NodeNumber, VersionVector};
 
 /// After a backup that failed the next one is ordered no earlier, in milliseconds.
-const AGAIN_MILLIS: u64 = 60_000;
+const AGAIN_MILLIS: u64 = 10_000;
 
 /// What is agreed about the set's own backups.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -181,6 +181,13 @@ impl ControlState {
             }
         };
         is_due.then_some(full)
+    }
+
+    /// Is there a restore point that what is archived follows? If not, the archive alone brings nothing back.
+    #[must_use]
+    pub fn can_be_restored(&self) -> bool {
+        let made = self.backups.made.as_ref();
+        made.is_some_and(|made| self.archive_follows(&made.held))
     }
 
     /// Does what is archived follow a restore point that holds this?

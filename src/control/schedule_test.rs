@@ -95,17 +95,21 @@ fn what_is_archived_gets_a_restore_point_that_it_follows() {
     );
     archive(&mut state, 5);
     assert_eq!(state.backup_due(DAY), Some(false));
+    assert!(!state.can_be_restored());
     make(&mut state, true, DAY, 4);
     assert_eq!(state.backup_due(DAY), Some(false), "it holds too little");
+    assert!(!state.can_be_restored());
     make(&mut state, false, DAY, 5);
     assert_eq!(state.backup_due(100 * DAY), None);
+    assert!(state.can_be_restored());
     // A gap.
     archive(&mut state, 9);
     assert_eq!(state.backup_due(100 * DAY), Some(false));
+    assert!(!state.can_be_restored());
 }
 
 #[test]
-fn one_is_ordered_at_a_time_and_one_that_failed_is_ordered_again_a_minute_later() {
+fn one_is_ordered_at_a_time_and_one_that_failed_is_ordered_again_later() {
     let mut state = set(DAY, 0);
     archive(&mut state, 0);
     order(&mut state, 1, 10);

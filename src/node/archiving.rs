@@ -36,7 +36,7 @@ pub struct ArchiveStatus {
     /// What is archived; `None` before anything is.
     pub through: Option<String>,
     /// How long ago the oldest record was written that is here and not archived: that much would be lost with all members.
-    /// Zero if there is none.
+    /// Zero if there is none. As long as what is archived follows no restore point, it grows.
     pub unarchived_for: Option<Duration>,
     /// Why nothing was archived when it was last tried. Only the primary tries.
     pub trouble: Option<String>,
@@ -187,9 +187,16 @@ async fn watch(node: &Serving) {
     let durable = node.engine.durable();
     let missing = control.unarchived(&archived.through, &durable);
     let engine = Arc::clone(&node.engine);
-    let since = tokio::task::spawn_blocking(move || oldest(&engine, missing)).await;
+    let before = lock(&node.archiving.seen).unarchived_since;
+    // What was given up, or is gone from the WAL, is not archived for as long as anything is known not to be.
+    let released = before.unwrap_or_else(|| node.clock.wall_millis());
+    let since = tokio::task::spawn_blocking(move || oldest(&engine, missing, released)).await;
     match since {
-        Ok(Ok(since)) => lock(&node.archiving.seen).unarchived_since = since,
+        Ok(Ok(since)) => {
+            let given_up = (!control.can_be_restored()).then_some(released);
+            let since = [since, given_up].into_iter().flatten().min();
+            lock(&node.archiving.seen).unarchived_since = since;
+        }
         Ok(Err(cause)) => warn!(cause = %explained(&cause), "cannot tell what is not archived"),
         Err(_stopping) => {}
     }
@@ -199,12 +206,18 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When the oldest of these was written. What the WAL holds no more is older than what it holds, by nobody knows how much.
-fn oldest(engine: &Engine, missing: Vec<Missing>) -> Result<Option<u64>, engine::Error> {
+/// When the oldest of these was written. What the WAL holds no more was seen before to be of the time `released`.
+fn oldest(
+    engine: &Engine,
+    missing: Vec<Missing>,
+    released: u64,
+) -> Result<Option<u64>, engine::Error> {
     let mut oldest = None;
     for missing in missing {
-        let records = engine.records(&[missing], 1)?.unwrap_or_default();
-        let written = records.first().map(|record| record.stamp.hlc.millis());
+        let written = match engine.records(&[missing], 1)? {
+            Some(records) => records.first().map(|record| record.stamp.hlc.millis()),
+            None => Some(released),
+        };
         oldest = [oldest, written].into_iter().flatten().min();
     }
     Ok(oldest)

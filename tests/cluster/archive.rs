@@ -208,6 +208,12 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_behind_which_
         }
         assert!(value < 10_000, "the log is never let go of");
     }
+    // What is gone from the log is still known not to be archived.
+    let failures = || first.counted("steadfast_archive_failures_total");
+    let failed = failures();
+    until("it is tried twice more", || failures() > failed + 1.0).await;
+    let age = archive(&first).unarchived_for.unwrap();
+    assert!(!age.is_zero(), "{age:?}");
     std::fs::remove_file(&bucket).unwrap();
     RealDisk.rename(&away, &bucket).unwrap();
     until("it goes on, and a restore point is made", || {
