@@ -150,11 +150,11 @@ impl Applier {
         changes.commit(&state)?;
         let left = changed.into_iter().map(|row| row.left);
         left.for_each(|row| self.cache.update(row));
-        self.publish(state)?;
+        // Before anybody sees that they are gone.
         self.metrics.rows_swept.inc_by(u64::from(rows));
         self.metrics.rows_purged.inc_by(rows_gone);
         self.metrics.cells_purged.inc_by(cells_gone);
-        Ok(())
+        self.publish(state)
     }
 }
 

@@ -43,7 +43,7 @@ use self::election::Election;
 use self::log_store::LogStore;
 use self::message::{Answer, Ask, Proposal};
 use self::network::Network;
-use self::peers::Peers;
+use self::peers::{NoAnswer, Peers};
 use self::state_machine::StateMachine;
 use self::store::{Agreed, Store};
 use self::types::{LogId, Membership, StoredMembership, Vote};
@@ -345,6 +345,8 @@ impl Raft {
         match timeout(limit, asked).await {
             Ok(Ok(Answer::Propose(decided))) => decided,
             Ok(Ok(_)) => unknown(format!("member {leader} answered another question")),
+            // Nobody was asked: who led was removed, and who leads now is not known here yet.
+            Ok(Err(NoAnswer::NoAddress { .. })) => Err(Error::NoLeader),
             Ok(Err(error)) => unknown(error.to_string()),
             Err(elapsed) => unknown(elapsed.to_string()),
         }
