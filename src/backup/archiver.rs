@@ -103,12 +103,6 @@ impl Archiver {
         &self.bucket
     }
 
-    /// What is archived, or not to be.
-    #[must_use]
-    pub fn position(&self) -> &VersionVector {
-        &self.position
-    }
-
     /// Gives up what lies between what is archived and what is on enough members: it is in no WAL any more.
     pub fn begin_anew(&mut self, control: &ControlState, durable: &VersionVector) {
         let base = control.spread(durable);

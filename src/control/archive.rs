@@ -45,7 +45,12 @@ impl ControlState {
         if self.settings.backup.bucket.as_ref() != Some(&claim.bucket) {
             return Err(elsewhere);
         }
-        if let Some(base) = claim.base {
+        // One that comes late, or twice, takes nothing back.
+        let is_known = |base: &VersionVector| {
+            let archived = self.archived.as_ref();
+            archived.is_some_and(|archived| archived.base.covers(base))
+        };
+        if let Some(base) = claim.base.filter(|base| !is_known(base)) {
             let through = base.clone();
             self.archived = Some(Archived { base, through });
         }

@@ -78,7 +78,15 @@ fn the_archive_begins_with_what_a_restore_point_must_hold_and_only_grows() {
         matches!(refused, Rejection::ArchivedElsewhere { .. }),
         "{refused}"
     );
-    for (base, through, expected) in [(Some(3), 3, 3), (None, 7, 7), (None, 5, 7)] {
+    // The first one comes again, late.
+    let claims = [
+        (Some(3), 3, 3),
+        (None, 7, 7),
+        (None, 5, 7),
+        (Some(3), 3, 7),
+        (Some(2), 2, 7),
+    ];
+    for (base, through, expected) in claims {
         state
             .apply(Command::Archive(claim(&state, base, through)))
             .unwrap();

@@ -28,11 +28,9 @@ pub struct Backups {
     pub full_at: u64,
     /// The last one that was ordered, if it failed.
     pub failed: Option<Failed>,
-    /// When all restore points were last found whole, in milliseconds of wall time; 0 if never.
-    #[serde(skip_serializing_if = "is_never")]
-    pub whole_at: u64,
+    /// When all restore points were last found whole, in milliseconds of wall time.
+    pub whole_at: Option<u64>,
     /// What was wrong when it was last looked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
@@ -41,12 +39,6 @@ impl Backups {
     pub(super) fn is_empty(&self) -> bool {
         *self == Backups::default()
     }
-}
-
-// What takes a reference is given by serde.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_never(at: &u64) -> bool {
-    *at == 0
 }
 
 /// A backup that is to be made.
@@ -108,9 +100,16 @@ pub enum BackupNote {
         made: Made,
     },
     /// One that was ordered was not made.
-    Failed(Failed),
+    Failed {
+        /// The URL of the bucket.
+        bucket: String,
+        /// What came of it.
+        failed: Failed,
+    },
     /// It was looked whether all that are kept are whole.
     Looked {
+        /// The URL of the bucket.
+        bucket: String,
         /// When, in milliseconds of wall time.
         at: u64,
         /// What was wrong.
@@ -120,11 +119,14 @@ pub enum BackupNote {
 
 impl ControlState {
     pub(super) fn note_backup(&mut self, note: BackupNote) -> Result<Effect, Rejection> {
+        let of_set = self.settings.backup.bucket.as_ref();
         match note {
             BackupNote::Ordered { by, .. } if by != self.open_epoch() => return Err(self.stale(by)),
             BackupNote::Ordered { order, .. } => self.backups.ordered = Some(order),
             BackupNote::Made { bucket, .. }
-                if self.settings.backup.bucket.as_ref() != Some(&bucket) =>
+            | BackupNote::Failed { bucket, .. }
+            | BackupNote::Looked { bucket, .. }
+                if of_set != Some(&bucket) =>
             {
                 return Err(Rejection::ArchivedElsewhere { bucket });
             }
@@ -136,13 +138,13 @@ impl ControlState {
                 self.backups.failed = None;
                 self.backups.made = Some(made);
             }
-            BackupNote::Looked { at, problem } => {
+            BackupNote::Looked { at, problem, .. } => {
                 if problem.is_none() {
-                    self.backups.whole_at = at;
+                    self.backups.whole_at = Some(at);
                 }
                 self.backups.problem = problem;
             }
-            BackupNote::Failed(failed) => {
+            BackupNote::Failed { failed, .. } => {
                 self.end_order(failed.member);
                 self.backups.failed = Some(failed);
             }

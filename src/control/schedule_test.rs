@@ -80,9 +80,9 @@ fn fail(state: &mut ControlState, member: u64, at: u64) {
         at,
         why: "no".to_owned(),
     };
-    state
-        .apply(Command::Backup(BackupNote::Failed(failed)))
-        .unwrap();
+    let bucket = BUCKET.to_owned();
+    let note = BackupNote::Failed { bucket, failed };
+    state.apply(Command::Backup(note)).unwrap();
 }
 
 #[test]
@@ -143,13 +143,21 @@ fn when_all_were_last_found_whole_is_remembered() {
     let mut state = set(DAY, 0);
     let mut look = |at, problem: Option<&str>| {
         let problem = problem.map(str::to_owned);
-        let note = BackupNote::Looked { at, problem };
+        let bucket = BUCKET.to_owned();
+        let note = BackupNote::Looked {
+            bucket,
+            at,
+            problem,
+        };
         state.apply(Command::Backup(note)).unwrap();
         (state.backups.whole_at, state.backups.problem.clone())
     };
-    assert_eq!(look(5, None), (5, None));
-    assert_eq!(look(9, Some("a file")), (5, Some("a file".to_owned())));
-    assert_eq!(look(12, None), (12, None));
+    assert_eq!(look(5, None), (Some(5), None));
+    assert_eq!(
+        look(9, Some("a file")),
+        (Some(5), Some("a file".to_owned()))
+    );
+    assert_eq!(look(12, None), (Some(12), None));
 }
 
 #[test]
@@ -173,12 +181,35 @@ fn another_bucket_has_no_restore_points() {
         at: 60,
         held: VersionVector::new(),
     };
-    let bucket = BUCKET.to_owned();
-    let late = state.apply(Command::Backup(BackupNote::Made { bucket, made }));
-    assert!(
-        matches!(late, Err(Rejection::ArchivedElsewhere { .. })),
-        "{late:?}"
-    );
+    let bucket = || BUCKET.to_owned();
+    let failed = Failed {
+        member: NodeNumber(1),
+        at: 60,
+        why: "no".to_owned(),
+    };
+    let late = [
+        BackupNote::Made {
+            bucket: bucket(),
+            made,
+        },
+        BackupNote::Failed {
+            bucket: bucket(),
+            failed,
+        },
+        BackupNote::Looked {
+            bucket: bucket(),
+            at: 60,
+            problem: None,
+        },
+    ];
+    for note in late {
+        let refused = state.apply(Command::Backup(note));
+        assert!(
+            matches!(refused, Err(Rejection::ArchivedElsewhere { .. })),
+            "{refused:?}"
+        );
+        assert!(state.backups.is_empty());
+    }
 }
 
 proptest! {

@@ -3,7 +3,6 @@
 //! **Invariants.** One member of a set archives, the primary of the open epoch; one that is primary no more and does not know it can
 //! only put what every later primary holds. What goes wrong is tried again, and told until it has gone well.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,8 +57,6 @@ pub(super) struct Archiving {
     seen: Mutex<Seen>,
     /// Set when a round is not to wait for its time.
     hurry: Notify,
-    /// The last round went wrong.
-    is_troubled: AtomicBool,
     objects: Counter,
     bytes: Counter,
     failures: Counter,
@@ -126,7 +123,7 @@ impl Archiving {
 
     /// Did the last round go wrong?
     pub fn is_troubled(&self) -> bool {
-        self.is_troubled.load(Ordering::Acquire)
+        lock(&self.seen).trouble.is_some()
     }
 
     /// How long ago the oldest record was written that is not archived, by the wall time in milliseconds.
@@ -141,7 +138,6 @@ impl Archiving {
         if trouble.is_some() {
             self.failures.inc();
         }
-        self.is_troubled.store(trouble.is_some(), Ordering::Release);
         let before = std::mem::replace(&mut lock(&self.seen).trouble, trouble.clone());
         match trouble {
             Some(cause) if before.as_ref() != Some(&cause) => {
@@ -364,7 +360,6 @@ impl Serving {
         let now = self.clock.wall_millis();
         let ago = |at: u64| Duration::from_millis(now.saturating_sub(at));
         let (made, failed) = (control.backups.made.clone(), control.backups.failed.clone());
-        let whole_at = Some(control.backups.whole_at).filter(|at| *at > 0);
         Some(ArchiveStatus {
             bucket,
             through: archived.map(|archived| archived.through.to_string()),
@@ -373,7 +368,7 @@ impl Serving {
             ordered: control.backups.ordered.map(|order| order.member),
             last: made.map(|made| (made.clone(), ago(made.at))),
             failed: failed.map(|failed| (failed.clone(), ago(failed.at))),
-            whole_ago: whole_at.map(ago),
+            whole_ago: control.backups.whole_at.map(ago),
             problem: control.backups.problem.clone(),
         })
     }

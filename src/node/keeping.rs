@@ -46,14 +46,20 @@ fn problem(verified: &[Verified]) -> Option<String> {
 
 impl Serving {
     /// Removes and looks, and tells the set what was found.
-    pub(super) async fn keep_house(&self, bucket: &BucketUrl) {
-        let looked = Box::pin(self.prune_and_verify(bucket)).await;
+    pub(super) async fn keep_house(&self, bucket: &str, url: &BucketUrl) {
+        let looked = Box::pin(self.prune_and_verify(url)).await;
         let problem = looked.unwrap_or_else(|cause| Some(explained(&cause)));
         if let Some(problem) = &problem {
-            warn!(%bucket, problem, "the set's restore points are not as they should be");
+            warn!(
+                bucket,
+                problem, "the set's restore points are not as they should be"
+            );
         }
-        let at = self.clock.wall_millis();
-        let note = Command::Backup(BackupNote::Looked { at, problem });
+        let note = Command::Backup(BackupNote::Looked {
+            bucket: bucket.to_owned(),
+            at: self.clock.wall_millis(),
+            problem,
+        });
         if let Err(cause) = self.agreement.agree(note).await {
             warn!(%cause, "cannot tell the set whether its restore points are whole");
         }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::Serving;
 use super::backup::{BackupError, BackupOrder};
 use super::survey::MemberStatus;
-use super::{Error, Serving};
 use crate::backup::bucket::BucketUrl;
 use crate::backup::manifest::Manifest;
 use crate::backup::take::Progress;
@@ -60,11 +60,8 @@ async fn order(node: &Serving) {
             if is_there || since.elapsed() < GONE_AFTER {
                 continue;
             }
-            BackupNote::Failed(Failed {
-                member: order.member,
-                at: node.clock.wall_millis(),
-                why: "it is not in contact".to_owned(),
-            })
+            let why = "it is not in contact".to_owned();
+            node.failed(&control, order, why)
         } else {
             silent = None;
             let now = node.clock.wall_millis();
@@ -132,19 +129,22 @@ async fn make(node: &Serving) {
         ) else {
             continue;
         };
-        if let Err(why) = node.make(bucket, order.full).await {
-            node.fail(order, why).await;
+        if let Err(why) = node.make_point(bucket, order.full).await {
+            let note = Command::Backup(node.failed(&control, order, why));
+            if let Err(cause) = node.agreement.agree(note).await {
+                warn!(%cause, "cannot tell the set that a backup failed; it is tried again");
+            }
         }
     }
 }
 
 impl Serving {
-    async fn make(&self, bucket: &str, full: bool) -> Result<(), String> {
-        let bucket: BucketUrl = bucket.parse().map_err(|error| format!("{error}"))?;
-        let order = BackupOrder { bucket, full };
+    async fn make_point(&self, bucket: &str, full: bool) -> Result<(), String> {
+        let url: BucketUrl = bucket.parse().map_err(|error| format!("{error}"))?;
+        let order = BackupOrder { bucket: url, full };
         match Box::pin(self.back_up(&order, &Progress::default())).await {
             Ok(_) => {
-                self.keep_house(&order.bucket).await;
+                self.keep_house(bucket, &order.bucket).await;
                 Ok(())
             }
             // It is looked again when that one is made.
@@ -153,15 +153,15 @@ impl Serving {
         }
     }
 
-    async fn fail(&self, order: Ordered, why: String) {
-        let failed = Failed {
-            member: order.member,
-            at: self.clock.wall_millis(),
-            why,
-        };
-        let note = Command::Backup(BackupNote::Failed(failed));
-        if let Err(cause) = self.agreement.agree(note).await {
-            warn!(%cause, "cannot tell the set that a backup failed; it is tried again");
+    fn failed(&self, control: &ControlState, order: Ordered, why: String) -> BackupNote {
+        let bucket = control.settings.backup.bucket.clone();
+        BackupNote::Failed {
+            bucket: bucket.unwrap_or_default(),
+            failed: Failed {
+                member: order.member,
+                at: self.clock.wall_millis(),
+                why,
+            },
         }
     }
 
@@ -182,7 +182,7 @@ impl Serving {
         };
         let bucket = of_set;
         let note = Command::Backup(BackupNote::Made { bucket, made });
-        if let Err(cause) = self.agreement.agree(note).await.map_err(Error::from) {
+        if let Err(cause) = self.agreement.agree(note).await {
             warn!(%cause, "cannot tell the set of a restore point; another one is made in its time");
         }
     }

@@ -330,7 +330,8 @@ impl Serving {
         gauges
             .backup_failed
             .set(u64::from(control.backups.failed.is_some()));
-        gauges.backup_verified.set(control.backups.whole_at / 1_000);
+        let whole_at = control.backups.whole_at.unwrap_or(0);
+        gauges.backup_verified.set(whole_at / 1_000);
         gauges
             .quarantined
             .set(u64::from(self.engine.quarantined().is_some()));

@@ -6,6 +6,7 @@ use std::path::Path;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use steadfast::backup::layout::{Chain, Named, Segment};
+use steadfast::backup::manifest::Manifest;
 use steadfast::backup::plan::Impossible;
 use steadfast::backup::way::{self, Target, Way};
 use steadfast::base::disk::{Disk, RealDisk};
@@ -215,12 +216,33 @@ async fn what_the_log_lets_go_of_while_the_bucket_is_away_is_a_gap_behind_which_
     let age = archive(&first).unarchived_for.unwrap();
     assert!(!age.is_zero(), "{age:?}");
     std::fs::remove_file(&bucket).unwrap();
+    // A file of the early one that no later one has.
+    let lineage = first.status().lineage.parse().unwrap();
+    let of_early = Named::Point(early.as_ref().unwrap().parse().unwrap()).in_lineage(lineage);
+    let of_early = std::fs::read(away.join(of_early)).unwrap();
+    let manifest = early.as_ref().unwrap().parse().unwrap();
+    let manifest = Manifest::open(lineage, manifest, &of_early).unwrap();
+    let mut files = manifest.snapshot.files.iter();
+    let of_then = files
+        .find(|file| file.name.as_str().starts_with("MANIFEST"))
+        .unwrap();
+    let gone = Named::StoreFile(manifest.object(of_then)).in_lineage(lineage);
+    std::fs::remove_file(away.join(&gone)).unwrap();
     RealDisk.rename(&away, &bucket).unwrap();
     until("it goes on, and a restore point is made", || {
         archive(&first).trouble.is_none() && point(&first) != early
     })
     .await;
     assert!(first.counted("steadfast_archive_gaps_total") > 0.0);
+    until("it is told that one is not whole", || {
+        archive(&first).problem.is_some()
+    })
+    .await;
+    let problem = archive(&first).problem.unwrap();
+    assert!(
+        problem.contains(&gone) && problem.contains("missing"),
+        "{problem}"
+    );
     let late = written_alone(&first, 3).await;
     archived(&first).await;
 

@@ -10,7 +10,10 @@ use steadfast::base::{
     AppliedVv, Epoch, Hlc, IncarnationId, LineageId, LogId, NodeNumber, RegionId, Seq, Stamp,
     VersionVector,
 };
-use steadfast::control::{ArchiveClaim, Archived, BackupSettings, Command, ControlState};
+use steadfast::control::{
+    ArchiveClaim, Archived, BackupNote, BackupSettings, Backups, Command, ControlState, Failed,
+    Made, Ordered,
+};
 use steadfast::model::record::Horizon;
 use steadfast::model::{Body, Digest, Logged, Record};
 use steadfast::storage::{FileName, Snapshot, State, StoreFile};
@@ -226,4 +229,70 @@ fn what_is_agreed_of_the_archive_is_what_it_was() {
         serde_json::from_str::<Command>(&expected[2]).unwrap(),
         claim
     );
+}
+
+#[test]
+fn what_is_agreed_of_backups_is_what_it_was() {
+    let ordered = Ordered {
+        member: NodeNumber(2),
+        full: true,
+        at: 5,
+    };
+    let made = Made {
+        point: "p".to_owned(),
+        member: NodeNumber(2),
+        full: false,
+        at: 6,
+        held: VersionVector::new(),
+    };
+    let failed = Failed {
+        member: NodeNumber(3),
+        at: 7,
+        why: "no".to_owned(),
+    };
+    let backups = Backups {
+        ordered: Some(ordered),
+        made: Some(made.clone()),
+        full_at: 4,
+        failed: Some(failed.clone()),
+        whole_at: Some(8),
+        problem: Some("gone".to_owned()),
+    };
+    let bucket = || "b".to_owned();
+    let by = Epoch(3);
+    let notes = [
+        BackupNote::Ordered { by, order: ordered },
+        BackupNote::Made {
+            bucket: bucket(),
+            made,
+        },
+        BackupNote::Failed {
+            bucket: bucket(),
+            failed,
+        },
+        BackupNote::Looked {
+            bucket: bucket(),
+            at: 8,
+            problem: None,
+        },
+    ];
+    let ordered = r#"{"member":2,"full":true,"at":5}"#;
+    let made = r#"{"point":"p","member":2,"full":false,"at":6,"held":{"base":[],"logs":[]}}"#;
+    let failed = r#"{"member":3,"at":7,"why":"no"}"#;
+    let expected = format!(
+        r#"{{"ordered":{ordered},"made":{made},"full_at":4,"failed":{failed},"whole_at":8,"problem":"gone"}}"#
+    );
+    assert_eq!(serde_json::to_string(&backups).unwrap(), expected);
+    assert_eq!(serde_json::from_str::<Backups>(&expected).unwrap(), backups);
+    let texts = [
+        format!(r#"{{"backup":{{"ordered":{{"by":3,"order":{ordered}}}}}}}"#),
+        format!(r#"{{"backup":{{"made":{{"bucket":"b","made":{made}}}}}}}"#),
+        format!(r#"{{"backup":{{"failed":{{"bucket":"b","failed":{failed}}}}}}}"#),
+        r#"{"backup":{"looked":{"bucket":"b","at":8,"problem":null}}}"#.to_owned(),
+    ];
+    for (note, text) in notes.into_iter().zip(texts) {
+        let command = Command::Backup(note);
+        assert_eq!(serde_json::to_string(&command).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
+    }
 }

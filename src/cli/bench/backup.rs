@@ -301,7 +301,8 @@ impl Bench {
 
     async fn archive(&self) -> Result<v1::Archive, CliError> {
         let archive = self.client.replica_set().await?.archive;
-        let archive = archive.unwrap_or_default();
+        let none = || CliError::failed("ARCHIVE", "the settings name no bucket any more");
+        let archive = archive.ok_or_else(none)?;
         match archive.trouble {
             Some(trouble) => Err(CliError::failed("ARCHIVE", trouble)),
             None => Ok(archive),

@@ -245,7 +245,8 @@ async fn write_beyond(moment: &Moment, set: &ProcessSet) -> Result<u64, CliError
     let (endpoints, stop) = (set.endpoints(), CancellationToken::new());
     let load = Load::run(&endpoints, LATER, CommitLevel::Quorum, &stop, |written| {
         let stamp: Option<Stamp> = written.stamp.parse().ok();
-        if stamp.is_some_and(|stamp| moment.is_before(stamp)) {
+        // With a stamp that is none this would never end: what follows tells then that the moment is not final.
+        if stamp.is_none_or(|stamp| moment.is_before(stamp)) {
             stop.cancel();
         }
     });
