@@ -33,6 +33,7 @@ mod scan;
 mod serve;
 mod session;
 mod set_views;
+mod signals;
 mod status;
 mod view;
 

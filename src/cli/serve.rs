@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 use super::output::print;
+use super::signals::Signals;
 use crate::base::clock::{SystemClock, timeout};
 use crate::base::disk::RealDisk;
 use crate::base::task::threads;
@@ -207,34 +207,6 @@ fn joining(set: &SetOptions) -> Result<Option<Joining>, CliError> {
         address: address.clone(),
         secret,
     }))
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Signals, CliError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                CliError::failed("NO_SIGNALS", format!("cannot listen for signals: {error}"))
-            })
-        };
-        // Where the size of files is limited, a write beyond it fails as on a full disk and ends no process.
-        let _ignored = listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
-        Ok(Signals {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 impl From<config::Error> for CliError {
