@@ -270,7 +270,8 @@ pub(crate) fn features() -> impl Strategy<Value = Feature> {
     )
 }
 
-fn specs() -> impl Strategy<Value = ViewSpec> {
+/// Definitions of views. Names need not be such as a view file allows.
+pub(crate) fn specs() -> impl Strategy<Value = ViewSpec> {
     let join_key = (any::<String>(), 0..KeyType::ALL.len()).prop_map(|(name, at)| JoinKey {
         name,
         key_type: KeyType::ALL[at],

@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::definition::AlterationSpec;
-use super::json::value_from_json;
+use super::json::{value_from_json, value_to_json};
 use super::key::KeyType;
 use super::limits;
 use super::value::{Value, ValueType};
@@ -184,6 +184,50 @@ pub fn parse_view(text: &str) -> Result<ViewSpec, ViewFileError> {
             .map(|entry| feature(entry, ttl))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// The view file of a view, from which the same definition is read.
+///
+/// # Errors
+/// If a default cannot be written as TOML.
+pub fn view_file(spec: &ViewSpec) -> Result<String, toml::ser::Error> {
+    let mut file = toml::Table::new();
+    let mut set = |key: &str, value: toml::Value| file.insert(key.to_owned(), value);
+    set("name", spec.name.clone().into());
+    set("merge", toml::Value::try_from(spec.merge)?);
+    set("order", toml::Value::try_from(spec.order)?);
+    set("ttl", span_text(spec.ttl).into());
+    set("max_lateness", span_text(spec.max_lateness).into());
+    let level = spec.read_level.map(|level| level.to_string());
+    set(
+        "read_level",
+        level.as_deref().unwrap_or(NODE_DEFAULT).into(),
+    );
+    let entity: Result<Vec<_>, _> = spec.entity.iter().map(toml::Value::try_from).collect();
+    set("entity", entity?.into());
+    let features: Result<Vec<_>, _> = spec.features.iter().map(feature_table).collect();
+    set("feature", features?.into());
+    toml::to_string(&file)
+}
+
+fn feature_table(feature: &Feature) -> Result<toml::Value, toml::ser::Error> {
+    let mut table = toml::Table::new();
+    table.insert("name".to_owned(), feature.name.clone().into());
+    table.insert("type".to_owned(), feature.value_type.to_string().into());
+    table.insert("max_age".to_owned(), span_text(feature.max_age).into());
+    if let Some(default) = &feature.default {
+        let default = toml::Value::try_from(value_to_json(default))?;
+        table.insert("default".to_owned(), default);
+    }
+    Ok(table.into())
+}
+
+/// As [`parse_span`] reads it.
+fn span_text(span: Option<Duration>) -> String {
+    span.map_or_else(
+        || "0".to_owned(),
+        |span| humantime::format_duration(span).to_string(),
+    )
 }
 
 /// Reads the definition of one feature, with or without its `[[feature]]` heading, for a view with this ttl.
@@ -420,6 +464,7 @@ fn parse_span(key: &'static str, text: Option<&str>) -> Result<Option<Duration>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::testing::{features, specs};
     use proptest::prelude::*;
 
     const FILE: &str = r#"
@@ -609,7 +654,43 @@ default = [2013-01-01T00:00:00Z]
         }
     }
 
+    /// A view as a view file may define it, given any.
+    fn possible(mut spec: ViewSpec) -> ViewSpec {
+        let span = |span: Option<Duration>| {
+            let span = span.map(|span| span.min(LONGEST));
+            span.filter(|span| !span.is_zero())
+        };
+        spec.name = "v".to_owned();
+        spec.ttl = span(spec.ttl);
+        spec.max_lateness = span(spec.max_lateness);
+        for (at, key) in spec.entity.iter_mut().enumerate() {
+            key.name = format!("k{at}");
+        }
+        let features = spec.features.into_iter().enumerate();
+        let features = features.map(|(at, feature)| {
+            let max_age =
+                span(feature.max_age).filter(|age| spec.ttl.is_none_or(|ttl| *age <= ttl));
+            Feature::new(
+                format!("f{at}"),
+                feature.value_type,
+                feature.default,
+                max_age,
+            )
+        });
+        spec.features = features.collect();
+        spec
+    }
+
     proptest! {
+        #[test]
+        fn a_view_comes_back_from_its_file(spec in specs(), extra in features()) {
+            let mut spec = possible(spec);
+            spec.features.push(Feature::new("last".into(), extra.value_type, extra.default, None));
+            let text = view_file(&spec).unwrap();
+            // NaN equals nothing, not even itself.
+            prop_assert_eq!(format!("{:?}", parse_view(&text).unwrap()), format!("{spec:?}"));
+        }
+
         #[test]
         fn no_text_makes_parsing_panic(text: String, at in any::<prop::sample::Index>()) {
             let _random = parse_view(&text);
