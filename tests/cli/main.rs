@@ -14,6 +14,7 @@ mod forget;
 mod inspect;
 mod node;
 mod sets;
+mod undo;
 mod verify;
 
 use std::path::Path;

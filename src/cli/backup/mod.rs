@@ -6,6 +6,7 @@ mod moving;
 mod prune;
 mod restore;
 mod scratch;
+mod undo;
 mod verify;
 mod verify_store;
 

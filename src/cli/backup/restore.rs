@@ -1,17 +1,19 @@
 //! `steadfast backup restore`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::super::connection::Connection;
 use super::super::error::CliError;
 use super::super::output::{Output, grouped, print, print_json};
 use super::super::progress::megabytes;
 use super::moving::Moving;
-use super::{open, time};
+use super::{open, time, undo};
+use crate::backup::repository::Repository;
 use crate::backup::restore::Progress;
 use crate::backup::way::{self, Target, Way};
 use crate::base::clock::sleep;
@@ -39,11 +41,27 @@ was interrupted.
 
 With --plan nothing is fetched: it prints what would be, which moment it reaches, and what is missing.
 
+With --as-new-writes one view of a live set, that of --endpoint, says again what it said at that moment; no set is made. An undo \
+is a write: rows that differ are put, rows that were not there are deleted, and equal ones are left alone. First count with \
+--dry-run. The moment is restored below --scratch for as long as it takes, and removed again.
+- The set may be another one than that of the backup. If it has no such view, it is created as it was defined then. If it lacks a \
+feature of then, or has one, or the join keys, of another type, nothing is written. Features that are new since then keep their \
+values where there are rows.
+- What counts is what readers get. What has expired by now counts as not there.
+- Event times: in views of order \"arrival\" rows keep theirs. In others a put takes its own or that of what it replaces, whichever is \
+later, so data that are newer than what is replaced still win; where that is not enough, as over a deletion, it takes the time of the write.
+- All that was written since the moment is undone, good writes too. What others write while the command runs is left as it \
+is, and counted; in views of order \"arrival\" a write in the milliseconds between the last look at a row and its put is lost.
+- The same command goes on if it was interrupted, and has nothing to do if all is done; so name a time or a point, for \
+latest moves.
+
 Examples:
   steadfast backup restore s3://backups/prod --to latest --into /var/lib/steadfast
-  steadfast backup restore file:///mnt/backups --to 2026-11-22T04:12:03Z --into /tmp/staging --plan";
+  steadfast backup restore file:///mnt/backups --to 2026-11-22T04:12:03Z --into /tmp/staging --plan
+  steadfast backup restore file:///mnt/backups --to 2026-11-22T04:12:03Z --as-new-writes --view route_stats --dry-run
+  steadfast backup restore file:///mnt/backups --to latest --as-new-writes --view route_stats --endpoint staging:7400";
 
-/// Make a new set of what is in a bucket
+/// Make a new set of what is in a bucket, or write a view of it into a live set
 #[derive(Debug, clap::Args)]
 #[command(after_help = DETAILS)]
 pub struct Args {
@@ -53,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "WHAT")]
     to: Target,
     /// The directory of the new set.
-    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["plan", "as_new_writes"])]
     into: Option<PathBuf>,
     /// Of which history, if the bucket holds several; if not given, that of the latest restore point.
     #[arg(long, value_name = "LINEAGE")]
@@ -61,9 +79,10 @@ pub struct Args {
     /// Only print what would be fetched.
     #[arg(long)]
     plan: bool,
-    /// How to print the result.
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    output: Output,
+    #[command(flatten)]
+    undo: undo::UndoArgs,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Restores, or says what that takes.
@@ -73,26 +92,48 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), CliError> {
     let repository = open(&args.url)?;
     let way = Way::find(&repository, args.lineage, args.to).await?;
+    let output = args.connection.output;
+    if output == Output::Table && !args.plan {
+        eprintln!("{}", plan_to_text(&way));
+    }
+    if let (false, Some(view)) = (args.plan, args.undo.view()) {
+        return Box::pin(undo::run(
+            &repository,
+            &way,
+            view,
+            &args.undo,
+            &args.connection,
+        ))
+        .await;
+    }
     let (false, Some(into)) = (args.plan, args.into) else {
-        return match args.output {
+        return match output {
             Output::Json => print_json(&plan_to_json(&way)),
             Output::Table => print(&plan_to_text(&way)),
         };
     };
-    if args.output == Output::Table {
-        eprintln!("{}", plan_to_text(&way));
-    }
+    let (identity, records) = restore(&repository, &way, &into).await?;
+    report(&way, &identity, &into, records, output)
+}
+
+/// Makes a directory that of a new set, and shows how far it has come. Says who that is, and how many archived records were applied.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn restore(
+    repository: &Repository,
+    way: &Way,
+    into: &Path,
+) -> Result<(Identity, u64), CliError> {
     let config = Config {
-        data_dir: into.clone(),
+        data_dir: into.to_owned(),
         ..Config::default()
     };
     let progress = Progress::default();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let identity = {
-        let restoring = node::restore(&disk, &config, &repository, &way, &progress);
-        shown(restoring, &progress).await?
-    };
-    report(&way, &identity, &into, &progress, args.output)
+    let restoring = node::restore(&disk, &config, repository, way, &progress);
+    let identity = shown(restoring, &progress).await?;
+    Ok((identity, progress.records.load(Ordering::Relaxed)))
 }
 
 /// Waits for the end of a restore, and shows how far it has come.
@@ -184,11 +225,10 @@ fn plan_to_json(way: &Way) -> Json {
 fn report(
     way: &Way,
     identity: &Identity,
-    into: &std::path::Path,
-    progress: &Progress,
+    into: &Path,
+    records: u64,
     output: Output,
 ) -> Result<(), CliError> {
-    let records = progress.records.load(Ordering::Relaxed);
     if output == Output::Json {
         return print_json(&json!({
             "data_dir": into,

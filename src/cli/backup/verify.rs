@@ -143,7 +143,7 @@ async fn restore_each(
     holdings: &Holdings,
     points: Vec<&mut Point>,
 ) -> Result<(), CliError> {
-    let scratch = Scratch::create(args.into.as_deref())?;
+    let scratch = Scratch::create(args.into.as_deref(), "verify")?;
     let all = async {
         for point in points {
             if let Some(way) = point.whole_way(holdings) {
@@ -161,11 +161,7 @@ async fn restore_each(
         }
         outcome = all => outcome,
     };
-    let removed = scratch.remove().await;
-    match (outcome, removed) {
-        (Err(outcome), Err(removed)) => Err(outcome.with(&removed.to_string())),
-        (outcome, removed) => outcome.and(removed),
-    }
+    scratch.remove_after(outcome).await
 }
 
 /// Restores into a directory, which is removed unless that fails. Returns how many archived records were applied.
