@@ -143,9 +143,12 @@ async fn conclude(repository: &Repository, manifest: &Manifest) -> Result<(), Er
 }
 
 impl Place {
+    /// Names tell which restore point is later, whatever clocks do.
     fn choose(how: How, there: &Holdings, parent: Option<&Manifest>) -> Place {
+        let last = there.points().next_back();
+        let after = last.map_or(0, |last| last.begun_millis.saturating_add(1));
         let new = PointId {
-            begun_millis: how.now_millis,
+            begun_millis: how.now_millis.max(after),
             random: how.random,
         };
         if let Some(parent) = parent {
@@ -156,7 +159,7 @@ impl Place {
             };
         }
         let since = how.now_millis.saturating_sub(TAKEN_UP_MILLIS);
-        let point = there.unfinished(since).unwrap_or(new);
+        let point = there.unfinished(since.max(after)).unwrap_or(new);
         Place {
             point,
             generation: point,

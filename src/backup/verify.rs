@@ -86,6 +86,13 @@ impl Verified {
     }
 }
 
+/// The first and the last moment that restore points lead to, of those in which nothing was found wrong.
+pub fn range<'a>(verified: impl IntoIterator<Item = &'a Verified>) -> Option<(Hlc, Hlc)> {
+    let whole = verified.into_iter().filter(|point| point.is_whole());
+    let ranges = whole.filter_map(Verified::range);
+    ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+}
+
 /// Looks at restore points of a lineage, of which there is so much.
 ///
 /// # Errors

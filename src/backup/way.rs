@@ -139,20 +139,33 @@ impl Way {
                 return Ok(Way::new(manifest, plan, &holdings));
             }
         };
-        let mut earliest = None;
+        let (mut earliest, mut impossible, mut archive) = (None, None, None);
         for point in holdings.points().rev() {
             let manifest = repository.manifest(lineage, point).await?;
             let newest = manifest.snapshot.state.newest;
             if newest > until {
-                earliest = Some(Target::Time(newest.millis()));
+                earliest = [earliest, Some(newest)].into_iter().flatten().min();
                 continue;
             }
-            let archive = repository.archive(lineage, &holdings).await?;
-            let plan = Plan::new(&manifest, &archive, until);
-            let plan = plan.map_err(|why| Error::Impossible { point, target, why })?;
-            return Ok(Way::new(manifest, plan, &holdings));
+            let archive = match &archive {
+                Some(archive) => archive,
+                None => archive.insert(repository.archive(lineage, &holdings).await?),
+            };
+            let why = match Plan::new(&manifest, archive, until) {
+                Ok(plan) => return Ok(Way::new(manifest, plan, &holdings)),
+                Err(why) => why,
+            };
+            // Each holds what a member held: an earlier one may hold what was not archived, and a later one lack it.
+            let is_gap = matches!(why, Impossible::Gap { .. });
+            impossible.get_or_insert(Error::Impossible { point, target, why });
+            if !is_gap {
+                break;
+            }
         }
-        let earliest = earliest.ok_or_else(no_point)?;
+        if let Some(impossible) = impossible {
+            return Err(impossible);
+        }
+        let earliest = Target::Time(earliest.ok_or_else(no_point)?.millis());
         Err(Error::TooEarly { target, earliest })
     }
 

@@ -24,8 +24,11 @@ pub struct Backups {
     pub ordered: Option<Ordered>,
     /// The last one that was made.
     pub made: Option<Made>,
-    /// When the last full one was made, in milliseconds of wall time; 0 before the first.
-    pub full_at: u64,
+    /// From when on the next one is counted, in milliseconds of wall time: when the last one was ordered, or was made if nobody
+    /// ordered it. 0 before the first.
+    pub counted_from: u64,
+    /// The same of full ones.
+    pub full_counted_from: u64,
     /// The last one that was ordered, if it failed.
     pub failed: Option<Failed>,
     /// When all restore points were last found whole, in milliseconds of wall time.
@@ -131,9 +134,11 @@ impl ControlState {
                 return Err(Rejection::ArchivedElsewhere { bucket });
             }
             BackupNote::Made { made, .. } => {
-                self.end_order(made.member);
+                let ordered = self.end_order(made.member);
+                let since = ordered.map_or(made.at, |order| order.at);
+                self.backups.counted_from = since;
                 if made.full {
-                    self.backups.full_at = made.at;
+                    self.backups.full_counted_from = since;
                 }
                 self.backups.failed = None;
                 self.backups.made = Some(made);
@@ -152,34 +157,39 @@ impl ControlState {
         Ok(Effect::Done)
     }
 
-    fn end_order(&mut self, member: NodeNumber) {
-        self.backups.ordered = self.backups.ordered.filter(|order| order.member != member);
+    /// What was ordered of this member, which is not any more.
+    fn end_order(&mut self, member: NodeNumber) -> Option<Ordered> {
+        let ordered = &mut self.backups.ordered;
+        ordered.take_if(|order| order.member == member)
     }
 
-    /// Is a backup to be ordered at this wall time, in milliseconds? Says whether it is to be a full one.
+    /// Is a backup to be ordered at this wall time, in milliseconds? Says whether it is to be a full one. Clocks may have been
+    /// wrong: a time that lies a whole span ahead is as long ago as one that lies behind.
     #[must_use]
     pub fn backup_due(&self, now: u64) -> Option<bool> {
         let settings = &self.settings.backup;
         let Backups {
             ordered,
             made,
-            full_at,
+            counted_from,
+            full_counted_from,
             failed,
             ..
         } = &self.backups;
         let waits = failed
             .as_ref()
-            .is_some_and(|failed| now < failed.at.saturating_add(AGAIN_MILLIS));
+            .is_some_and(|failed| now.abs_diff(failed.at) < AGAIN_MILLIS);
         if settings.bucket.is_none() || ordered.is_some() || waits {
             return None;
         }
-        let is_over = |since: u64, span: u64| span > 0 && now >= since.saturating_add(span);
-        let full = is_over(*full_at, settings.full_every_ms);
+        let is_over = |since: u64, span: u64| span > 0 && now.abs_diff(since) >= span;
+        let full = is_over(*full_counted_from, settings.full_every_ms);
         let is_due = match made {
             // What is archived is of no use without one.
             None => self.archived.is_some(),
             Some(made) => {
-                is_over(made.at, settings.every_ms) || full || !self.archive_follows(&made.held)
+                let is_over = is_over(*counted_from, settings.every_ms);
+                is_over || full || !self.archive_follows(&made.held)
             }
         };
         is_due.then_some(full)

@@ -121,11 +121,14 @@ fn one_is_ordered_at_a_time_and_one_that_failed_is_ordered_again_later() {
     assert_eq!(state.backup_due(30 + AGAIN_MILLIS - 1), None);
     assert_eq!(state.backup_due(30 + AGAIN_MILLIS), Some(false));
     order(&mut state, 1, 40);
-    make(&mut state, false, 50, 7);
+    make(&mut state, false, DAY, 7);
     assert_eq!(
         (state.backups.ordered, &state.backups.failed),
         (None, &None)
     );
+    // Whatever the clock of the member says.
+    assert_eq!(state.backup_due(DAY + 39), None);
+    assert_eq!(state.backup_due(DAY + 40), Some(false));
     let stale = BackupNote::Ordered {
         by: Epoch(999),
         order: Ordered {
@@ -214,15 +217,17 @@ fn another_bucket_has_no_restore_points() {
 
 proptest! {
     #[test]
-    fn the_schedule_is_kept(every in 0..10u64, full_every in 0..10u64, at in 0..1_000_000u64, full_ago in 0..1_000_000u64, later in 0..2_000_000u64) {
+    fn the_schedule_is_kept_though_clocks_step(
+        every in 0..10u64, full_every in 0..10u64, at in 0..2_000_000u64, full_at in 0..2_000_000u64, now in 0..4_000_000u64,
+    ) {
         let (every, full_every) = (every * 60_000, full_every * 60_000);
         let mut state = set(every, full_every);
         archive(&mut state, 3);
-        make(&mut state, true, at.saturating_sub(full_ago), 3);
+        make(&mut state, true, full_at, 3);
         make(&mut state, false, at, 3);
-        let now = at + later;
-        let full = full_every > 0 && now >= at.saturating_sub(full_ago) + full_every;
-        let due = full || every > 0 && later >= every;
+        let is_over = |since: u64, span| span > 0 && (since + span <= now || now + span <= since);
+        let full = is_over(full_at, full_every);
+        let due = full || is_over(at, every);
         prop_assert_eq!(state.backup_due(now), due.then_some(full));
     }
 }

@@ -13,6 +13,7 @@ mod objects;
 mod places;
 mod prune;
 mod set;
+mod storm;
 mod trouble;
 mod verify;
 mod whole;

@@ -28,26 +28,36 @@ pub struct Day {
 impl Day {
     /// Three data members with a view.
     pub async fn begin() -> Day {
-        Day::of([MemberRole::Data; 3], None, "").await
+        Day::of([MemberRole::Data; 3], None, "", &[]).await
+    }
+
+    /// The same with these words before the command line of each.
+    pub async fn begin_by(launcher: &[&str]) -> Day {
+        Day::of([MemberRole::Data; 3], None, "", launcher).await
     }
 
     /// The same with a network between them that can be cut.
     pub async fn begin_apart() -> Day {
-        Day::of([MemberRole::Data; 3], Some(Network::default()), "").await
+        Day::of([MemberRole::Data; 3], Some(Network::default()), "", &[]).await
     }
 
     /// Two data members and an arbiter, likewise.
     pub async fn begin_with_arbiter() -> Day {
         let roles = [MemberRole::Data, MemberRole::Data, MemberRole::Arbiter];
-        Day::of(roles, Some(Network::default()), "").await
+        Day::of(roles, Some(Network::default()), "", &[]).await
     }
 
     /// Three data members with a view and these settings.
     pub async fn begin_configured(config: &str) -> Day {
-        Day::of([MemberRole::Data; 3], None, config).await
+        Day::of([MemberRole::Data; 3], None, config, &[]).await
     }
 
-    async fn of(roles: [MemberRole; 3], network: Option<Network>, config: &str) -> Day {
+    async fn of(
+        roles: [MemberRole; 3],
+        network: Option<Network>,
+        config: &str,
+        launcher: &[&str],
+    ) -> Day {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("steadfast.toml");
         std::fs::write(&path, format!("{QUIET}{config}")).unwrap();
@@ -57,6 +67,7 @@ impl Day {
             let home = day.set.home(day.scratch.path(), number).await;
             let mut home = home.unwrap();
             (home.role, home.config) = (role, Some(path.clone()));
+            home.launcher = launcher.iter().map(Into::into).collect();
             day.set.add(home).await.unwrap();
         }
         let primary = day.set.whole().await.unwrap();

@@ -10,6 +10,7 @@
     reason = "tests may panic"
 )]
 
+mod bucket;
 mod calm;
 mod cuts;
 mod damage;
@@ -22,6 +23,9 @@ mod history;
 mod kills;
 mod members;
 mod pauses;
+#[allow(dead_code, reason = "these days need but a server")]
+#[path = "../backup/places.rs"]
+mod places;
 mod reads;
 mod scans;
 mod slow;

@@ -18,7 +18,7 @@ use crate::backup::{back_up, place, repository, restore_into, url};
 use crate::support::{Member, set_of_three, until};
 
 /// Has the set of these members archive into a bucket in this directory; all of them know then.
-async fn archive_into(members: &[&Member], dir: &Path) {
+pub async fn archive_into(members: &[&Member], dir: &Path) {
     let change = SettingsChange {
         backup: BackupChange {
             bucket: Some(BucketChange::Into(url(dir).to_string())),
@@ -36,12 +36,12 @@ async fn archive_into(members: &[&Member], dir: &Path) {
     .await;
 }
 
-fn archive(member: &Member) -> ArchiveStatus {
+pub fn archive(member: &Member) -> ArchiveStatus {
     member.status().archive.unwrap()
 }
 
 /// All that this member holds is archived.
-async fn archived(member: &Member) {
+pub async fn archived(member: &Member) {
     until("all is archived", || {
         let status = archive(member);
         let own = member.status();
@@ -71,7 +71,7 @@ async fn written_alone(member: &Member, value: i64) -> Stamp {
 }
 
 /// What was acknowledged, by its stamp.
-type Written = BTreeMap<Stamp, (i64, i64)>;
+pub type Written = BTreeMap<Stamp, (i64, i64)>;
 
 /// What there was at the end of a millisecond.
 fn at(written: &Written, millis: u64) -> BTreeMap<i64, i64> {
@@ -81,8 +81,18 @@ fn at(written: &Written, millis: u64) -> BTreeMap<i64, i64> {
     early.map(|(_, row)| *row).collect()
 }
 
+/// All members hold all there is.
+pub async fn equal(primary: &Member) {
+    until("no member lacks anything", || {
+        let members = primary.status().members;
+        let mut lags = members.values().map(|member| member.lag_records);
+        lags.all(|lag| lag.is_none_or(|lag| lag == 0))
+    })
+    .await;
+}
+
 /// Restores a moment and looks at all rows.
-async fn check(dir: &Path, written: &Written, millis: u64) {
+pub async fn check(dir: &Path, written: &Written, millis: u64) {
     let way = Way::find(&repository(dir), None, Target::Time(millis)).await;
     let plan = way.unwrap().plan;
     assert!(plan.is_final(), "all is archived: {plan:?}");
@@ -148,14 +158,7 @@ async fn each_moment_comes_back_as_it_was_through_changes_of_primary() {
     let primary = members.iter().find(|member| member.serves()).unwrap();
     let last = primary.put(0, 0, CommitLevel::All).await.unwrap().stamp;
     written.insert(last, (0, 0));
-    until("every log but one is closed", || {
-        primary
-            .status()
-            .members
-            .values()
-            .all(|member| member.lag_records.is_none_or(|lag| lag == 0))
-    })
-    .await;
+    equal(primary).await;
     archived(primary).await;
     for member in members {
         member.stop().await;
@@ -173,7 +176,7 @@ async fn each_moment_comes_back_as_it_was_through_changes_of_primary() {
 }
 
 /// The last restore point that the set knows of.
-fn point(member: &Member) -> Option<String> {
+pub fn point(member: &Member) -> Option<String> {
     archive(member).last.map(|(made, _)| made.point)
 }
 

@@ -22,5 +22,6 @@ mod retries;
 mod scans;
 mod seeding;
 mod sessions;
+mod steps;
 mod support;
 mod way;

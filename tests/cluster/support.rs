@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast::base::clock::{SystemClock, now_monotonic, sleep};
+use steadfast::base::clock::{Clock, SystemClock, now_monotonic, sleep};
 use steadfast::base::disk::{DirLock, Disk, RealDisk};
 use steadfast::base::{Budget, CommitLevel, NodeNumber, PackedBytes, ReadLevel, TaskGroup};
 use steadfast::config::{Config, Listen};
@@ -41,6 +41,8 @@ pub struct Member {
 pub struct Manner {
     /// Its disk.
     pub disk: Arc<dyn Disk>,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
     /// It does not forward.
     pub refuses: bool,
     /// Where it says that clients reach it.
@@ -53,6 +55,7 @@ impl Default for Manner {
     fn default() -> Manner {
         Manner {
             disk: Arc::new(RealDisk),
+            clock: Arc::new(SystemClock::new()),
             refuses: false,
             client: None,
             read_level: ReadLevel::Local,
@@ -122,7 +125,7 @@ impl Member {
         let tasks = TaskGroup::new();
         let bound = Server::bind(&config).await.unwrap();
         let addresses = bound.addresses();
-        let node = Node::new(config, manner.disk, Arc::new(SystemClock::new()));
+        let node = Node::new(config, manner.disk, manner.clock);
         let server = bound.serve(node.clone(), &tasks).await.unwrap();
         let mut reached = addresses.reached(None);
         reached.client = manner.client.unwrap_or(reached.client);

@@ -253,7 +253,8 @@ fn what_is_agreed_of_backups_is_what_it_was() {
     let backups = Backups {
         ordered: Some(ordered),
         made: Some(made.clone()),
-        full_at: 4,
+        counted_from: 3,
+        full_counted_from: 4,
         failed: Some(failed.clone()),
         whole_at: Some(8),
         problem: Some("gone".to_owned()),
@@ -280,7 +281,7 @@ fn what_is_agreed_of_backups_is_what_it_was() {
     let made = r#"{"point":"p","member":2,"full":false,"at":6,"held":{"base":[],"logs":[]}}"#;
     let failed = r#"{"member":3,"at":7,"why":"no"}"#;
     let expected = format!(
-        r#"{{"ordered":{ordered},"made":{made},"full_at":4,"failed":{failed},"whole_at":8,"problem":"gone"}}"#
+        r#"{{"ordered":{ordered},"made":{made},"counted_from":3,"full_counted_from":4,"failed":{failed},"whole_at":8,"problem":"gone"}}"#
     );
     assert_eq!(serde_json::to_string(&backups).unwrap(), expected);
     assert_eq!(serde_json::from_str::<Backups>(&expected).unwrap(), backups);

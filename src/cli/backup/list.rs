@@ -1,20 +1,21 @@
 //! `steadfast backup list`
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use super::super::error::CliError;
 use super::super::output::{Output, grouped, print, print_json, table};
 use super::super::progress::megabytes;
 use super::{failed, open, time};
-use crate::backup::inventory::Holdings;
-use crate::backup::manifest::Manifest;
-use crate::backup::repository::Repository;
-use crate::base::LineageId;
+use crate::backup::verify::{Verified, range, verify};
+use crate::base::{LineageId, explained};
 
 const DETAILS: &str = "\
 Each restore point says when its newest record was written, how large it is, and how many of those bytes it shares with \
 the restore points of its generation: those stay as long as one of them is kept. A history begins anew, as another \
-lineage, with each new set and each restore.
+lineage, with each new set and each restore. Below stands which moments of each can be restored, as far as names tell; \
+backup verify looks closer.
 
 Examples:
   steadfast backup list s3://backups/prod?region=eu-central-1
@@ -31,11 +32,10 @@ pub struct Args {
     output: Output,
 }
 
-/// A restore point, with what is wrong with its manifest if that cannot be read.
+/// A restore point of a lineage.
 struct Point {
     lineage: LineageId,
-    name: String,
-    manifest: Result<Manifest, String>,
+    verified: Verified,
 }
 
 /// Lists what there is.
@@ -47,36 +47,34 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let inventory = repository.inventory().await.map_err(failed)?;
     let mut points = Vec::new();
     for (lineage, holdings) in &inventory.lineages {
-        points.extend(read(&repository, *lineage, holdings).await);
+        let verified = verify(&repository, *lineage, holdings, holdings.points()).await;
+        let of_lineage = verified.map_err(failed)?.into_iter();
+        points.extend(of_lineage.map(|verified| Point {
+            lineage: *lineage,
+            verified,
+        }));
     }
     match args.output {
         Output::Json => print_json(&Json::Array(points.iter().map(Point::to_json).collect())),
         Output::Table if points.is_empty() => {
             print(&format!("{} holds no restore point", repository.bucket()))
         }
-        Output::Table => print(&to_table(&points)),
+        Output::Table => print(&to_text(&points)),
     }
-}
-
-async fn read(repository: &Repository, lineage: LineageId, holdings: &Holdings) -> Vec<Point> {
-    let mut points = Vec::new();
-    for point in holdings.points() {
-        let manifest = repository.manifest(lineage, point).await;
-        points.push(Point {
-            lineage,
-            name: point.to_string(),
-            manifest: manifest.map_err(|cause| crate::base::explained(&cause)),
-        });
-    }
-    points
 }
 
 impl Point {
     fn to_json(&self) -> Json {
-        let head = json!({ "point": self.name, "lineage": self.lineage.to_string() });
-        let more = match &self.manifest {
-            Err(problem) => json!({ "problem": problem }),
-            Ok(manifest) => json!({
+        let reaches = self.verified.range().map(|(_, last)| last.micros().0);
+        let head = json!({
+            "point": self.verified.point.to_string(),
+            "lineage": self.lineage.to_string(),
+            "reaches_us": reaches,
+            "problem": self.verified.problems.first().map(|problem| explained(problem)),
+        });
+        let more = match &self.verified.manifest {
+            None => json!({}),
+            Some(manifest) => json!({
                 "generation": manifest.generation.to_string(),
                 "parent": manifest.parent.map(|parent| parent.to_string()),
                 "member": manifest.member.0,
@@ -91,6 +89,37 @@ impl Point {
         };
         merged(head, more)
     }
+
+    fn to_row(&self) -> [String; 7] {
+        let name = self.verified.point.to_string();
+        let lineage = self.lineage.to_string();
+        let Some(manifest) = &self.verified.manifest else {
+            let unknown = || "-".to_owned();
+            return [
+                name,
+                unknown(),
+                unknown(),
+                unknown(),
+                unknown(),
+                unknown(),
+                lineage,
+            ];
+        };
+        let kind = if manifest.is_full() {
+            "full"
+        } else {
+            "incremental"
+        };
+        [
+            name,
+            time(manifest.snapshot.state.newest),
+            kind.to_owned(),
+            grouped(u64::try_from(manifest.snapshot.files.len()).unwrap_or(u64::MAX)),
+            megabytes(manifest.bytes()),
+            manifest.member.to_string(),
+            lineage,
+        ]
+    }
 }
 
 fn merged(mut head: Json, more: Json) -> Json {
@@ -100,7 +129,7 @@ fn merged(mut head: Json, more: Json) -> Json {
     head
 }
 
-fn to_table(points: &[Point]) -> String {
+fn to_text(points: &[Point]) -> String {
     let headings = [
         "point",
         "newest record",
@@ -112,33 +141,24 @@ fn to_table(points: &[Point]) -> String {
     ];
     let mut table = table(headings);
     for point in points {
-        let lineage = point.lineage.to_string();
-        let row = match &point.manifest {
-            Err(problem) => vec![
-                point.name.clone(),
-                problem.clone(),
-                String::new(),
-                String::new(),
-                String::new(),
-                String::new(),
-                lineage,
-            ],
-            Ok(manifest) => vec![
-                point.name.clone(),
-                time(manifest.snapshot.state.newest),
-                if manifest.is_full() {
-                    "full"
-                } else {
-                    "incremental"
-                }
-                .to_owned(),
-                grouped(u64::try_from(manifest.snapshot.files.len()).unwrap_or(u64::MAX)),
-                megabytes(manifest.bytes()),
-                manifest.member.to_string(),
-                lineage,
-            ],
-        };
-        table.add_row(row);
+        table.add_row(point.to_row());
     }
-    table.to_string()
+    let mut text = format!("{table}\n");
+    for Point { verified, .. } in points {
+        if let Some(problem) = verified.problems.first() {
+            text.push_str(&format!("{}: {}\n", verified.point, explained(problem)));
+        }
+    }
+    let mut by_lineage: BTreeMap<LineageId, Vec<&Verified>> = BTreeMap::new();
+    for Point { lineage, verified } in points {
+        by_lineage.entry(*lineage).or_default().push(verified);
+    }
+    for (lineage, points) in by_lineage {
+        let moments = match range(points) {
+            Some((first, last)) => format!("{} to {}", time(first), time(last)),
+            None => "nothing".to_owned(),
+        };
+        text.push_str(&format!("restorable of {lineage}: {moments}\n"));
+    }
+    text
 }

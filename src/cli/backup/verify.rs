@@ -17,7 +17,7 @@ use crate::backup::inventory::Holdings;
 use crate::backup::layout::PointId;
 use crate::backup::repository::Repository;
 use crate::backup::restore::{Error as BackupError, Progress};
-use crate::backup::verify::{Verified, verify};
+use crate::backup::verify::{Verified, range, verify};
 use crate::backup::way::Way;
 use crate::base::clock::now_monotonic;
 use crate::base::disk::{Disk, RealDisk};
@@ -239,8 +239,7 @@ impl Report {
     /// The first and the last moment that restore points lead to which are whole.
     fn range(&self) -> Option<(Hlc, Hlc)> {
         let whole = self.points.iter().filter(|point| point.problems.is_empty());
-        let ranges = whole.filter_map(|point| point.verified.range());
-        ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+        range(whole.map(|point| &point.verified))
     }
 
     fn to_json(&self) -> Json {
