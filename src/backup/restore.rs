@@ -88,7 +88,7 @@ pub struct Progress {
     pub records: AtomicU64,
 }
 
-/// Fetches the store of a restore point into `dir`, as far as it is not there, and checks it.
+/// Fetches the store of a restore point into `dir`, as far as it is not there, and checks that it is that store, but for its rows.
 ///
 /// # Errors
 /// If it cannot be fetched, or is not what was written.
@@ -116,7 +116,7 @@ pub async fn fetch(
     let mut incoming = Arc::into_inner(incoming).ok_or(Error::GivenUp)?;
     wholes.into_iter().for_each(|whole| incoming.take(whole));
     let lineage = manifest.control.lineage;
-    Ok(blocking(move || incoming.verify(lineage)).await??)
+    Ok(blocking(move || incoming.complete(lineage)).await??)
 }
 
 /// Receives a file, going on with what there is of it; once more from its beginning, if that turns out to be something else.
@@ -170,18 +170,23 @@ async fn fetch_file(
 /// If they are not.
 pub async fn check_rows(manifest: &Manifest, received: &Received) -> Result<(), Error> {
     let (dir, expected) = (received.dir().to_owned(), manifest.snapshot.state.digest);
-    let read = blocking(move || storage::Store::open_read_only(&dir)?.contents());
-    let contents = read.await??;
-    let found = contents.digest;
-    let mut damaged = contents.damaged.into_iter();
-    if let Some(first) = damaged.next() {
-        let more = damaged.count();
-        return Err(Error::Damaged { first, more });
-    }
-    if found != expected {
-        return Err(Error::OtherRows { found, expected });
-    }
-    Ok(())
+    let read = blocking(move || {
+        let store = storage::Store::open_read_only(&dir)?;
+        let found = store.digest()?;
+        if found == expected {
+            return Ok(());
+        }
+        // Which ones are wrong takes a closer look.
+        let mut damaged = store.contents()?.damaged.into_iter();
+        Err(match damaged.next() {
+            None => Error::OtherRows { found, expected },
+            Some(first) => {
+                let more = damaged.count();
+                Error::Damaged { first, more }
+            }
+        })
+    });
+    read.await?
 }
 
 /// Appends and applies the archived records of a plan to an engine that holds the restore point, log by log.

@@ -1,6 +1,6 @@
 //! Backing this member's store up.
 //!
-//! **Invariants.** What goes into a bucket is on enough data members first: no later epoch opens without it. The rows of a member
+//! **Invariants.** It gives way to all else that the node does. What goes into a bucket is on enough data members first: no later epoch opens without it. The rows of a member
 //! whose digest was not that of the primary go nowhere.
 
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use crate::backup::manifest::Manifest;
 use crate::backup::repository::Repository;
 use crate::backup::take::{self, How, Progress, Source};
 use crate::base::clock::timeout;
+use crate::base::task::Background;
 use crate::base::{LogId, Pace, VersionVector};
 use crate::engine::{self, Checkpoint};
 
@@ -75,17 +76,23 @@ pub(super) struct Backups {
     /// Where checkpoints are made.
     dir: PathBuf,
     pace: Arc<Pace>,
+    threads: Background,
     /// Held while one is made, or a checkpoint is, whose backup was given up.
     busy: Arc<AsyncMutex<()>>,
 }
 
 impl Backups {
-    pub fn new(dir: PathBuf, bytes_per_second: u64) -> Backups {
-        Backups {
+    /// Starts the threads that back up.
+    ///
+    /// # Errors
+    /// If the operating system refuses one.
+    pub fn start(dir: PathBuf, bytes_per_second: u64) -> std::io::Result<Backups> {
+        Ok(Backups {
             dir,
             pace: Arc::new(Pace::new(bytes_per_second)),
+            threads: Background::start("backup")?,
             busy: Arc::default(),
-        }
+        })
     }
 }
 
@@ -98,15 +105,26 @@ impl Node {
     pub async fn back_up(
         &self,
         order: &BackupOrder,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Manifest, BackupError> {
         let serving = self.serving().map_err(|_| BackupError::Starting)?;
-        Box::pin(serving.back_up(order, progress)).await
+        serving.back_up(order, progress).await
     }
 }
 
 impl Serving {
     pub(super) async fn back_up(
+        self: &Arc<Self>,
+        order: &BackupOrder,
+        progress: &Arc<Progress>,
+    ) -> Result<Manifest, BackupError> {
+        let (node, order, progress) = (Arc::clone(self), order.clone(), Arc::clone(progress));
+        let making = async move { node.make_restore_point(&order, &progress).await };
+        let made = self.backups.threads.run(making).await;
+        made.ok_or(BackupError::Stopping)?
+    }
+
+    async fn make_restore_point(
         &self,
         order: &BackupOrder,
         progress: &Progress,

@@ -205,10 +205,11 @@ impl Serving {
         }
         let gauges = status::Gauges::register(&mut registry);
         let archiving = Archiving::register(&mut registry);
-        let backups = Backups::new(
+        let backups = Backups::start(
             shared.config.data_dir.join("backup.checkpoint"),
             shared.config.backup.bytes_per_second,
-        );
+        )
+        .map_err(StartError::Thread)?;
         Ok(Serving {
             memory_bound: shared.config.memory_bound(threads()),
             budgets: shared.budgets.clone(),

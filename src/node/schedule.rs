@@ -14,7 +14,6 @@ use super::backup::{BackupError, BackupOrder};
 use super::survey::MemberStatus;
 use crate::backup::bucket::BucketUrl;
 use crate::backup::manifest::Manifest;
-use crate::backup::take::Progress;
 use crate::base::clock::{now_monotonic, sleep};
 use crate::base::{NodeNumber, explained};
 use crate::control::{BackupNote, Command, ControlState, Failed, Made, Ordered, Role};
@@ -117,7 +116,7 @@ fn choose(
 }
 
 /// Makes what is ordered of this node.
-async fn make(node: &Serving) {
+async fn make(node: &Arc<Serving>) {
     loop {
         sleep(LOOK_EVERY).await;
         let control = Arc::clone(&node.member.standing().control);
@@ -139,10 +138,10 @@ async fn make(node: &Serving) {
 }
 
 impl Serving {
-    async fn make_point(&self, bucket: &str, full: bool) -> Result<(), String> {
+    async fn make_point(self: &Arc<Self>, bucket: &str, full: bool) -> Result<(), String> {
         let url: BucketUrl = bucket.parse().map_err(|error| format!("{error}"))?;
         let order = BackupOrder { bucket: url, full };
-        match Box::pin(self.back_up(&order, &Progress::default())).await {
+        match self.back_up(&order, &Arc::default()).await {
             Ok(_) => {
                 self.keep_house(bucket, &order.bucket).await;
                 Ok(())

@@ -114,11 +114,21 @@ impl Incoming {
         self.missing.retain(|file| file.name != name);
     }
 
-    /// Checks that all that has been received is the store that was offered.
+    /// Checks that all that has been received is the store that was offered, and reads all of it.
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete), or if a block of a table is damaged.
+    pub fn verify(self, lineage: LineageId) -> Result<Received, Error> {
+        let received = self.complete(lineage)?;
+        Store::open_read_only(&received.dir)?.check_blocks()?;
+        Ok(received)
+    }
+
+    /// Checks that all that has been received is the store that was offered, without reading its tables.
     ///
     /// # Errors
     /// If something is missing, or it is damaged, of another lineage or [differs](Error::Differs).
-    pub fn verify(self, lineage: LineageId) -> Result<Received, Error> {
+    pub fn complete(self, lineage: LineageId) -> Result<Received, Error> {
         let Incoming {
             dir,
             state,
@@ -147,7 +157,6 @@ impl Incoming {
         if found != state {
             return differs(format!("{found:?}"), format!("{state:?}"));
         }
-        store.check_blocks()?;
         Ok(Received { dir, state })
     }
 }

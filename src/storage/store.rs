@@ -371,9 +371,8 @@ impl Store {
         &self,
         family: &str,
         options: ReadOptions,
-        from: IteratorMode<'_>,
-    ) -> rocksdb::DBIterator<'_> {
-        self.db.iterator_cf_opt(self.family(family), options, from)
+    ) -> rocksdb::DBRawIterator<'_> {
+        self.db.raw_iterator_cf_opt(self.family(family), options)
     }
 
     /// The names of the table files that make it up.

@@ -1,21 +1,30 @@
 //! Looking at a store that nobody uses.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
-use rocksdb::{ColumnFamilyDescriptor, DB, IteratorMode, ReadOptions};
+use rocksdb::{ColumnFamilyDescriptor, DB, ReadOptions};
 
+use super::checkpoint::failed;
 use super::keys::RowKey;
 use super::manifest;
 use super::options::Options;
 use super::store::{Error, META, REQUESTS, ROWS, RequestEntry, Store};
 use crate::base::codec::{DecodeError, Reader};
+use crate::base::task::thread;
 use crate::model::row::{self, RowRef};
 use crate::model::{Digest, EntityKey, ViewId};
 
 /// Enough to read a store once from front to back.
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
+/// So much is read ahead of what is looked at.
+const READ_AHEAD_BYTES: usize = 2 << 20;
+/// Rows go in batches of so many bytes from who reads them to who adds them up, and so many may wait.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCHES_WAITING: usize = 4;
 
 /// What the rows add up to, and which of them are damaged.
 #[derive(Debug, Default)]
@@ -80,6 +89,40 @@ impl Store {
         Ok(contents)
     }
 
+    /// The set digest over all rows with their versions. Reads all that is stored, so that damaged blocks are found, but does not
+    /// look at what rows say.
+    ///
+    /// # Errors
+    /// [Damage](Error::is_damage) if there is one, or if there is no thread to be had.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        let (sender, receiver) = sync_channel::<Batch>(BATCHES_WAITING);
+        let adding = thread("digest", move || {
+            let sums = receiver.iter().map(|batch| batch.digest());
+            sums.fold(Digest::EMPTY, Digest::plus)
+        });
+        let adding = adding.map_err(|cause| self.no_thread(cause))?;
+        let mut batch = Batch::default();
+        let read = self.visit(ROWS, |key, row| {
+            batch.push(key, row);
+            if batch.bytes.len() >= BATCH_BYTES {
+                // Whoever adds goes on to the end; if it panics that shows below.
+                let _gone = sender.send(std::mem::take(&mut batch));
+            }
+        });
+        let _gone = sender.send(batch);
+        drop(sender);
+        let digest = adding.join();
+        read?;
+        [REQUESTS, META]
+            .into_iter()
+            .try_for_each(|family| self.visit(family, |_, _| {}))?;
+        digest.map_err(|_| self.no_thread(io::Error::other("it has panicked")))
+    }
+
+    fn no_thread(&self, cause: io::Error) -> Error {
+        failed("add up", self.path())(cause)
+    }
+
     /// Reads every row once, so that blocks whose bytes have changed since they were written are found.
     ///
     /// # Errors
@@ -108,11 +151,41 @@ impl Store {
         let mut options = ReadOptions::default();
         options.fill_cache(false);
         options.set_verify_checksums(true);
-        for entry in self.iterator(family, options, IteratorMode::Start) {
-            let (key, value) = entry.map_err(|cause| self.engine_error(cause))?;
-            visit(&key, &value);
+        options.set_readahead_size(READ_AHEAD_BYTES);
+        let mut entries = self.iterator(family, options);
+        entries.seek_to_first();
+        while let Some((key, value)) = entries.item() {
+            visit(key, value);
+            entries.next();
         }
-        Ok(())
+        entries.status().map_err(|cause| self.engine_error(cause))
+    }
+}
+
+/// Rows, one behind the other.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// How long the key and the row are, of each.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl Batch {
+    fn push(&mut self, key: &[u8], row: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(row);
+        self.lengths.push((key.len(), row.len()));
+    }
+
+    fn digest(&self) -> Digest {
+        let (mut digest, mut rest) = (Digest::EMPTY, self.bytes.as_slice());
+        for (key, row) in &self.lengths {
+            let (entry, behind) = rest.split_at(key + row);
+            let (key, row) = entry.split_at(*key);
+            digest = digest.plus(Digest::of_row(key, row));
+            rest = behind;
+        }
+        digest
     }
 }
 

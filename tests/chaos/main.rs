@@ -18,6 +18,7 @@ mod heal;
 )]
 #[path = "../history/mod.rs"]
 mod history;
+mod kept;
 mod load;
 mod nemesis;
 mod network;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ground::Ground;
+use kept::Kept;
 use load::Shared;
 use nemesis::{LEAST_MEMBERS, Nemesis};
 use plan::Means;
@@ -111,6 +113,7 @@ async fn run(options: Options, scratch: &Path) -> anyhow::Result<Summary> {
         set.add(home.clone()).await?;
     }
     load::define(set.client(0)?).await?;
+    let kept = Kept::begin(set.client(0)?, scratch).await?;
     let mut nemesis = Nemesis::new(set, ground, Timeline::new(scratch, &shared)?);
     let mut rounds = Rounds {
         shared: Arc::clone(&shared),
@@ -118,6 +121,7 @@ async fn run(options: Options, scratch: &Path) -> anyhow::Result<Summary> {
         means: options.means,
         span: options.span,
         scratch,
+        kept,
         before: round::Held::new(),
         late: std::collections::BTreeMap::new(),
         summary: Summary::default(),

@@ -15,6 +15,7 @@ use steadfast::client::Client;
 
 use crate::heal::LOOK_EVERY;
 use crate::history::{self, Healed, History};
+use crate::kept::Kept;
 use crate::load::{self, KEYS, Load, Shared};
 use crate::nemesis::Nemesis;
 use crate::plan::{self, Means};
@@ -40,6 +41,8 @@ pub struct Rounds<'a> {
     /// Faults begin within this time.
     pub span: Duration,
     pub scratch: &'a Path,
+    /// What is archived of it.
+    pub kept: Kept,
     /// What the keys of the rounds before were left with.
     pub before: Held,
     /// What the round before may have written yet when it was over.
@@ -62,6 +65,8 @@ impl Rounds<'_> {
         keep(&history, &recorded)?;
         healed?;
         self.judge(nemesis, round, &recorded).await?;
+        let kept = self.kept.check(&nemesis.set).await;
+        kept.context("what is in the bucket is not what members hold")?;
         self.look_for_alarms(nemesis)?;
         let (longest, since) = self.summary.add(&recorded);
         nemesis.timeline.note(&format!(

@@ -36,7 +36,7 @@ pub async fn back_up(
     dir: &Path,
     full: bool,
 ) -> Result<(Manifest, u64), BackupError> {
-    let (bucket, progress) = (url(dir), Progress::default());
+    let (bucket, progress) = (url(dir), Arc::new(Progress::default()));
     let made = member
         .node
         .back_up(&BackupOrder { bucket, full }, &progress)
@@ -285,4 +285,50 @@ async fn a_moment_before_every_restore_point_is_refused_with_the_earliest() {
         .unwrap();
     assert_eq!(way.manifest, made);
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_cannot_end_well_fetches_nothing() {
+    let first = Member::first().await;
+    first.put(1, 7, CommitLevel::Quorum).await.unwrap();
+    let bucket = tempfile::tempdir().unwrap();
+    back_up(&first, bucket.path(), false).await.unwrap();
+    first.stop().await;
+    let repository = repository(bucket.path());
+    let way = Way::find(&repository, None, Target::Latest).await.unwrap();
+    let (home, data) = place();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let begin = async |low_watermark_bytes: u64, way: &Way| {
+        let mut config = Config {
+            data_dir: data.clone(),
+            ..Config::default()
+        };
+        config.disk.low_watermark_bytes = low_watermark_bytes;
+        let progress = Restoring::default();
+        restore(&disk, &config, &repository, way, &progress)
+            .await
+            .unwrap_err()
+    };
+    let full = begin(u64::MAX, &way).await;
+    assert!(
+        matches!(full, RestoreError::NoSpace { needed, available: 0, .. } if needed == way.manifest.bytes()),
+        "{full}"
+    );
+    let mut later = way.clone();
+    later.manifest.control.level = u32::MAX;
+    let refused = begin(0, &later).await;
+    assert!(
+        matches!(refused, RestoreError::NewerLevel { level: u32::MAX }),
+        "{refused}"
+    );
+    let fetched = data.with_extension("partial").join("store");
+    assert!(!data.exists() && !fetched.exists());
+    // What was begun is no hindrance.
+    restore_into(bucket.path(), Target::Latest, &data)
+        .await
+        .unwrap();
+    let new = Member::start_in(home, None).await.unwrap();
+    until("it serves", || new.serves()).await;
+    assert_eq!(new.get(1, ReadLevel::Local).await.unwrap(), Some(7));
+    new.stop().await;
 }

@@ -1,7 +1,12 @@
 //! Pure: into how many parts an upload is cut, and how many of them are under way at once.
+//!
+//! Parts of S3 are requests, so they are large. What goes into a directory goes in small pieces, so that lookups on the same machine
+//! do not wait for much of it.
 
 /// What is no larger is put by one request.
 const PART: u64 = 8 * MIB;
+/// What goes into a directory at once.
+const PIECE: u64 = MIB / 2;
 /// Stores take no more parts of one object.
 const MOST: u64 = 10_000;
 /// At the most so much of one upload is in memory, or one part if that is larger.
@@ -29,6 +34,11 @@ impl Parts {
     pub fn of(bytes: u64) -> Option<Parts> {
         let size = bytes.div_ceil(MOST).next_multiple_of(MIB).max(PART);
         (bytes > PART).then_some(Parts { bytes, size })
+    }
+
+    /// Cuts so many bytes into pieces.
+    pub fn pieces(bytes: u64) -> Parts {
+        Parts { bytes, size: PIECE }
     }
 
     /// All of them together.
@@ -80,8 +90,11 @@ mod tests {
 
     #[test]
     fn parts_follow_each_other_to_the_end() {
-        for bytes in [PART + 1, 3 * PART, 3 * PART + 7, 81_920 * MIB + 3] {
-            let parts: Vec<Part> = Parts::of(bytes).unwrap().all().collect();
+        let uploads = [PART + 1, 3 * PART, 3 * PART + 7, 81_920 * MIB + 3];
+        let uploads = uploads.map(|bytes| (bytes, Parts::of(bytes).unwrap()));
+        let pieces = [PIECE + 1, 9 * PIECE].map(|bytes| (bytes, Parts::pieces(bytes)));
+        for (bytes, parts) in uploads.into_iter().chain(pieces) {
+            let parts: Vec<Part> = parts.all().collect();
             let mut end = 0;
             for (at, part) in parts.iter().enumerate() {
                 assert_eq!((part.index, part.offset), (at, end));

@@ -36,7 +36,11 @@ impl Bucket {
     ) -> Result<Put, Error> {
         let refused = |trouble| self.error("put", name, trouble, 1);
         check_length(file, bytes).map_err(refused)?;
-        let Some(parts) = Parts::of(bytes) else {
+        let parts = match &self.parts {
+            Some(_) => Parts::of(bytes),
+            None => Some(Parts::pieces(bytes)).filter(|_| bytes > 0),
+        };
+        let Some(parts) = parts else {
             let all = Part::whole(bytes);
             let content = self.read_part(file, all).await.map_err(refused)?;
             return self.put_new(name, content).await;

@@ -17,7 +17,7 @@ use super::copying::{down, listed, up};
 use super::generator::Span;
 use super::grpc::Call;
 use super::load::load;
-use super::measured::rounded;
+use super::measured::{ratio, rounded};
 use super::open_loop::drive_at;
 use super::with_processes;
 use super::workload::{Keys, Requests, Shape, entity};
@@ -115,17 +115,17 @@ async fn measure(binary: &Path, scratch: &Path, args: Args) -> Result<Json, CliE
         "bytes": full.point.bytes,
         "backup_mb_per_second": mb(full.rate()),
         "copy_up_mb_per_second": mb(copied_up),
-        "ratio_backup": rounded(full.rate() / copied_up),
+        "ratio_backup": ratio(full.rate(), copied_up),
         "restore_mb_per_second": mb(restored),
         "copy_down_mb_per_second": mb(copied_down),
-        "ratio_restore": rounded(restored / copied_down),
-        "sent_after_1_percent_changed": rounded(next.point.sent_bytes as f64 / full.point.bytes as f64),
+        "ratio_restore": ratio(restored, copied_down),
+        "sent_after_1_percent_changed": ratio(next.point.sent_bytes as f64, full.point.bytes as f64),
         "lookup_p99_us_idle": rounded(idle),
         "lookup_p99_us_beside_backups": rounded(beside),
-        "ratio_p99": rounded(beside / idle),
+        "ratio_p99": ratio(beside, idle),
         "ingest_rows_per_second": rounded(plain),
         "ingest_archived_rows_per_second": rounded(archived),
-        "ratio_archived": rounded(archived / plain),
+        "ratio_archived": ratio(archived, plain),
         "oldest_unarchived_ms": age,
         "archived_after_ms": u64::try_from(drained.as_millis()).unwrap_or_default(),
         "replayed_rows": replayed,

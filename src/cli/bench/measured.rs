@@ -81,6 +81,12 @@ pub fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
+/// One of the other, to the hundredth.
+#[must_use]
+pub fn ratio(one: f64, other: f64) -> f64 {
+    (one / other * 100.0).round() / 100.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
