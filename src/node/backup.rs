@@ -119,8 +119,12 @@ impl Serving {
         progress: &Arc<Progress>,
     ) -> Result<Manifest, BackupError> {
         let (node, order, progress) = (Arc::clone(self), order.clone(), Arc::clone(progress));
-        let making = async move { node.make_restore_point(&order, &progress).await };
-        let made = self.backups.threads.run(making).await;
+        let stopped = self.tasks.cancelled();
+        let making = async move {
+            let making = node.make_restore_point(&order, &progress);
+            stopped.run_until_cancelled(making).await
+        };
+        let made = self.backups.threads.run(making).await.flatten();
         made.ok_or(BackupError::Stopping)?
     }
 
