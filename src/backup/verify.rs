@@ -86,11 +86,23 @@ impl Verified {
     }
 }
 
-/// The first and the last moment that restore points lead to, of those in which nothing was found wrong.
-pub fn range<'a>(verified: impl IntoIterator<Item = &'a Verified>) -> Option<(Hlc, Hlc)> {
+/// From when to when moments can be restored, the earliest first, by those points in which nothing was found wrong. Between lies what
+/// was never archived.
+pub fn ranges<'a>(verified: impl IntoIterator<Item = &'a Verified>) -> Vec<(Hlc, Hlc)> {
     let whole = verified.into_iter().filter(|point| point.is_whole());
-    let ranges = whole.filter_map(Verified::range);
-    ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+    joined(whole.filter_map(Verified::range).collect())
+}
+
+fn joined(mut ranges: Vec<(Hlc, Hlc)>) -> Vec<(Hlc, Hlc)> {
+    ranges.sort_unstable();
+    let mut joined: Vec<(Hlc, Hlc)> = Vec::new();
+    for (first, last) in ranges {
+        match joined.last_mut() {
+            Some((_, end)) if first <= *end => *end = last.max(*end),
+            _ => joined.push((first, last)),
+        }
+    }
+    joined
 }
 
 /// Looks at restore points of a lineage, of which there is so much.
@@ -202,5 +214,25 @@ fn to_the_end(base: &Manifest, archive: &Archive) -> Result<Plan, Impossible> {
         }
         Err(Impossible::Gap { reachable, .. }) => Plan::new(base, archive, reachable),
         planned => planned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn joined_ranges_hold_the_same_moments_once(ranges in proptest::collection::vec((0..50u64, 0..9u64), 0..9)) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(first, length)| (Hlc(first), Hlc(first + length))).collect();
+            let moments = |ranges: &[(Hlc, Hlc)]| -> Vec<u64> {
+                ranges.iter().flat_map(|(first, last)| first.0..=last.0).collect()
+            };
+            let once: BTreeSet<u64> = moments(&ranges).into_iter().collect();
+            prop_assert_eq!(moments(&joined(ranges)), once.into_iter().collect::<Vec<_>>());
+        }
     }
 }

@@ -141,7 +141,11 @@ impl Way {
         };
         let (mut earliest, mut impossible, mut archive) = (None, None, None);
         for point in holdings.points().rev() {
-            let manifest = repository.manifest(lineage, point).await?;
+            let manifest = match repository.manifest(lineage, point).await {
+                // The gap is what stands in the way.
+                Err(_) if impossible.is_some() => break,
+                manifest => manifest?,
+            };
             let newest = manifest.snapshot.state.newest;
             if newest > until {
                 earliest = [earliest, Some(newest)].into_iter().flatten().min();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 use tracing::{info, warn};
 
 use super::{Node, Serving};
@@ -119,13 +119,18 @@ impl Serving {
         progress: &Arc<Progress>,
     ) -> Result<Manifest, BackupError> {
         let (node, order, progress) = (Arc::clone(self), order.clone(), Arc::clone(progress));
-        let stopped = self.tasks.cancelled();
-        let making = async move {
-            let making = node.make_restore_point(&order, &progress);
-            stopped.run_until_cancelled(making).await
-        };
-        let made = self.backups.threads.run(making).await.flatten();
-        made.ok_or(BackupError::Stopping)?
+        let given_up = self.tasks.cancelled().child_token();
+        let _giving_up = given_up.clone().drop_guard();
+        let making = self.backups.threads.run(async move {
+            let making = Box::pin(node.make_restore_point(&order, &progress));
+            given_up.run_until_cancelled(making).await
+        });
+        // Who stops waits for it.
+        let (tell, made) = oneshot::channel();
+        self.tasks.spawn_finite("backup", async move {
+            let _nobody_waits = tell.send(making.await.flatten());
+        });
+        made.await.ok().flatten().ok_or(BackupError::Stopping)?
     }
 
     async fn make_restore_point(

@@ -24,15 +24,20 @@ async fn whole(repository: &Repository, lineage: LineageId) -> usize {
     verified.len()
 }
 
-async fn prune(set: &Set) -> Result<(), Error> {
+/// What all but the latest restore point is dropped by.
+async fn pruning(set: &Set) -> Pruning {
     let (repository, lineage) = (&set.repository, set.lineage);
     let keep = Keep {
         days: None,
         points: NonZeroU32::new(1),
     };
-    let now = repository.now(lineage).await?;
-    let pruning = Pruning::plan(repository, lineage, keep, now).await?;
-    pruning.carry_out(repository, &AtomicU64::new(0)).await
+    let now = repository.now(lineage).await.unwrap();
+    let pruning = Pruning::plan(repository, lineage, keep, now).await;
+    pruning.unwrap()
+}
+
+async fn carry_out(pruning: Pruning, set: &Set) -> Result<(), Error> {
+    pruning.carry_out(&set.repository, &AtomicU64::new(0)).await
 }
 
 #[tokio::test]
@@ -51,14 +56,15 @@ async fn a_storm_delays_what_is_backed_up_and_a_refusal_undoes_nothing() {
     assert_eq!(whole(&set.repository, set.lineage).await, made.len());
 
     s3.weather.send_replace(Weather::Fair);
-    let before = set.names().await;
+    let (dropping, before) = (pruning(&set).await, set.names().await);
     s3.weather
         .send_replace(Weather::Refuses(403, "AccessDenied"));
-    let refused = explained(&prune(&set).await.unwrap_err());
+    let refused = carry_out(dropping, &set).await.unwrap_err();
+    let refused = explained(&refused);
     assert!(refused.contains("AccessDenied"), "{refused}");
     assert_eq!(set.names().await, before);
 
     s3.weather.send_replace(Weather::Storm);
-    prune(&set).await.unwrap();
+    carry_out(pruning(&set).await, &set).await.unwrap();
     assert_eq!(whole(&set.repository, set.lineage).await, 1);
 }

@@ -252,7 +252,7 @@ async fn what_is_whole_is_restored_with_all_that_follows_and_leaves_nothing() {
     // Five were written after it.
     assert_eq!(json["points"][3]["records"], 5);
     assert_eq!(
-        (&json["bad"], json["to_us"].as_i64()),
+        (&json["bad"], json["restorable"][0]["to_us"].as_i64()),
         (&0.into(), json["points"][3]["reaches_us"].as_i64())
     );
     let one = kept.made[1].point.to_string();

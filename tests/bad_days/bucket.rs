@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
 use steadfast::backup::bucket::{Bucket, BucketUrl, Patience};
 use steadfast::backup::repository::Repository;
 use steadfast::backup::restore::Progress;
 use steadfast::backup::way::{Target, Way};
-use steadfast::base::clock::SystemClock;
+use steadfast::base::clock::{SystemClock, now_monotonic};
 use steadfast::base::disk::{Disk, RealDisk};
 use steadfast::base::{Clock as _, Stamp};
 use steadfast::cli::process_set::{ProcessSet, archived};
@@ -26,6 +27,8 @@ use crate::traffic::{held, put};
 
 /// So many rows are written again and again.
 const ROWS: u64 = 20;
+/// Longer than it is tried again before it is told.
+const TOLD_WITHIN: Duration = Duration::from_secs(120);
 
 /// Three members that archive into a bucket of this server.
 async fn begin(s3: &S3) -> (Day, BucketUrl) {
@@ -147,6 +150,7 @@ async fn hurt(set: &mut ProcessSet, s3: &S3) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_moment_comes_back_though_archivers_are_killed_in_storms() {
     let s3 = S3::start().await;
+    assert!(s3.is_own(), "another one has no weather");
     let (mut day, url) = begin(&s3).await;
     let (mut written, stop, endpoints) = (
         Written::default(),
@@ -175,6 +179,7 @@ async fn every_moment_comes_back_though_archivers_are_killed_in_storms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_bucket_refuses_is_told_and_archived_once_it_does_not() {
     let s3 = S3::start().await;
+    assert!(s3.is_own(), "another one has no weather");
     let (day, url) = begin(&s3).await;
     let mut written = Written::default();
     let primary = day.set.whole().await.unwrap();
@@ -188,7 +193,9 @@ async fn what_the_bucket_refuses_is_told_and_archived_once_it_does_not() {
             let trouble = archive.trouble.unwrap_or_default();
             trouble.contains(code) && archive.unarchived_ms > Some(0)
         };
+        let begun = now_monotonic();
         while !told(client).await {
+            assert!(begun.elapsed() < TOLD_WITHIN, "{code} is not told");
             written.write(client, v1::CommitLevel::Quorum).await;
         }
         s3.weather.send_replace(Weather::Fair);

@@ -115,11 +115,8 @@ async fn each_moment_comes_back_as_it_was_through_changes_of_primary() {
     let members = set_of_three().await;
     let dir = tempfile::tempdir().unwrap();
     archive_into(&members.each_ref(), dir.path()).await;
-    until("it is begun", || archive(&members[0]).through.is_some()).await;
-    let (_, mut written) = (
-        back_up(&members[1], dir.path(), false).await.unwrap(),
-        Written::new(),
-    );
+    until("there is a restore point", || point(&members[0]).is_some()).await;
+    let mut written = Written::new();
     let mut random = rand::rng();
     for round in 0..6 {
         let primary = members.iter().find(|member| member.serves()).unwrap();

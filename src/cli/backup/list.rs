@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 use super::super::error::CliError;
 use super::super::output::{Output, grouped, print, print_json, table};
 use super::super::progress::megabytes;
-use super::{failed, open, time};
-use crate::backup::verify::{Verified, range, verify};
+use super::{failed, open, ranges_to_text, time};
+use crate::backup::verify::{Verified, ranges, verify};
 use crate::base::{LineageId, explained};
 
 const DETAILS: &str = "\
@@ -154,10 +154,7 @@ fn to_text(points: &[Point]) -> String {
         by_lineage.entry(*lineage).or_default().push(verified);
     }
     for (lineage, points) in by_lineage {
-        let moments = match range(points) {
-            Some((first, last)) => format!("{} to {}", time(first), time(last)),
-            None => "nothing".to_owned(),
-        };
+        let moments = ranges_to_text(&ranges(points));
         text.push_str(&format!("restorable of {lineage}: {moments}\n"));
     }
     text

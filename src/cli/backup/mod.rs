@@ -11,6 +11,7 @@ mod verify;
 mod verify_store;
 
 use clap::Subcommand;
+use serde_json::{Value as Json, json};
 
 use super::error::CliError;
 use crate::backup::bucket::{Bucket, BucketUrl, Environment, Patience};
@@ -126,4 +127,19 @@ pub(super) fn time(at: Hlc) -> String {
     let millis = i64::try_from(at.millis()).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     time.to_string()
+}
+
+/// Ranges of moments as people read them.
+pub(super) fn ranges_to_text(ranges: &[(Hlc, Hlc)]) -> String {
+    let range = |(first, last): &(Hlc, Hlc)| format!("{} to {}", time(*first), time(*last));
+    let ranges: Vec<String> = ranges.iter().map(range).collect();
+    if ranges.is_empty() {
+        return "nothing".to_owned();
+    }
+    ranges.join(", ")
+}
+
+fn ranges_to_json(ranges: &[(Hlc, Hlc)]) -> Json {
+    let range = |(first, last): &(Hlc, Hlc)| json!({ "from_us": first.micros().0, "to_us": last.micros().0 });
+    ranges.iter().map(range).collect()
 }

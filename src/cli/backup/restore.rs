@@ -47,13 +47,13 @@ is a write: rows that differ are put, rows that were not there are deleted, and 
 - The set may be another one than that of the backup. If it has no such view, it is created as it was defined then. If it lacks a \
 feature of then, or has one, or the join keys, of another type, nothing is written. Features that are new since then keep their \
 values where there are rows.
-- What counts is what readers get. What has expired by now counts as not there.
+- What counts is what readers get. What has expired by now, by the definition of the live view, counts as not there.
 - Event times: in views of order \"arrival\" rows keep theirs. In others a put takes its own or that of what it replaces, whichever is \
 later, so data that are newer than what is replaced still win; where that is not enough, as over a deletion, it takes the time of the write.
 - All that was written since the moment is undone, good writes too. What others write while the command runs is left as it \
 is, and counted; in views of order \"arrival\" a write in the milliseconds between the last look at a row and its put is lost.
 - The same command goes on if it was interrupted, and has nothing to do if all is done; so name a time or a point, for \
-latest moves.
+latest moves. A moment of the set's own that is not archived whole is refused.
 
 Examples:
   steadfast backup restore s3://backups/prod --to latest --into /var/lib/steadfast

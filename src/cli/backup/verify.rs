@@ -12,12 +12,12 @@ use super::super::output::{Output, grouped, print, print_json, readable, table};
 use super::super::progress::megabytes;
 use super::restore::shown;
 use super::scratch::Scratch;
-use super::{Chosen, failed, open, time};
+use super::{Chosen, failed, open, ranges_to_json, ranges_to_text, time};
 use crate::backup::inventory::Holdings;
 use crate::backup::layout::PointId;
 use crate::backup::repository::Repository;
 use crate::backup::restore::{Error as BackupError, Progress};
-use crate::backup::verify::{Verified, range, verify};
+use crate::backup::verify::{Verified, ranges, verify};
 use crate::backup::way::Way;
 use crate::base::clock::now_monotonic;
 use crate::base::disk::{Disk, RealDisk};
@@ -236,10 +236,10 @@ impl Report {
         Err(CliError::failed("BAD_BACKUP", message))
     }
 
-    /// The first and the last moment that restore points lead to which are whole.
-    fn range(&self) -> Option<(Hlc, Hlc)> {
+    /// From when to when restore points lead that are whole.
+    fn ranges(&self) -> Vec<(Hlc, Hlc)> {
         let whole = self.points.iter().filter(|point| point.problems.is_empty());
-        range(whole.map(|point| &point.verified))
+        ranges(whole.map(|point| &point.verified))
     }
 
     fn to_json(&self) -> Json {
@@ -258,14 +258,12 @@ impl Report {
                 "records": point.restored,
             })
         };
-        let range = self.range();
         json!({
             "bucket": self.bucket,
             "lineage": self.lineage.to_string(),
             "points": self.points.iter().map(point).collect::<Vec<_>>(),
             "bad": self.bad(),
-            "from_us": range.map(|(first, _)| first.micros().0),
-            "to_us": range.map(|(_, last)| last.micros().0),
+            "restorable": ranges_to_json(&self.ranges()),
             "other_lineages": self.others.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "seconds": self.took.as_secs_f64(),
         })
@@ -297,10 +295,7 @@ impl Report {
                 line(format!("{}: {problem}", point.verified.point));
             }
         }
-        if let Some((first, last)) = self.range() {
-            let (first, last) = (time(first), time(last));
-            line(format!("restorable: {first} to {last}"));
-        }
+        line(format!("restorable: {}", ranges_to_text(&self.ranges())));
         for other in &self.others {
             line(format!(
                 "not looked at: lineage {other}, unless --lineage names it"

@@ -132,6 +132,12 @@ impl Changes {
     }
 }
 
+/// Do readers get anything of an entity?
+#[must_use]
+pub fn is_there(facts: &[Fact]) -> bool {
+    facts.iter().any(|fact| fact.value().is_some())
+}
+
 /// Has all that there was of an entity expired?
 #[must_use]
 pub fn has_expired(facts: &[Fact]) -> bool {
@@ -212,12 +218,15 @@ impl Terms {
         })
     }
 
-    /// Is a row what it was, event times included?
+    /// Is a row what it was, event times included, but for what has expired since?
     #[must_use]
     pub fn are_same(&self, before: &[Fact], now: &[Fact]) -> bool {
         let facts = self.features.iter().zip(before).zip(now);
-        let mut facts = facts.map(|((of, before), now)| is_still(of, before, now));
-        facts.all(|is_still| is_still)
+        let mut facts = facts.map(|((of, before), now)| match (before, now) {
+            (Fact::Present(_, time), Fact::Expired(expired)) => time == expired,
+            _ => is_still(of, before, now),
+        });
+        facts.all(|is_same| is_same)
     }
 
     /// About how many bytes an entity takes in an answer or request.

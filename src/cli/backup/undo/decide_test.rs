@@ -299,6 +299,20 @@ proptest! {
         prop_assert_eq!(changes.only_delete(), !changes.are_none() && expected.iter().all(Option::is_none));
     }
 
+    /// Other times to live are their owners' to choose.
+    #[test]
+    fn what_nobody_has_written_since_is_left_alone(case in cases(), ttl in proptest::option::of(1..2_000u64)) {
+        let Case { restored, .. } = case;
+        let mut spec = restored.view.spec.clone();
+        spec.ttl = ttl.map(Duration::from_micros);
+        let view = Arc::new(View::new(spec, 0));
+        let live = Entity { view: Arc::clone(&view), ..restored.clone() };
+        let terms = terms(&restored.view, &view, true);
+        let (then, now) = (restored.facts(&view), live.facts(&view));
+        let wanted = terms.wanted(&then, &now);
+        prop_assert!(terms.decide(&wanted, &now).are_none());
+    }
+
     /// Where nothing was deleted, nothing is hidden: one write each is enough, for the least event time that wins.
     #[test]
     fn event_times_are_the_least_that_win(case in cases()) {

@@ -21,10 +21,10 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whatever has expired by either definition has.
+    /// What has expired is said by the live view, as for its own rows.
     #[must_use]
     pub fn new(restored: &View, live: &View, now: Micros) -> Reading {
-        let floor = restored.expiry_floor(now).max(live.expiry_floor(now));
+        let floor = live.expiry_floor(now);
         let floor = |feature: &Feature| floor.max(feature.max_age.map(|age| now.minus(age)));
         let of_both = live.spec.features.iter().enumerate();
         let of_both = of_both.filter(|(_, feature)| restored.feature(&feature.name).is_some());

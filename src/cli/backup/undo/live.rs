@@ -105,9 +105,9 @@ impl Live {
                 });
             }
         }
-        unless_of_another_time(self.delete(keys).await)?;
+        by_halves(keys, async |keys| self.delete(keys).await).await?;
         for rows in requests(timed) {
-            unless_of_another_time(self.put(rows, false).await)?;
+            by_halves(rows, async |rows| self.put(rows, false).await).await?;
         }
         for rows in requests(now) {
             self.put(rows, true).await?;
@@ -163,33 +163,32 @@ impl LiveRows {
 }
 
 impl Pages for LiveRows {
-    // Each page is a scan of its own: one that nobody takes for some seconds, as while a batch waits for a new primary, would be
-    // cut off.
+    // Each page is the first message of a scan of its own: a scan of which nobody takes anything for some seconds, as while a batch
+    // waits for a new primary, would be cut off.
     async fn next(&mut self) -> Result<Vec<Row>, CliError> {
         let mut rows = Vec::new();
-        let Some(resume_token) = self.resume_token.take() else {
-            return Ok(rows);
-        };
-        let request = v1::ScanFeaturesRequest {
-            view: self.of.name(),
-            features: self.of.features(),
-            resume_token,
-            limit: PAGE_ROWS,
-            include_event_times: true,
-            level: v1::ReadLevel::Primary.into(),
-            ..v1::ScanFeaturesRequest::default()
-        };
-        let mut pages = self.of.client.scan(request).await?;
-        while let Some(page) = pages.next().await? {
+        while let Some(resume_token) = self.resume_token.take()
+            && rows.is_empty()
+        {
+            let request = v1::ScanFeaturesRequest {
+                view: self.of.name(),
+                features: self.of.features(),
+                resume_token,
+                limit: PAGE_ROWS,
+                include_event_times: true,
+                level: v1::ReadLevel::Primary.into(),
+                ..v1::ScanFeaturesRequest::default()
+            };
+            let mut pages = self.of.client.scan(request).await?;
+            let Some(page) = pages.next().await? else {
+                break;
+            };
             self.resume_token = Some(page.resume_token.clone());
             let (keys, columns) = unpack(page)?;
             rows.extend(keys.iter().enumerate().map(|(at, key)| Row {
                 key: EntityKey::encode(key),
                 facts: facts_of(&columns, at),
             }));
-        }
-        if u64::try_from(rows.len()).is_ok_and(|count| count < PAGE_ROWS) {
-            self.resume_token = None;
         }
         Ok(rows)
     }
@@ -221,17 +220,35 @@ fn requests(rows: Vec<v1::Row>) -> Vec<Vec<v1::Row>> {
     requests
 }
 
-/// What is refused only because of its event time is written as of now after the next look at it.
-fn unless_of_another_time(written: Result<(), Error>) -> Result<(), Error> {
+/// Sends what is all refused if the event time of one item is; then that one alone is not sent, which is written as of now after the
+/// next look at it.
+async fn by_halves<T: Clone>(
+    items: Vec<T>,
+    send: impl AsyncFn(Vec<T>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let of_time = [Reason::TooLate, Reason::EventTimeTooFarAhead].map(Reason::name);
-    match written {
-        Err(error) if of_time.contains(&error.reason.as_str()) => Ok(()),
-        written => written,
+    let mut left = vec![items];
+    while let Some(mut items) = left.pop() {
+        match send(items.clone()).await {
+            Err(error) if of_time.contains(&error.reason.as_str()) => {
+                if items.len() > 1 {
+                    let behind = items.split_off(items.len() / 2);
+                    left.extend([behind, items]);
+                }
+            }
+            sent => sent?,
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use futures::executor::block_on;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::Value;
 
@@ -240,6 +257,25 @@ mod tests {
         v1::Row {
             values: vec![value_to_wire(Some(value))],
             ..v1::Row::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_is_refused_is_not_sent(refused: Vec<bool>) {
+            let sent = RefCell::new(Vec::new());
+            let items: Vec<_> = refused.iter().copied().enumerate().collect();
+            let send = async |items: Vec<(usize, bool)>| {
+                if items.iter().any(|(_, is_refused)| *is_refused) {
+                    let reason = Reason::TooLate.name().to_owned();
+                    return Err(Error { reason, ..Error::unavailable(String::new()) });
+                }
+                sent.borrow_mut().extend(items);
+                Ok(())
+            };
+            block_on(by_halves(items.clone(), send)).unwrap();
+            let expected: Vec<_> = items.into_iter().filter(|(_, is_refused)| !is_refused).collect();
+            prop_assert_eq!(sent.into_inner(), expected);
         }
     }
 

@@ -84,8 +84,11 @@ pub async fn run(
     args: &UndoArgs,
     connection: &Connection,
 ) -> Result<(), CliError> {
-    let mut signals = Signals::new()?;
     let client = connection.client().await?;
+    if !args.dry_run {
+        require_whole(&client, way).await?;
+    }
+    let mut signals = Signals::new()?;
     let scratch = Scratch::create(args.scratch.as_deref(), "undo")?;
     let set = scratch.path().join("set");
     let restored =
@@ -102,6 +105,23 @@ pub async fn run(
         Err(failure) => Err(failure),
     };
     scratch.remove_after(done).await
+}
+
+/// Refuses a moment of the set's own history of which something may not be archived yet: that would be undone, too.
+///
+/// # Errors
+/// `NOT_FINAL` if so; or if the set does not say who it is.
+async fn require_whole(client: &Client, way: &Way) -> Result<(), CliError> {
+    let is_own = client.replica_set().await?.lineage == way.manifest.control.lineage.to_string();
+    if way.plan.is_final() || !is_own {
+        return Ok(());
+    }
+    let whole = super::time(way.plan.final_through);
+    let message = format!(
+        "what was written after {whole} is not all archived yet, and would be undone, though it may be older than the moment: wait, or \
+         name an earlier time or a restore point; --dry-run counts all the same"
+    );
+    Err(CliError::wrong("NOT_FINAL", message))
 }
 
 /// Restores on threads of its own: what was given up goes on there to the end of its step, and would make anew the directories that
@@ -267,7 +287,9 @@ impl Undo {
         let wanted = self.terms.wanted(restored, &live);
         let changes = self.terms.decide(&wanted, &live);
         if changes.are_none() {
-            self.counts.equal += 1;
+            // What was deleted, and is not purged yet, is no row.
+            let is_there = decide::is_there(&wanted) || decide::is_there(&live);
+            self.counts.equal += u64::from(is_there);
         } else if self.dry_run {
             self.counts.written(&changes);
         } else {
@@ -290,7 +312,8 @@ impl Undo {
             .zip(now)
             .partition(|(row, now)| self.terms.are_same(&row.live, now));
         self.counts.changed += count(changed.len());
-        let rows: Vec<_> = same.into_iter().map(|(row, _)| row).collect();
+        let same = same.into_iter();
+        let rows = same.map(|(row, live)| Differing { live, ..row }).collect();
         let rows = self.write(rows, |changes| changes).await?;
         let rows = self.write(rows, Changes::now).await?;
         // Others write them again and again.
@@ -320,7 +343,10 @@ impl Undo {
         let mut left = Vec::new();
         for ((row, changes), now) in rows.into_iter().zip(decided).zip(now) {
             let rest = self.terms.decide(&row.wanted, &now);
-            if rest.are_none() {
+            if rest.are_none() && changes.are_none() {
+                // What was too much has expired.
+                self.counts.equal += 1;
+            } else if rest.are_none() {
                 self.counts.written(&changes);
             } else if self.terms.explain(&row.wanted, &row.live, &changes, &now) {
                 left.push(Differing { live: now, ..row });
