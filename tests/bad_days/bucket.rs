@@ -36,6 +36,12 @@ async fn begin(s3: &S3) -> (Day, BucketUrl) {
     let secret = format!("AWS_SECRET_ACCESS_KEY={SECRET}");
     let day = Day::begin_by(&["env", &id, &secret]).await;
     let url = s3.url("set");
+    archive_into(&day.set, &url).await;
+    (day, url)
+}
+
+/// Has a set keep itself in a bucket, and waits until it does.
+pub async fn archive_into(set: &ProcessSet, url: &BucketUrl) {
     let backup = v1::BackupChange {
         bucket: Some(url.to_string()),
         archive_interval_ms: Some(1_000),
@@ -45,11 +51,10 @@ async fn begin(s3: &S3) -> (Day, BucketUrl) {
         backup: Some(backup),
         ..v1::SetSettingsRequest::default()
     };
-    let primary = day.set.whole().await.unwrap();
-    let client = day.set.client(primary.at).unwrap();
+    let primary = set.whole().await.unwrap();
+    let client = set.client(primary.at).unwrap();
     client.set_settings(change).await.unwrap();
-    day.set.until(archived).await.unwrap();
-    (day, url)
+    set.until(archived).await.unwrap();
 }
 
 /// Every acknowledged write, by its stamp.

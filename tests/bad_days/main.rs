@@ -32,3 +32,4 @@ mod slow;
 mod stages;
 mod traffic;
 mod turns;
+mod undo;

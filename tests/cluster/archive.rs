@@ -81,6 +81,16 @@ fn at(written: &Written, millis: u64) -> BTreeMap<i64, i64> {
     early.map(|(_, row)| *row).collect()
 }
 
+/// Asks a member for a change that makes another one primary.
+pub async fn change_primary(asked: &Member, next: &Member, change: SetChange) {
+    let epoch = asked.status().epoch;
+    asked.node.change_set(change).await.unwrap();
+    until("another serves", || {
+        next.serves() && next.status().epoch > epoch
+    })
+    .await;
+}
+
 /// All members hold all there is.
 pub async fn equal(primary: &Member) {
     until("no member lacks anything", || {
@@ -143,11 +153,7 @@ async fn each_moment_comes_back_as_it_was_through_changes_of_primary() {
         } else {
             primary
         };
-        asked.node.change_set(change).await.unwrap();
-        until("another serves", || {
-            next.serves() && next.status().epoch > epoch
-        })
-        .await;
+        change_primary(asked, next, change).await;
         if round == 3 {
             back_up(primary, dir.path(), false).await.unwrap();
         }

@@ -167,8 +167,8 @@ impl Pages for LiveRows {
     // waits for a new primary, would be cut off.
     async fn next(&mut self) -> Result<Vec<Row>, CliError> {
         let mut rows = Vec::new();
-        while let Some(resume_token) = self.resume_token.take()
-            && rows.is_empty()
+        while rows.is_empty()
+            && let Some(resume_token) = self.resume_token.take()
         {
             let request = v1::ScanFeaturesRequest {
                 view: self.of.name(),

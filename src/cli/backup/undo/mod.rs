@@ -15,21 +15,20 @@ mod decide;
 mod definition;
 mod facts;
 mod live;
+mod report;
 mod restored;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use self::ahead::Ahead;
 use self::decide::{Changes, Fact, Facts, Sought, Terms};
 use self::live::{Live, LiveRows};
+use self::report::Counts;
 use self::restored::Restored;
 use super::super::connection::Connection;
 use super::super::error::CliError;
-use super::super::output::{Output, grouped, print, print_json};
 use super::super::progress::{Position, Progress};
 use super::super::signals::Signals;
 use super::restore;
@@ -173,16 +172,6 @@ struct Differing {
     key: EntityKey,
     wanted: Facts,
     live: Facts,
-}
-
-/// What became of the rows, or would.
-#[derive(Debug, Default)]
-struct Counts {
-    put: u64,
-    deleted: u64,
-    equal: u64,
-    changed: u64,
-    expired: u64,
 }
 
 impl Undo {
@@ -359,66 +348,6 @@ impl Undo {
 
     async fn look(&self, rows: &[Differing]) -> Result<Vec<Facts>, CliError> {
         self.live.look(rows.iter().map(|row| &row.key)).await
-    }
-
-    fn report(&self, way: &Way, output: Output) -> Result<(), CliError> {
-        let Counts {
-            put,
-            deleted,
-            equal,
-            changed,
-            expired,
-        } = self.counts;
-        let name = &self.live.view.spec.name;
-        if output == Output::Json {
-            return print_json(&json!({
-                "view": name,
-                "point": way.manifest.point.to_string(),
-                "until_us": way.plan.until.micros().0,
-                "final": way.plan.is_final(),
-                "dry_run": self.dry_run,
-                "created": self.created,
-                "put": put,
-                "deleted": deleted,
-                "equal": equal,
-                "changed_meanwhile": changed,
-                "expired": expired,
-            }));
-        }
-        let [put, deleted, equal, changed, expired] =
-            [put, deleted, equal, changed, expired].map(grouped);
-        let mut lines = Vec::new();
-        match (self.created, self.dry_run) {
-            (true, true) => lines.push(format!("view {name} is not there: it would be created")),
-            (true, false) => lines.push(format!("view {name} was not there: it is created")),
-            (false, _) => {}
-        }
-        lines.push(if self.dry_run {
-            format!("{name}: {put} rows would be put, {deleted} deleted; {equal} are equal")
-        } else {
-            format!("{name}: {put} rows put, {deleted} deleted; {equal} were equal")
-        });
-        if self.counts.changed > 0 {
-            lines.push(format!(
-                "{changed} rows were written by others meanwhile and are left as they are; the same command undoes these, too"
-            ));
-        }
-        if self.counts.expired > 0 {
-            lines.push(format!(
-                "{expired} rows of that moment have expired since, and count as not there"
-            ));
-        }
-        print(&lines.join("\n"))
-    }
-}
-
-impl Counts {
-    fn written(&mut self, changes: &Changes) {
-        if changes.only_delete() {
-            self.deleted += 1;
-        } else {
-            self.put += 1;
-        }
     }
 }
 
