@@ -59,28 +59,28 @@ pub async fn drive<C: Caller>(callers: Vec<C>, span: Span) -> Result<Measured, C
     gather(Measured::nothing(span.measured), runs).await
 }
 
-/// Has callers call one after the other, again and again, so that all meet the same moods of the machine. The results are in
-/// the order of the callers.
+/// Has callers call one after the other, again and again, so that all meet the same moods of the machine. Of a turn all calls count,
+/// or none; one turn does, however long it takes. The results are in the order of the callers.
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn take_turns<C: Caller>(callers: Vec<C>, span: Span) -> Result<Vec<Measured>, CliError> {
+pub async fn take_turns<C: Caller>(
+    mut callers: Vec<C>,
+    span: Span,
+) -> Result<Vec<Measured>, CliError> {
     let meter = Meter::start(span);
-    let mut metered: Vec<_> = callers
-        .into_iter()
-        .map(|caller| (caller, meter.clone()))
-        .collect();
-    while meter.begin().is_some() {
-        for (caller, meter) in &mut metered {
+    let mut measured = vec![Measured::nothing(span.measured); callers.len()];
+    while meter.begin().is_some() || measured.iter().any(|one| one.count() == 0) {
+        let counts = now_monotonic() >= meter.from;
+        for (caller, measured) in callers.iter_mut().zip(&mut measured) {
             let begun = now_monotonic();
             caller.call().await?;
-            meter.end(begun);
+            if counts {
+                measured.record(begun.elapsed());
+            }
         }
     }
-    Ok(metered
-        .into_iter()
-        .map(|(_, meter)| meter.finish())
-        .collect())
+    Ok(measured)
 }
 
 async fn run(mut caller: impl Caller, mut meter: Meter) -> Result<Measured, CliError> {
@@ -117,6 +117,25 @@ mod tests {
         assert_eq!(error.to_string(), "NO: not now");
         let error = take_turns(vec![Failing, Failing], span).await.unwrap_err();
         assert_eq!(error.to_string(), "NO: not now");
+    }
+
+    struct Idle;
+
+    impl Caller for Idle {
+        async fn call(&mut self) -> Result<(), CliError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_counts_though_the_time_is_over() {
+        let span = Span {
+            measured: Duration::ZERO,
+            warmup: Duration::from_millis(1),
+        };
+        let measured = take_turns(vec![Idle, Idle, Idle], span).await.unwrap();
+        let counts: Vec<u64> = measured.iter().map(Measured::count).collect();
+        assert_eq!(counts, [1; 3]);
     }
 
     #[test]
