@@ -374,6 +374,16 @@ fn old_data_can_be_shifted_so_that_they_end_now() {
     );
 }
 
+#[test]
+fn the_demonstration_is_not_begun_with_as_many_nodes_as_cannot_end_it() {
+    for nodes in ["0", "2", "6", "three"] {
+        let arguments = ["demo", "--once", "--nodes", nodes];
+        let output = Command::new(BINARY).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{nodes}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
 /// What `steadfast demo` shows, and what it says that it did.
 fn demo(nodes: &str) -> (String, Json) {
     let output = Command::new(BINARY)

@@ -22,7 +22,8 @@ The member that does it is the one with the least number that is not the primary
 names another one. It reaches the bucket by credentials of its own, from its environment. How fast it sends is its \
 setting backup.bytes_per_second.
 
-Interrupted, the command gives the backup up; what was sent is not sent again by the next one.
+Interrupted, the command gives the backup up; what was sent is not sent again by the next one; of a full \
+backup, unless another restore point was made meanwhile.
 
 Examples:
   steadfast backup create s3://backups/prod?region=eu-central-1
